@@ -1,0 +1,81 @@
+"""What an AppSpec file says, once it has been found right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class FileExistsBehavior(str, Enum):
+    """What becomes of a file that is already at a destination and is not ours."""
+
+    DISALLOW = "DISALLOW"
+    OVERWRITE = "OVERWRITE"
+    RETAIN = "RETAIN"
+
+
+@dataclass(frozen=True, slots=True)
+class FileMapping:
+    """One entry of ``files``; both texts as written, ``line`` for messages."""
+
+    source: str
+    destination: str
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AclEntry:
+    """One access control entry: ``tag`` is user, group, mask or other; ``name`` may be empty; ``perm`` is 0 to 7."""
+
+    tag: str
+    name: str
+    perm: int
+    default: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SelinuxContext:
+    """The SELinux context to give; ``range`` as ``semanage`` takes it."""
+
+    type: str
+    user: str | None = None
+    range: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """One entry of ``permissions``. ``mode`` is the number meant (0o644), owner and group are names or decimal ids."""
+
+    object: str
+    pattern: str = "**"
+    exclude: tuple[str, ...] = ()
+    owner: str | None = None
+    group: str | None = None
+    mode: int | None = None
+    types: frozenset[str] = frozenset({"file", "directory"})
+    acls: tuple[AclEntry, ...] = ()
+    context: SelinuxContext | None = None
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One script of a lifecycle event; ``timeout`` in seconds, ``location`` without blanks around or a leading slash."""
+
+    location: str
+    timeout: int = 3600
+    runas: str | None = None
+    sudo: bool = False
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AppSpec:
+    """A valid AppSpec file for a server deployment."""
+
+    filename: str
+    files: tuple[FileMapping, ...] = ()
+    permissions: tuple[Permission, ...] = ()
+    hooks: Mapping[str, tuple[Script, ...]] = field(default_factory=dict)
+    file_exists_behavior: FileExistsBehavior | None = None

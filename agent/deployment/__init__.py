@@ -1,0 +1,1 @@
+"""The deployment specification, the lifecycle table and the outcome of a command; nothing here touches the host."""

@@ -1,0 +1,68 @@
+"""What one deployment asks of this host, as the service or the local command gives it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+
+class BundleType(str, Enum):
+    """How a revision is packed."""
+
+    TAR = "tar"
+    TGZ = "tgz"
+    ZIP = "zip"
+    DIRECTORY = "directory"
+
+
+@dataclass(frozen=True, slots=True)
+class S3Revision:
+    """A bundle in S3."""
+
+    bucket: str
+    key: str
+    bundle_type: BundleType
+    version: str | None = None
+    etag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GitHubRevision:
+    """A commit on GitHub, fetched as an archive."""
+
+    account: str
+    repository: str
+    commit_id: str
+    bundle_type: BundleType
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRevision:
+    """A folder or archive on this host; ``location`` is absolute."""
+
+    location: str
+    bundle_type: BundleType
+
+
+Revision = S3Revision | GitHubRevision | LocalRevision
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentSpecification:
+    """A deployment as this host sees it; ids are safe single path components.
+
+    ``file_exists_behavior`` is upper-cased but not checked: a wrong value matters only where a file is in the way."""
+
+    deployment_id: str
+    deployment_group_id: str
+    deployment_group_name: str
+    application_name: str
+    revision: Revision
+    deployment_creator: str = "user"
+    deployment_type: str = "IN_PLACE"
+    appspec_filename: str = "appspec.yml"
+    file_exists_behavior: str = "DISALLOW"
+    all_possible_lifecycle_events: tuple[str, ...] | None = None
+    github_access_token: str | None = field(default=None, repr=False)
+    reuse_archive_from: str | None = None

@@ -1,0 +1,116 @@
+"""Writes that are on the disk when they return, or have changed nothing."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+
+_libc_syncfs = None
+
+
+def write_durably(path: str, data: bytes, *, mode: int = 0o644) -> None:
+    """Replace the content of a file whole, durably.
+
+    A reader sees the old content or the new, never a part; when this returns the new content survives
+    a power cut. ``mode`` is exact, the umask does not matter. Raises OSError, and then the old content stands.
+    """
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name[:200]}.{os.getpid()}.new~")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            write_all(descriptor, data)
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(temporary, path)
+    except BaseException:
+        remove_if_there(temporary)
+        raise
+    sync_folder(folder)
+
+
+def append_durably(path: str, data: bytes) -> None:
+    """Append to an existing file and wait until it is on the disk. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        write_all(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Write all of the data, also where the kernel takes it in parts. Raises OSError."""
+    written = os.write(descriptor, data)
+    if written != len(data):
+        rest = memoryview(data)[written:]
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+
+
+def sync_folder(folder: str) -> None:
+    """Make the names in a folder durable. Raises OSError."""
+    descriptor = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file_systems(paths: Iterable[str]) -> None:
+    """Write everything that is dirty on the file systems that hold these paths, each file system once.
+
+    One such call stands for an fsync of every file written since, at a small part of the price. Raises OSError.
+    """
+    seen: set[int] = set()
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            device = os.fstat(descriptor).st_dev
+            if device not in seen:
+                seen.add(device)
+                _syncfs(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _syncfs(descriptor: int) -> None:
+    global _libc_syncfs
+    if _libc_syncfs is None:
+        import ctypes  # only needed where something is installed, and it costs start-up time
+
+        _libc_syncfs = ctypes.CDLL(None, use_errno=True).syncfs
+    if _libc_syncfs(descriptor) != 0:
+        import ctypes
+
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def remove_if_there(path: str) -> bool:
+    """Remove a file or symbolic link; tell whether there was one. Raises OSError other than "not there"."""
+    try:
+        os.unlink(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def make_folder(path: str, *, mode: int = 0o755) -> None:
+    """Make a folder and its missing parents with exactly this mode, durably; an existing one is left as it is."""
+    if os.path.isdir(path):
+        return
+    parent = os.path.dirname(path.rstrip("/"))
+    if parent and parent != path:
+        make_folder(parent, mode=mode)
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        if not stat.S_ISDIR(os.stat(path).st_mode):
+            raise
+        return
+    os.chmod(path, mode)
+    sync_folder(parent or ".")

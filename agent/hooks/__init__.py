@@ -1,0 +1,1 @@
+"""Running a lifecycle event's scripts: user, environment, limits, output and the process tree."""

@@ -1,0 +1,1 @@
+"""One host command from start to finish."""

@@ -61,7 +61,10 @@ class Permission:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One script of a lifecycle event; ``timeout`` in seconds, ``location`` without blanks around or a leading slash."""
+    """One script of a lifecycle event.
+
+    ``timeout`` is in seconds; ``location`` has no blanks around it and no leading slash.
+    """
 
     location: str
     timeout: int = 3600

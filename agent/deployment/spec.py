@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 
-
 class BundleType(str, Enum):
     """How a revision is packed."""
 

@@ -1,0 +1,96 @@
+"""Locks between processes: one flock on a file that also says who holds it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from agent.errors import AgentError
+
+FIRST_PAUSE = 0.02
+LONGEST_PAUSE = 0.5
+
+
+class LockTimeoutError(AgentError):
+    """Another process held a lock for longer than we may wait."""
+
+
+class FileLock:
+    """An exclusive lock that ends with its process at the latest.
+
+    The kernel keeps it on the open file, so it needs no clean-up after a crash, and the descriptor is
+    close-on-exec, so that no program started meanwhile inherits it. A child that is forked and does not
+    exec shares it until it ends. ``purpose`` completes "waiting for ..." in messages.
+    """
+
+    def __init__(self, path: str, *, purpose: str) -> None:
+        self.path = path
+        self.purpose = purpose
+        self._descriptor: int | None = None
+
+    def acquire(self, *, limit: float | None = None, on_wait: Callable[[str], None] | None = None) -> None:
+        """Take the lock, waiting for it if need be.
+
+        ``limit`` is in seconds, None for ever. ``on_wait`` is called once, with a sentence that names the
+        holder, before the first pause. Raises LockTimeoutError after the limit, OSError where the file cannot
+        be opened.
+        """
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            self._wait(descriptor, limit, on_wait)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+
+    def _wait(self, descriptor: int, limit: float | None, on_wait: Callable[[str], None] | None) -> None:
+        end = None if limit is None else time.monotonic() + limit
+        pause = FIRST_PAUSE
+        while not _try_lock(descriptor):
+            if on_wait is not None:
+                on_wait(f"Waiting for {self.purpose}: process {self._holder(descriptor)} holds the lock {self.path}.")
+                on_wait = None
+            if end is not None and time.monotonic() >= end:
+                raise LockTimeoutError(
+                    f"Waited {limit:g} s for {self.purpose}, and process {self._holder(descriptor)} still holds the"
+                    f" lock {self.path}.",
+                    remedy="Try again when that process has ended; lock_wait_seconds sets how long to wait.",
+                )
+            time.sleep(pause if end is None else min(pause, max(end - time.monotonic(), 0.001)))
+            pause = min(pause * 1.5, LONGEST_PAUSE)
+
+    @staticmethod
+    def _holder(descriptor: int) -> str:
+        text = os.pread(descriptor, 32, 0).split(b"\n")[0]
+        return text.decode("ascii", "replace") or "unknown"
+
+    def release(self) -> None:
+        """Let go of the lock; nothing happens if it is not held."""
+        if self._descriptor is not None:
+            descriptor, self._descriptor = self._descriptor, None
+            os.ftruncate(descriptor, 0)
+            os.close(descriptor)
+
+    def __enter__(self) -> FileLock:
+        """Hold the lock, acquired before or now, for the length of a block."""
+        if self._descriptor is None:
+            self.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

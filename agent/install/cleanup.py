@@ -1,0 +1,45 @@
+"""What removing the old revision's files would do, worked out without touching anything."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from agent.install.cleanup_list import SEMANAGE_PREFIX
+from agent.install.host import FOLDER, Host, View
+
+
+@dataclass(slots=True)
+class Cleanup:
+    """What a clean-up will remove: real paths, in the order of removal; ``rules`` are paths of SELinux rules."""
+
+    files: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    rules: list[str] = field(default_factory=list)
+
+
+def plan_cleanup(paths: Sequence[str], host: Host) -> Cleanup:
+    """Work out what is removed for a clean-up list, last line first. Raises OSError.
+
+    The rules are the official agent's: links and files go, changed since or not; a folder goes when it is empty by
+    then; what is missing is passed over; a listed folder that is a file now goes, as does the reverse.
+    """
+    now = View(host)
+    cleanup = Cleanup()
+    gone: set[str] = set()
+    for path in reversed(paths):
+        if path.startswith(SEMANAGE_PREFIX):
+            cleanup.rules.append(path.removeprefix(SEMANAGE_PREFIX))
+            continue
+        real = now.real(os.path.normpath(path))
+        kind = None if real in gone else host.kind(real)
+        if kind is None:
+            continue
+        if kind != FOLDER:
+            gone.add(real)
+            cleanup.files.append(real)
+        elif real != "/" and all(f"{real}/{name}" in gone for name in host.children(real)):
+            gone.add(real)
+            cleanup.folders.append(real)
+    return cleanup

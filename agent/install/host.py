@@ -1,0 +1,127 @@
+"""Looking at the host: what is at a path now, and what will be there once the old files are cleaned up."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+
+FILE = "file"
+FOLDER = "directory"
+LINK = "symlink"
+OTHER = "special file"
+
+# Up to here single look-ups are cheaper than reading a whole folder, which may be a very large one.
+_LOOKUPS_BEFORE_LISTING = 8
+
+# The kernel's own limit on links in one path (path_resolution(7)).
+MAX_LINKS = 40
+
+
+class Host:
+    """What lies on the host now; every answer is remembered, so one plan sees one host. Paths are absolute."""
+
+    def __init__(self) -> None:
+        self._lookups: dict[str, int] = {}
+        self._single: dict[str, str | None] = {}
+        self._listed: dict[str, dict[str, str]] = {}
+
+    def kind(self, path: str) -> str | None:
+        """Tell what is at a path without following it: one of the constants, or None for nothing. Raises OSError."""
+        folder, name = os.path.split(path)
+        if not name:
+            return FOLDER
+        listed = self._listed.get(folder)
+        if listed is not None:
+            return listed.get(name)
+        count = self._lookups.get(folder, 0) + 1
+        self._lookups[folder] = count
+        if count > _LOOKUPS_BEFORE_LISTING:
+            return self.children(folder).get(name)
+        if path not in self._single:
+            self._single[path] = _kind_of(path)
+        return self._single[path]
+
+    def children(self, folder: str) -> dict[str, str]:
+        """Give name and kind of all that is in a folder; nothing where there is no folder. Raises OSError."""
+        listed = self._listed.get(folder)
+        if listed is None:
+            try:
+                with os.scandir(folder) as entries:
+                    listed = {entry.name: _kind_of_entry(entry) for entry in entries}
+            except (FileNotFoundError, NotADirectoryError):
+                listed = {}
+            self._listed[folder] = listed
+        return listed
+
+
+class View:
+    """The host as it will be after a clean-up: ``removed`` holds the real paths that will be gone by then."""
+
+    def __init__(self, host: Host, removed: Iterable[str] = ()) -> None:
+        self.host = host
+        self.removed: set[str] = set(removed)
+        self._resolved: dict[str, str] = {"/": "/"}
+
+    def kind(self, path: str) -> str | None:
+        """Tell what will be at a real path, without following it. Raises OSError."""
+        return None if path in self.removed else self.host.kind(path)
+
+    def followed_kind(self, path: str) -> str | None:
+        """Tell what will be at a real path, through a symbolic link; None also for a dangling one. Raises OSError."""
+        kind = self.kind(path)
+        if kind != LINK:
+            return kind
+        try:
+            return self.kind(self.resolve(path))
+        except OSError:
+            return None
+
+    def resolve(self, path: str) -> str:
+        """Give the real path that an absolute path leads to, the last part followed too.
+
+        Parts that do not exist are taken as they are. Raises OSError (ELOOP) for a circle of links.
+        """
+        return self._resolve(path, 0)
+
+    def real(self, path: str) -> str:
+        """Give the real path of a name: links in its folder are followed, the name itself is not. Raises OSError."""
+        folder, name = os.path.split(path)
+        if not name:
+            return "/"
+        parent = self.resolve(folder)
+        return f"{parent}/{name}" if parent != "/" else f"/{name}"
+
+    def _resolve(self, path: str, links: int) -> str:
+        known = self._resolved.get(path)
+        if known is not None:
+            return known
+        folder, name = os.path.split(path)
+        parent = self._resolve(folder, links)
+        real = f"{parent}/{name}" if parent != "/" else f"/{name}"
+        if self.kind(real) == LINK:
+            if links >= MAX_LINKS:
+                raise OSError(40, "Too many levels of symbolic links", path)
+            real = self._resolve(os.path.normpath(os.path.join(parent, os.readlink(real))), links + 1)
+        self._resolved[path] = real
+        return real
+
+
+def _kind_of(path: str) -> str | None:
+    try:
+        mode = os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if stat.S_ISREG(mode):
+        return FILE
+    if stat.S_ISDIR(mode):
+        return FOLDER
+    return LINK if stat.S_ISLNK(mode) else OTHER
+
+
+def _kind_of_entry(entry: os.DirEntry[str]) -> str:
+    if entry.is_symlink():
+        return LINK
+    if entry.is_dir(follow_symlinks=False):
+        return FOLDER
+    return FILE if entry.is_file(follow_symlinks=False) else OTHER

@@ -1,0 +1,189 @@
+"""Install a revision's files: whole, or not at all.
+
+The order is the promise. The clean-up list on disk names everything old and new before the first change and only the
+new after the last; every temporary object is on the disk before the first name is exchanged, and every exchange before
+the Install counts as done. Whatever interrupts it, ``recovery`` finds in the journal which way to go.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agent.appspec.model import AppSpec
+from agent.errors import InstallError
+from agent.filesystem.durable import make_folder, sync_file_systems, write_durably
+from agent.install.cleanup_list import digest, encode
+from agent.install.commit import commit
+from agent.install.explain import explained
+from agent.install.instructions import instructions
+from agent.install.journal import COMMITTED, STAGED, Journal, Record, Step, open_journals
+from agent.install.labels import add_rules, label_installed, obsolete_rules, rules_of
+from agent.install.plan import ADJUST, RESET, Operation, Plan, PlanRequest, make_plan
+from agent.install.recovery import go_back, go_forward
+from agent.install.recovery import recover as recover_one
+from agent.install.reset import read_metadata
+from agent.install.stage import Stager
+from agent.install.state import InstallState
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class InstallRequest:
+    """What is to be installed: ``archive`` is the unpacked revision, ``cwd`` what relative destinations start from."""
+
+    group_id: str
+    deployment_dir: str
+    archive: str
+    appspec: AppSpec
+    file_exists_behavior: str
+    cwd: str
+    root_dir: str
+
+
+@dataclass(frozen=True, slots=True)
+class InstallOptions:
+    """The settings that concern an Install."""
+
+    follow_directory_symlinks: bool = True
+    reject_path_traversal: bool = False
+    reject_unsafe_permissions: bool = False
+    reject_unconfined_selinux: bool = False
+    reject_symlink_permission_targets: bool = False
+    state_file_mode: int = 0o644
+    state_folder_mode: int = 0o755
+
+
+def install(
+    request: InstallRequest, *, options: InstallOptions, progress: Callable[[int, int], None] | None = None
+) -> Plan:
+    """Install the files of a revision and give the plan that was carried out.
+
+    The caller holds the host-wide install lock. ``progress`` gets the number of entries built and their total.
+    Raises InstallConflictError with all conflicts, or InstallError; in both cases the host is as it was, or, where
+    even that failed, the message says so and the next recovery sees to it.
+    """
+    state = _state(request.root_dir, options)
+    with explained("preparing the Install"):
+        for message in recover(request.root_dir):
+            _log.warning("%s", message)
+        plan = _plan(request, state, options)
+        make_folder(state.instructions_dir, mode=options.state_folder_mode)
+        make_folder(state.journal_dir, mode=0o700)
+        write_durably(state.instructions(request.group_id), instructions(plan), mode=options.state_file_mode)
+    journal = state.journal(request.group_id)
+    with explained("writing the journal"):
+        meanwhile = plan.listed_meanwhile()
+        record = _record(request, plan, state, meanwhile)
+        journal.begin(record)
+    _carry_out(plan, record, meanwhile, journal, state, progress)
+    with explained("finishing the Install (the new files are in place)"):
+        go_forward(record, journal, state)
+    return plan
+
+
+def plan_install(request: InstallRequest, *, options: InstallOptions) -> Plan:
+    """Plan an Install without changing anything. Raises InstallConflictError with all conflicts, or InstallError."""
+    with explained("planning the Install"):
+        return _plan(request, _state(request.root_dir, options), options)
+
+
+def recover(root_dir: str) -> list[str]:
+    """Bring every interrupted Install below a root folder to its end; say what was done.
+
+    The caller holds the host-wide install lock. Raises InstallError where the disk still refuses.
+    """
+    state = InstallState(root_dir)
+    with explained("recovering an interrupted Install"):
+        return [text for text in (recover_one(journal, state) for journal in open_journals(state.journal_dir)) if text]
+
+
+def _state(root_dir: str, options: InstallOptions) -> InstallState:
+    return InstallState(root_dir, options.state_file_mode, options.state_folder_mode)
+
+
+def _plan(request: InstallRequest, state: InstallState, options: InstallOptions) -> Plan:
+    behavior = request.appspec.file_exists_behavior
+    return make_plan(
+        PlanRequest(
+            appspec=request.appspec,
+            archive=request.archive,
+            behavior=behavior.value if behavior is not None else request.file_exists_behavior,
+            cwd=request.cwd,
+            old_paths=state.cleanup_file(request.group_id).paths(),
+            group=request.group_id,
+            instructions_dir=state.instructions_dir,
+            token=os.urandom(4).hex(),
+            follow_directory_links=options.follow_directory_symlinks,
+            allow_climbing=not options.reject_path_traversal,
+            reject_unsafe_permissions=options.reject_unsafe_permissions,
+            reject_unconfined_selinux=options.reject_unconfined_selinux,
+            reject_symlink_permission_targets=options.reject_symlink_permission_targets,
+        )
+    )
+
+
+def _record(request: InstallRequest, plan: Plan, state: InstallState, meanwhile: list[str]) -> Record:
+    before = state.cleanup_file(request.group_id).content()
+    return Record(
+        group=request.group_id,
+        deployment_dir=request.deployment_dir,
+        steps=[_step(operation) for operation in plan.operations],
+        obsolete=plan.obsolete,
+        cleanup_before=None if before is None else os.fsdecode(before),
+        cleanup_after=plan.recorded,
+        digests={
+            "before": digest(before),
+            "during": digest(encode(meanwhile)),
+            "after": digest(encode(plan.recorded)),
+        },
+        rules=rules_of(plan),
+        obsolete_rules=obsolete_rules(plan),
+    )
+
+
+def _step(operation: Operation) -> Step:
+    old = read_metadata(operation.path) if operation.kind in (RESET, ADJUST) else None
+    return Step(operation.kind, operation.path, operation.temp, operation.backup, old)
+
+
+def _carry_out(
+    plan: Plan,
+    record: Record,
+    meanwhile: list[str],
+    journal: Journal,
+    state: InstallState,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Stage and commit; on any failure, an interrupt too, put everything back and raise."""
+    cleanup = state.cleanup_file(record.group)
+    folders = sorted({os.path.dirname(step.path) for step in record.steps})
+    try:
+        with explained("installing"):
+            cleanup.write(meanwhile, keep=[record.digests["before"]])
+            Stager(plan, progress).run()
+            add_rules(record.rules)
+            sync_file_systems(folders)
+            journal.mark(STAGED)
+            commit(plan)
+            label_installed(plan)
+            sync_file_systems(folders)
+            journal.mark(COMMITTED)
+    except BaseException as error:
+        _undo(journal, state, error)
+        raise
+
+
+def _undo(journal: Journal, state: InstallState, error: BaseException) -> None:
+    try:
+        record = journal.read()
+        if record is not None:
+            go_back(record, journal, state.cleanup_file(record.group))
+    except OSError as second:
+        raise InstallError(
+            f"{error} While undoing this: {second}. The host holds parts of both revisions.",
+            remedy="Mend the disk; the next deployment or start of the agent puts the old revision back first.",
+        ) from error

@@ -1,0 +1,121 @@
+"""The journal of an Install: what it is about to do, on the disk before it does it.
+
+All operations are known before the first change, so the journal is written whole, once, with a single sync; after
+that only a few marks are appended. Recovery needs nothing else: which operations have happened is read from the
+temporary and backup names on the host.
+
+    begun      -> the host is untouched, but temporary files may lie about
+    staged     -> every temporary file and backup is on the disk; names may have been exchanged
+    committed  -> the new revision stands; only leftovers remain to be removed
+    reverting  -> going back has been decided, also where writing "committed" has failed half-way
+    reverted   -> every name is back; only temporary files remain to be removed
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+
+from agent.filesystem.durable import append_durably, remove_if_there, sync_folder, write_durably
+
+VERSION = 1
+STAGED = "staged"
+COMMITTED = "committed"
+REVERTING = "reverting"
+REVERTED = "reverted"
+
+
+@dataclass(slots=True)
+class Step:
+    """One operation as the journal keeps it; ``old`` is the earlier metadata of a folder that is reset."""
+
+    kind: str
+    path: str
+    temp: str = ""
+    backup: str = ""
+    old: dict[str, object] | None = None
+
+
+@dataclass(slots=True)
+class Record:
+    """Everything that is needed to go back or forward.
+
+    ``cleanup_before``, ``cleanup_during`` and ``cleanup_after`` are the clean-up lists: as found (None for none), with
+    everything old and new, and of the new revision. ``digests`` name their contents, to notice another agent's hand.
+    """
+
+    group: str
+    deployment_dir: str
+    steps: list[Step] = field(default_factory=list)
+    obsolete: list[str] = field(default_factory=list)
+    cleanup_before: str | None = None
+    cleanup_after: list[str] = field(default_factory=list)
+    digests: dict[str, str] = field(default_factory=dict)
+    rules: list[dict[str, object]] = field(default_factory=list)
+    obsolete_rules: list[str] = field(default_factory=list)
+    marks: list[str] = field(default_factory=list)
+    version: int = VERSION
+
+
+class JournalDamagedError(Exception):
+    """The journal's text is not one that this program wrote whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """The journal file of one deployment group."""
+
+    path: str
+
+    def begin(self, record: Record) -> None:
+        """Write the record durably, before the first change. Raises OSError."""
+        table = {item.name: getattr(record, item.name) for item in fields(record) if item.name != "marks"}
+        table["steps"] = [[step.kind, step.path, step.temp, step.backup, step.old] for step in record.steps]
+        write_durably(self.path, (json.dumps(table) + "\n").encode("ascii"), mode=0o600)
+
+    def mark(self, word: str) -> None:
+        """Add a mark durably. Raises OSError."""
+        # The leading newline ends whatever part of an earlier mark a failed write may have left.
+        append_durably(self.path, f"\n{word}\n".encode("ascii"))
+
+    def read(self) -> Record | None:
+        """Give the record with its marks, or None where nothing is open. Raises OSError, JournalDamagedError."""
+        try:
+            with open(self.path, "rb") as file:
+                first, *rest = file.read().split(b"\n")
+        except FileNotFoundError:
+            return None
+        try:
+            table = json.loads(first)
+            steps = [Step(*values) for values in table.pop("steps")]
+            record = Record(steps=steps, **table)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise JournalDamagedError(f"{self.path}: {error}") from error
+        if record.version != VERSION:
+            raise JournalDamagedError(f"{self.path} has version {record.version}, this program reads {VERSION}")
+        # What follows the last newline is a mark that was being written at a power cut: it does not count.
+        record.marks = [line.decode("ascii", "replace") for line in rest[:-1] if line]
+        return record
+
+    def end(self) -> None:
+        """Close the journal: nothing is left to do. Raises OSError."""
+        remove_if_there(self.path)
+        sync_folder(os.path.dirname(self.path))
+
+    def set_aside(self) -> str:
+        """Rename a journal that cannot be used; give its new name. Raises OSError."""
+        aside = f"{self.path}.set-aside"
+        os.rename(self.path, aside)
+        sync_folder(os.path.dirname(self.path))
+        return aside
+
+
+def open_journals(folder: str) -> Iterable[Journal]:
+    """Give the journals that lie in a folder, in the order of their names. Raises OSError other than "not there"."""
+    try:
+        names = sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return []
+    return [Journal(os.path.join(folder, name)) for name in names if name.endswith(".journal")]

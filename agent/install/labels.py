@@ -1,0 +1,46 @@
+"""The SELinux part of an Install: which rules it adds and drops, and which paths are labelled anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from agent.install.cleanup_list import SEMANAGE_PREFIX
+from agent.install.plan import Plan
+from agent.install.selinux import Rule, add_rule, plan_rules, relabel, remove_rule, specification
+
+
+def rules_of(plan: Plan) -> list[Rule]:
+    """Write down the rules that a plan adds, with what each replaces. Raises InstallError where the tools fail."""
+    wanted = [(path, found.context) for path, found in plan.attributes.items() if found.context is not None]
+    return plan_rules(wanted)
+
+
+def listed_rules(plan: Plan) -> list[str]:
+    """Give the lines of the clean-up list for a plan's rules."""
+    wanted = [path for path, found in plan.attributes.items() if found.context is not None]
+    return [SEMANAGE_PREFIX + specification(path) for path in wanted]
+
+
+def obsolete_rules(plan: Plan) -> list[str]:
+    """Give the rules of the old revision that the new one does not set again."""
+    again = {line.removeprefix(SEMANAGE_PREFIX) for line in listed_rules(plan)}
+    return [rule for rule in plan.cleanup.rules if not {rule, specification(rule)} & again]
+
+
+def add_rules(rules: Iterable[Rule]) -> None:
+    """Store rules that the journal already holds. Raises InstallError."""
+    for rule in rules:
+        add_rule(rule)
+
+
+def drop_rules(rules: Iterable[str]) -> None:
+    """Remove the old revision's rules; what cannot be removed is logged."""
+    for rule in rules:
+        remove_rule(rule)
+
+
+def label_installed(plan: Plan) -> None:
+    """Label what has a context of its own, in its place. Raises InstallError."""
+    paths = [path for path, found in plan.attributes.items() if found.context is not None]
+    if paths:
+        relabel(paths)

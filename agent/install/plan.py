@@ -1,0 +1,286 @@
+"""The plan of an Install: all changes to the host, or all conflicts together, before anything is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from agent.appspec.model import AppSpec
+from agent.errors import InstallConflictError
+from agent.install.cleanup import Cleanup, plan_cleanup
+from agent.install.cleanup_list import other_lists
+from agent.install.host import FILE, FOLDER, LINK, Host, View
+from agent.install.wanted import Entry, Wanted
+
+if TYPE_CHECKING:
+    from agent.install.attributes import Attributes
+
+CREATE = "create"
+REPLACE = "replace"
+SWAP = "swap"
+IN_PLACE = "in-place"
+REMOVE = "remove"
+RESET = "reset"
+ADJUST = "adjust"
+
+TEMPORARY_PREFIX = ".codedeploy-"
+
+
+class Operation:
+    """One change to a name on the host.
+
+    ``CREATE`` puts ``temp`` (a file, a link or a whole folder) at a free ``path``; ``REPLACE`` puts it over a file or
+    link, ``SWAP`` over something of another kind, ``IN_PLACE`` into a file that cannot be renamed over; ``REMOVE``
+    takes an old file away; ``RESET`` gives a folder that stays the metadata of a new one; ``ADJUST`` gives
+    permissions to an object that is not ours, because an installed link leads to it. ``backup`` is the old object.
+    """
+
+    __slots__ = ("backup", "entry", "kind", "path", "temp")
+
+    def __init__(self, kind: str, path: str, *, temp: str = "", backup: str = "", entry: Entry | None = None) -> None:
+        self.kind = kind
+        self.path = path
+        self.temp = temp
+        self.backup = backup
+        self.entry = entry
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of a plan for a person: ``action`` is create, replace, keep, remove, make-folder, remove-folder or
+    permissions."""
+
+    action: str
+    path: str
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class Plan:
+    """Everything that an Install will do; nothing of it has happened yet.
+
+    ``staged`` gives for every new folder the path where it is built, and ``nested`` what is built inside those, each
+    with its temporary path; ``recorded`` are the paths of the new clean-up list in its order; ``attributes`` what
+    permissions ask for, by real path, and ``settings`` the same in the AppSpec's words and order; ``obsolete`` are old
+    folders to remove if they are empty after the commit.
+    """
+
+    cleanup: Cleanup
+    entries: dict[str, Entry]
+    operations: list[Operation] = field(default_factory=list)
+    staged: dict[str, str] = field(default_factory=dict)
+    nested: list[tuple[Entry, str]] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    recorded: list[str] = field(default_factory=list)
+    obsolete: list[str] = field(default_factory=list)
+    attributes: dict[str, Attributes] = field(default_factory=dict)
+    settings: list[tuple[str, Attributes]] = field(default_factory=list)
+    old_paths: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def changes(self) -> list[Change]:
+        """What a person is shown, in the order of the work."""
+        return list(_changes(self))
+
+    def listed_meanwhile(self) -> list[str]:
+        """The clean-up list while the Install is under way: everything old, new, temporary and kept aside.
+
+        The temporary names come last and folders before what they hold, because the list is worked off backwards.
+        """
+        names = dict.fromkeys([*self.old_paths, *self.recorded])
+        for operation in self.operations:
+            names.update(dict.fromkeys(name for name in (operation.temp, operation.backup) if name))
+        names.update(dict.fromkeys([temp for _, temp in self.nested]))
+        return list(names)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRequest:
+    """What a plan is made from; ``token`` makes the temporary names unlike any other Install's."""
+
+    appspec: AppSpec
+    archive: str
+    behavior: str
+    cwd: str
+    old_paths: Sequence[str]
+    group: str
+    instructions_dir: str
+    token: str
+    follow_directory_links: bool = True
+    allow_climbing: bool = True
+    reject_unsafe_permissions: bool = False
+    reject_unconfined_selinux: bool = False
+    reject_symlink_permission_targets: bool = False
+
+
+def make_plan(request: PlanRequest) -> Plan:
+    """Work out all changes against the host as it will be after the clean-up of the old files.
+
+    Nothing is changed. Raises InstallConflictError with every conflict, OSError where the host cannot be read.
+    """
+    from agent.install.settled import settle_permissions  # it needs this module's names
+
+    host = Host()
+    cleanup = plan_cleanup(request.old_paths, host)
+    after = View(host, [*cleanup.files, *cleanup.folders])
+    wanted = Wanted(
+        request.archive,
+        after,
+        cwd=request.cwd,
+        follow_directory_links=request.follow_directory_links,
+        climbing=request.allow_climbing,
+    )
+    wanted.add(request.appspec.files)
+    plan = Plan(cleanup, wanted.entries, old_paths=list(request.old_paths), warnings=wanted.warnings)
+    conflicts = list(wanted.problems)
+    planner = _Planner(plan, host, after, request)
+    for entry in wanted.entries.values():
+        conflict = planner.add(entry)
+        if conflict:
+            conflicts.append(conflict)
+    conflicts += settle_permissions(plan, request, after)
+    if conflicts:
+        raise InstallConflictError(conflicts)
+    planner.finish()
+    return plan
+
+
+class _Planner:
+    """Turns wanted entries into operations, one after the other."""
+
+    def __init__(self, plan: Plan, host: Host, after: View, request: PlanRequest) -> None:
+        self._plan = plan
+        self._host = host
+        self._after = after
+        self._request = request
+        self._count = 0
+        self._mounts = _mount_points()
+        self._others: dict[str, frozenset[str]] | None = None
+
+    def add(self, entry: Entry) -> str:
+        """Plan one entry; give the conflict that stands in its way, or nothing. Raises OSError."""
+        plan = self._plan
+        cut = entry.path.rfind("/")
+        folder = plan.staged.get(entry.path[:cut])
+        if folder is not None:
+            temp = folder + entry.path[cut:]
+            plan.nested.append((entry, temp))
+            plan.recorded.append(entry.shown)
+            if entry.kind == FOLDER:
+                plan.staged[entry.path] = temp
+            return ""
+        now = self._host.kind(entry.path)
+        if now is not None and entry.kind != FOLDER and self._after.followed_kind(entry.path) is not None:
+            verdict = self._judge_existing(entry, self._after.kind(entry.path))
+            if verdict is not None:
+                return verdict
+        if entry.path in self._mounts and entry.kind == FILE and now == FILE:
+            self._add_in_place(entry)
+        elif entry.kind == FOLDER and now == FOLDER:
+            plan.operations.append(Operation(RESET, entry.path, entry=entry))
+        else:
+            self._add_renamed(entry, now)
+        plan.recorded.append(entry.shown)
+        return ""
+
+    def _judge_existing(self, entry: Entry, kind: str | None) -> str | None:
+        """Decide about a file that is in the way: None to go on and replace it, "" to keep it, else the conflict."""
+        behavior = self._request.behavior
+        if behavior == "RETAIN":
+            self._plan.kept.append(entry.path)
+            return ""
+        found = {FOLDER: "a folder", LINK: "a symbolic link"}.get(kind or "", f"a {kind}")
+        if behavior == "OVERWRITE" and kind != FOLDER:
+            return None
+        if kind == FOLDER and behavior in ("OVERWRITE", "DISALLOW"):
+            return (
+                f"{entry.path}: a file is to be installed here, but there is a folder, and OVERWRITE replaces none."
+                " Remove it, or choose another destination."
+            )
+        owner = self._owner(entry)
+        text = f"{entry.path}: there is {found} already that this deployment group did not install{owner}."
+        if behavior == "DISALLOW":
+            return (
+                f"{text} Set file_exists_behavior to OVERWRITE to replace it or to RETAIN to keep it,"
+                " or remove it (a BeforeInstall script can)."
+            )
+        return f"{text} The file_exists_behavior {behavior!r} is not known: use DISALLOW, OVERWRITE or RETAIN."
+
+    def _owner(self, entry: Entry) -> str:
+        """Say which other deployment group lists a path, if one does."""
+        for group, paths in self._other_lists().items():
+            if entry.shown in paths or entry.path in paths:
+                return f"; deployment group {group} did"
+        return ""
+
+    def _other_lists(self) -> dict[str, frozenset[str]]:
+        if self._others is None:
+            self._others = other_lists(self._request.instructions_dir, but=self._request.group)
+        return self._others
+
+    def _add_in_place(self, entry: Entry) -> None:
+        temp, backup = self._names(entry.path)
+        self._plan.operations.append(Operation(IN_PLACE, entry.path, temp=temp, backup=backup, entry=entry))
+
+    def _add_renamed(self, entry: Entry, now: str | None) -> None:
+        temp, backup = self._names(entry.path)
+        if now is None:
+            operation = Operation(CREATE, entry.path, temp=temp, entry=entry)
+        else:
+            kind = REPLACE if FOLDER not in (now, entry.kind) else SWAP
+            operation = Operation(kind, entry.path, temp=temp, backup=backup, entry=entry)
+        if entry.kind == FOLDER:
+            self._plan.staged[entry.path] = temp
+        self._plan.operations.append(operation)
+
+    def finish(self) -> None:
+        """Plan the removal of what the old revision leaves behind, before anything is put in its place."""
+        plan, removals = self._plan, []
+        for path in plan.cleanup.files:
+            if path in plan.entries and path not in plan.kept:
+                continue
+            if path in self._mounts:
+                plan.warnings.append(f"{path} is a mount point and cannot be removed; it stays, and stays listed.")
+                plan.recorded.append(path)
+                continue
+            removals.append(Operation(REMOVE, path, backup=self._names(path)[1]))
+        plan.operations[:0] = removals
+        plan.obsolete = [path for path in plan.cleanup.folders if path not in plan.entries]
+
+    def _names(self, path: str) -> tuple[str, str]:
+        """Temporary names beside a path: hidden, short, and with an ending that no include pattern matches."""
+        self._count += 1
+        stem = f"{path[: path.rfind('/')]}/{TEMPORARY_PREFIX}{self._request.token}-{self._count}"
+        return f"{stem}.new~", f"{stem}.old~"
+
+
+def _mount_points() -> frozenset[str]:
+    """The paths that something is mounted on; a name among them can be neither renamed nor removed (EBUSY)."""
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
+            fields = [line.split(" ")[4] for line in table]
+    except (OSError, IndexError):
+        return frozenset()
+    for code, sign in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        fields = [text.replace(code, sign) for text in fields]
+    return frozenset(fields)
+
+
+def _changes(plan: Plan) -> Iterator[Change]:
+    for operation in plan.operations:
+        entry = operation.entry
+        if operation.kind == REMOVE:
+            yield Change("remove", operation.path)
+        elif entry is not None and operation.kind != RESET:
+            action = "create" if operation.kind == CREATE else "replace"
+            yield Change("make-folder" if entry.kind == FOLDER else action, entry.path, entry.source)
+    for entry, _ in plan.nested:
+        yield Change("make-folder" if entry.kind == FOLDER else "create", entry.path, entry.source)
+    for path in plan.kept:
+        yield Change("keep", path)
+    for path in plan.obsolete:
+        yield Change("remove-folder", path)
+    for path, attributes in plan.attributes.items():
+        yield Change("permissions", path, attributes.describe())

@@ -1,0 +1,165 @@
+"""Going back or forward by the journal: after an error, after a kill, after a power cut.
+
+Every step may be repeated any number of times, because recovery itself may be interrupted: what has happened is read
+from the names on the host, never from the memory of an earlier attempt.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+
+from agent.filesystem.durable import remove_if_there, sync_file_systems, write_durably
+from agent.filesystem.trees import remove_tree
+from agent.install.cleanup_list import CleanupFile, digest
+from agent.install.commit import overwrite
+from agent.install.journal import COMMITTED, REVERTED, REVERTING, STAGED, Journal, JournalDamagedError, Record, Step
+from agent.install.labels import drop_rules
+from agent.install.plan import ADJUST, CREATE, IN_PLACE, REMOVE, RESET, TEMPORARY_PREFIX
+from agent.install.reset import write_metadata
+from agent.install.selinux import undo_rule
+from agent.install.state import InstallState
+
+_log = logging.getLogger(__name__)
+
+
+def recover(journal: Journal, state: InstallState) -> str:
+    """Bring one interrupted Install to its end; tell what was done, or nothing where nothing was open.
+
+    Afterwards the host is wholly as before that Install or wholly as it wanted it, and the clean-up list names exactly
+    what is there. Raises OSError where the disk still refuses; then the journal stays and the next recovery goes on.
+    """
+    try:
+        record = journal.read()
+    except JournalDamagedError as error:
+        return (
+            f"The journal of an interrupted Install cannot be read and was set aside as {journal.set_aside()}: {error}"
+        )
+    if record is None:
+        return ""
+    cleanup = state.cleanup_file(record.group)
+    found = digest(cleanup.content())
+    if found not in record.digests.values():
+        aside = journal.set_aside()
+        return (
+            f"An Install of deployment group {record.group} was interrupted, but another agent has changed the group's"
+            f" clean-up list since; its journal was set aside as {aside} and nothing was touched."
+        )
+    if COMMITTED in record.marks and REVERTING not in record.marks:
+        go_forward(record, journal, state)
+        return f"An interrupted Install of deployment group {record.group} was completed."
+    go_back(record, journal, cleanup)
+    return f"An interrupted Install of deployment group {record.group} was undone; the host is as it was before it."
+
+
+def go_back(record: Record, journal: Journal, cleanup: CleanupFile) -> None:
+    """Leave the host as it was before the Install. Raises OSError."""
+    folders = _folders(record)
+    if REVERTED not in record.marks:
+        if STAGED in record.marks:
+            if REVERTING not in record.marks:
+                journal.mark(REVERTING)
+            for step in reversed(record.steps):
+                _revert(step)
+        for rule in reversed(record.rules):
+            undo_rule(rule)
+        sync_file_systems(folders)
+        journal.mark(REVERTED)
+    for step in record.steps:
+        _drop(step.temp)
+        if step.kind != REMOVE:
+            _drop(step.backup)
+    sync_file_systems(folders)
+    cleanup.restore(None if record.cleanup_before is None else os.fsencode(record.cleanup_before))
+    journal.end()
+
+
+def go_forward(record: Record, journal: Journal, state: InstallState) -> None:
+    """Finish a committed Install: drop what was kept aside and old folders, write list and pointer. Raises OSError."""
+    for step in record.steps:
+        if step.backup:
+            _drop_old(step.backup)
+    for path in record.obsolete:
+        try:
+            os.rmdir(path)
+        except OSError as error:
+            _log.debug("The old folder %s stays: %s", path, error.strerror)
+    drop_rules(record.obsolete_rules)
+    sync_file_systems(_folders(record))
+    state.cleanup_file(record.group).write(record.cleanup_after)
+    write_durably(state.last_successful(record.group), os.fsencode(record.deployment_dir))
+    journal.end()
+
+
+def _revert(step: Step) -> None:
+    """Put the old object back under its name."""
+    if step.kind in (RESET, ADJUST):
+        if step.old is not None:
+            write_metadata(step.path, step.old)
+    elif step.kind == CREATE:
+        # With its temporary name gone the rename has happened: what is there now is ours.
+        if not os.path.lexists(step.temp) and os.path.lexists(step.path):
+            os.rename(step.path, step.temp)
+    elif step.kind == IN_PLACE:
+        if os.path.lexists(step.backup):
+            overwrite(step.backup, step.path)
+    elif os.path.lexists(step.backup):
+        _restore(step)
+
+
+def _restore(step: Step) -> None:
+    old = os.lstat(step.backup)
+    try:
+        new = os.lstat(step.path)
+    except FileNotFoundError:
+        os.rename(step.backup, step.path)
+        return
+    if (old.st_dev, old.st_ino) == (new.st_dev, new.st_ino):
+        os.unlink(step.backup)
+        return
+    if step.temp and (stat.S_ISDIR(old.st_mode) or stat.S_ISDIR(new.st_mode)):
+        os.rename(step.path, step.temp)
+    os.rename(step.backup, step.path)
+
+
+def _drop(name: str) -> None:
+    """Remove something that was built for this Install, a whole folder too."""
+    if not name:
+        return
+    try:
+        remove_if_there(name)
+    except (IsADirectoryError, PermissionError):
+        if not os.path.isdir(name):
+            raise
+        remove_tree(name)
+
+
+def _drop_old(name: str) -> None:
+    """Remove an old object that was kept aside; of a folder only what the plan has emptied, never a stranger's file."""
+    try:
+        remove_if_there(name)
+        return
+    except (IsADirectoryError, PermissionError):
+        if not os.path.isdir(name):
+            raise
+    for folder, _, files in os.walk(name, topdown=False):
+        for file in files:
+            if file.startswith(TEMPORARY_PREFIX):
+                remove_if_there(os.path.join(folder, file))
+        try:
+            os.rmdir(folder)
+        except OSError as error:
+            _log.warning(
+                "Something was put into a folder while it was being replaced; it is kept as %s: %s", folder, error
+            )
+
+
+def _folders(record: Record) -> list[str]:
+    """The existing folders that hold the changed names, for syncing their file systems."""
+    folders = set()
+    for folder in {os.path.dirname(path) for path in [*(step.path for step in record.steps), *record.obsolete]}:
+        while not os.path.isdir(folder):
+            folder = os.path.dirname(folder)
+        folders.add(folder)
+    return sorted(folders)

@@ -1,0 +1,72 @@
+"""Settle the permissions of a plan: ask ``permissions`` in the AppSpec's words, keep the answer by real paths."""
+
+from __future__ import annotations
+
+import os
+
+from agent.install.host import LINK, MAX_LINKS, View
+from agent.install.plan import ADJUST, Operation, Plan, PlanRequest
+from agent.install.wanted import expand
+
+
+def settle_permissions(plan: Plan, request: PlanRequest, after: View) -> list[str]:
+    """Add to a plan what its permissions come to; give every problem. Raises OSError."""
+    if not request.appspec.permissions:
+        return []
+    from agent.install.labels import listed_rules
+    from agent.install.owners import OwnerLookup  # many AppSpecs have no permissions, and start-up time counts
+    from agent.install.permissions import PermissionOptions, preflight, resolve
+
+    kept = set(plan.kept)
+    entries = {entry.shown: entry for entry in plan.entries.values() if entry.path not in kept}
+    targets = _Targets(plan, after)
+    resolution = resolve(
+        request.appspec.permissions,
+        {shown: entry.kind for shown, entry in entries.items()},
+        expand=lambda path: expand(path, request.cwd),
+        kind_on_host=lambda path: after.followed_kind(after.real(path)),
+        target_of=lambda shown: targets.of(entries[shown].path),
+        owners=OwnerLookup(),
+        filename=request.appspec.filename,
+        options=PermissionOptions(
+            reject_unsafe_permissions=request.reject_unsafe_permissions,
+            reject_unconfined_selinux=request.reject_unconfined_selinux,
+            reject_symlink_permission_targets=request.reject_symlink_permission_targets,
+        ),
+    )
+    plan.warnings += resolution.warnings
+    if resolution.problems:
+        return resolution.problems
+    problems, warnings = preflight(resolution, filename=request.appspec.filename)
+    plan.warnings += warnings
+    plan.settings = resolution.settings
+    plan.attributes = {
+        entries[path].path if path in entries else path: attributes
+        for path, attributes in resolution.attributes.items()
+    }
+    plan.recorded += listed_rules(plan)
+    plan.operations += [Operation(ADJUST, path) for path in resolution.foreign]
+    return problems
+
+
+class _Targets:
+    """Where installed links lead once everything is installed."""
+
+    def __init__(self, plan: Plan, after: View) -> None:
+        self._plan = plan
+        self._after = after
+
+    def of(self, path: str) -> str | None:
+        """Give what a link leads to: the AppSpec's path of an installed object, a real path, or None for nothing."""
+        for _ in range(MAX_LINKS):
+            entry = self._plan.entries.get(path)
+            if entry is None:
+                real = self._after.resolve(path)
+                entry = self._plan.entries.get(real)
+                if entry is None:
+                    return real if self._after.kind(real) is not None else None
+            if entry.kind != LINK:
+                return entry.shown
+            target = os.path.join(os.path.dirname(entry.path), os.readlink(entry.source))
+            path = self._after.real(os.path.normpath(target))
+        return None

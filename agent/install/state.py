@@ -1,0 +1,45 @@
+"""Where an Install keeps what it must remember, below the agent's root folder."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from agent.install.cleanup_list import CleanupFile
+from agent.install.journal import Journal
+
+
+@dataclass(frozen=True, slots=True)
+class InstallState:
+    """The files of Installs below ``root_dir``; names and formats outside ``agent-state`` are the official agents'."""
+
+    root_dir: str
+    file_mode: int = 0o644
+    folder_mode: int = 0o755
+
+    @property
+    def instructions_dir(self) -> str:
+        """The folder that the official agents read too."""
+        return os.path.join(self.root_dir, "deployment-instructions")
+
+    @property
+    def journal_dir(self) -> str:
+        """Our own folder for open journals."""
+        return os.path.join(self.root_dir, "agent-state", "install")
+
+    def journal(self, group: str) -> Journal:
+        """The journal of a deployment group."""
+        return Journal(os.path.join(self.journal_dir, f"{group}.journal"))
+
+    def cleanup_file(self, group: str) -> CleanupFile:
+        """The clean-up list of a deployment group."""
+        extra = os.path.join(self.root_dir, "agent-state", "cleanup", f"{group}.json")
+        return CleanupFile(os.path.join(self.instructions_dir, f"{group}-cleanup"), extra, self.file_mode)
+
+    def instructions(self, group: str) -> str:
+        """The file with the instructions of a group's newest Install."""
+        return os.path.join(self.instructions_dir, f"{group}-install.json")
+
+    def last_successful(self, group: str) -> str:
+        """The pointer to the deployment whose Install succeeded last."""
+        return os.path.join(self.instructions_dir, f"{group}_last_successful_install")

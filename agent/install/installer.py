@@ -22,7 +22,7 @@ from agent.install.instructions import instructions
 from agent.install.journal import COMMITTED, STAGED, Journal, Record, Step, open_journals
 from agent.install.labels import add_rules, label_installed, obsolete_rules, rules_of
 from agent.install.plan import ADJUST, RESET, Operation, Plan, PlanRequest, make_plan
-from agent.install.recovery import go_back, go_forward
+from agent.install.recovery import folders_of, go_back, go_forward
 from agent.install.recovery import recover as recover_one
 from agent.install.reset import read_metadata
 from agent.install.stage import Stager
@@ -160,17 +160,16 @@ def _carry_out(
 ) -> None:
     """Stage and commit; on any failure, an interrupt too, put everything back and raise."""
     cleanup = state.cleanup_file(record.group)
-    folders = sorted({os.path.dirname(step.path) for step in record.steps})
     try:
         with explained("installing"):
             cleanup.write(meanwhile, keep=[record.digests["before"]])
             Stager(plan, progress).run()
             add_rules(record.rules)
-            sync_file_systems(folders)
+            sync_file_systems(folders_of(record))
             journal.mark(STAGED)
             commit(plan)
             label_installed(plan)
-            sync_file_systems(folders)
+            sync_file_systems(folders_of(record))
             journal.mark(COMMITTED)
     except BaseException as error:
         _undo(journal, state, error)

@@ -55,7 +55,7 @@ def recover(journal: Journal, state: InstallState) -> str:
 
 def go_back(record: Record, journal: Journal, cleanup: CleanupFile) -> None:
     """Leave the host as it was before the Install. Raises OSError."""
-    folders = _folders(record)
+    folders = folders_of(record)
     if REVERTED not in record.marks:
         if STAGED in record.marks:
             if REVERTING not in record.marks:
@@ -86,7 +86,7 @@ def go_forward(record: Record, journal: Journal, state: InstallState) -> None:
         except OSError as error:
             _log.debug("The old folder %s stays: %s", path, error.strerror)
     drop_rules(record.obsolete_rules)
-    sync_file_systems(_folders(record))
+    sync_file_systems(folders_of(record))
     state.cleanup_file(record.group).write(record.cleanup_after)
     write_durably(state.last_successful(record.group), os.fsencode(record.deployment_dir))
     journal.end()
@@ -155,7 +155,7 @@ def _drop_old(name: str) -> None:
             )
 
 
-def _folders(record: Record) -> list[str]:
+def folders_of(record: Record) -> list[str]:
     """The existing folders that hold the changed names, for syncing their file systems."""
     folders = set()
     for folder in {os.path.dirname(path) for path in [*(step.path for step in record.steps), *record.obsolete]}:

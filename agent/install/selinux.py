@@ -24,6 +24,7 @@ _LIMIT_SECONDS = 60.0
 _SYSTEM_FOLDERS = ("/usr/sbin", "/sbin")
 _PATHS_PER_RUN = 500
 _LABEL = "security.selinux"
+_ENABLED_FILE = "/sys/fs/selinux/enforce"
 _NO_CONTEXT = "<<none>>"
 
 # One line of "semanage fcontext -l -C -n": the specification, for which kind of object it holds, the context.
@@ -46,7 +47,7 @@ def is_available() -> bool:
 
 def is_enabled() -> bool:
     """Tell whether the kernel runs with SELinux: its file system is mounted only then (selinux(8))."""
-    return os.path.exists("/sys/fs/selinux/enforce")
+    return os.path.exists(_ENABLED_FILE)
 
 
 def specification(path: str) -> str:

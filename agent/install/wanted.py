@@ -58,7 +58,7 @@ class Wanted:
                 " the setting reject_path_traversal_in_bundle is on",
             )
             return
-        path = os.path.join(self._archive, source)
+        path = self._archive if source == "." else os.path.join(self._archive, source)
         try:
             mode = os.lstat(path).st_mode
             if stat.S_ISLNK(mode) and os.path.isdir(path):
@@ -133,6 +133,9 @@ class Wanted:
         """Want a destination folder and its missing parents; give its real path, or None where it cannot be."""
         try:
             real = self._after.resolve(shown)
+            if real != shown and self._is_dangling(shown):
+                self._problem(mapping, f"the destination {shown} is a symbolic link to nothing; make what it leads to")
+                return None
         except OSError as error:
             self._problem(mapping, f"the destination {shown} cannot be followed: {error.strerror}")
             return None
@@ -140,6 +143,10 @@ class Wanted:
             return self._made(shown, real, mapping.line, source)
         parent = self._folder(os.path.dirname(shown), mapping, source)
         return None if parent is None else self._made(shown, real, mapping.line, source)
+
+    def _is_dangling(self, shown: str) -> bool:
+        name = self._after.real(shown)
+        return name not in self.entries and self._after.kind(name) == LINK and self._after.followed_kind(name) is None
 
     def _made(self, shown: str, real: str, line: int, source: str) -> str | None:
         """Want one folder whose parent is settled; give its real path, following a link that stands there."""

@@ -15,8 +15,7 @@ def write_durably(path: str, data: bytes, *, mode: int = 0o644) -> None:
     A reader sees the old content or the new, never a part; when this returns the new content survives
     a power cut. ``mode`` is exact, the umask does not matter. Raises OSError, and then the old content stands.
     """
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name[:200]}.{os.getpid()}.new~")
+    temporary = temporary_name(path)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         try:
@@ -29,7 +28,16 @@ def write_durably(path: str, data: bytes, *, mode: int = 0o644) -> None:
     except BaseException:
         remove_if_there(temporary)
         raise
-    sync_folder(folder)
+    sync_folder(os.path.dirname(path))
+
+
+def temporary_name(path: str) -> str:
+    """Give the name under which ``write_durably`` builds a file; one that was left by a kill is used again.
+
+    It begins with a dot, ends so that no include pattern matches, and is never longer than a name may be.
+    """
+    folder, name = os.path.split(path)
+    return os.path.join(folder, f".{os.fsdecode(os.fsencode(name)[:200])}.new~")
 
 
 def append_durably(path: str, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,10 @@ class Cleanup:
     rules: list[str] = field(default_factory=list)
 
 
+# A line that the kernel cannot follow names nothing that could be removed.
+_NOTHING_THERE = frozenset({errno.ELOOP, errno.ENAMETOOLONG})
+
+
 def plan_cleanup(paths: Sequence[str], host: Host) -> Cleanup:
     """Work out what is removed for a clean-up list, last line first. Raises OSError.
 
@@ -32,8 +37,9 @@ def plan_cleanup(paths: Sequence[str], host: Host) -> Cleanup:
         if path.startswith(SEMANAGE_PREFIX):
             cleanup.rules.append(path.removeprefix(SEMANAGE_PREFIX))
             continue
-        real = now.real(os.path.normpath(path))
-        kind = None if real in gone else host.kind(real)
+        real, kind = _look_up(path, now)
+        if real in gone:
+            continue
         if kind is None:
             continue
         if kind != FOLDER:
@@ -43,3 +49,14 @@ def plan_cleanup(paths: Sequence[str], host: Host) -> Cleanup:
             gone.add(real)
             cleanup.folders.append(real)
     return cleanup
+
+
+def _look_up(path: str, now: View) -> tuple[str, str | None]:
+    """Give the real path of a line and what is there."""
+    try:
+        real = now.real(os.path.normpath("/" + path.lstrip("/")))
+        return real, now.kind(real)
+    except OSError as error:
+        if error.errno not in _NOTHING_THERE:
+            raise
+        return path, None

@@ -21,6 +21,9 @@ from agent.filesystem.durable import make_folder, remove_if_there, sync_folder, 
 
 _log = logging.getLogger(__name__)
 
+# What Ruby's strip takes away; 2.x trims more, which is why _is_odd() keeps all such names out of the list.
+_BLANKS = " \t\n\v\f\r\0"
+
 SEMANAGE_PREFIX = "semanage\0"
 
 
@@ -43,7 +46,7 @@ def decode(content: bytes) -> list[str]:
     """
     paths = []
     for line in os.fsdecode(content).split("\n")[:-1]:
-        path = line.strip()
+        path = line.strip(_BLANKS)
         name = path.removeprefix(SEMANAGE_PREFIX)
         if name.startswith("/") and "\0" not in name and "/../" not in name + "/":
             paths.append(path)
@@ -78,7 +81,7 @@ class CleanupFile:
         """Give the raw content, or None where there is no list. Raises OSError.
 
         A list that somebody else could have written is not followed, because its lines are removed by root: it must be
-        a regular file of this user or root, and is otherwise left out with a warning.
+        a regular file of this user or root that not everybody may write to, and is otherwise left out with a warning.
         """
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -89,15 +92,23 @@ class CleanupFile:
             return None
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
-            if stat.S_ISREG(status.st_mode) and status.st_uid in (0, os.geteuid()):
+            trusted = status.st_uid in (0, os.geteuid()) and not status.st_mode & stat.S_IWOTH
+            if stat.S_ISREG(status.st_mode) and trusted:
                 return file.read()
-        _log.warning("The clean-up list %s is not a regular file of this user and is left out", self.path)
+        _log.warning(
+            "The clean-up list %s is not a regular file that only this user writes, and is left out", self.path
+        )
         return None
 
     def paths(self) -> list[str]:
-        """Give all paths of the list, odd names last. Raises OSError."""
+        """Give all paths of the list, odd names too, folders before what they hold. Raises OSError."""
         content = self.content()
-        return [*decode(content or b""), *self.odd_paths(content)]
+        paths = decode(content or b"")
+        for odd in self.odd_paths(content):
+            # Before what it holds: the list is worked off backwards.
+            place = next((at for at, path in enumerate(paths) if path.startswith(f"{odd}/")), len(paths))
+            paths.insert(place, odd)
+        return paths
 
     def odd_paths(self, content: bytes | None) -> list[str]:
         """Give the names that belong to a list of this content but cannot stand in it. Raises OSError."""
@@ -114,12 +125,13 @@ class CleanupFile:
         write_durably(self.path, content, mode=self.mode)
         return content
 
-    def restore(self, content: bytes | None) -> None:
-        """Put an earlier content back, durably. Raises OSError."""
+    def restore(self, content: bytes | None, *, odd: Sequence[str]) -> None:
+        """Put an earlier content and its odd names back, durably. Raises OSError."""
         if content is not None:
             write_durably(self.path, content, mode=self.mode)
         elif remove_if_there(self.path):
             sync_folder(os.path.dirname(self.path))
+        self._write_extra(content, list(odd), ())
 
     def _read_extra(self) -> dict[str, list[str]]:
         try:
@@ -132,7 +144,7 @@ class CleanupFile:
             return {}
         return table if isinstance(table, dict) else {}
 
-    def _write_extra(self, content: bytes, odd: list[str], keep: Sequence[str]) -> None:
+    def _write_extra(self, content: bytes | None, odd: list[str], keep: Sequence[str]) -> None:
         before = self._read_extra()
         table = {name: before[name] for name in keep if name in before}
         if odd:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterable
@@ -34,12 +35,16 @@ class Host:
         listed = self._listed.get(folder)
         if listed is not None:
             return listed.get(name)
+        if path in self._single:
+            return self._single[path]
         count = self._lookups.get(folder, 0) + 1
         self._lookups[folder] = count
         if count > _LOOKUPS_BEFORE_LISTING:
-            return self.children(folder).get(name)
-        if path not in self._single:
-            self._single[path] = _kind_of(path)
+            try:
+                return self.children(folder).get(name)
+            except PermissionError:
+                pass  # a folder that may be passed through but not read: single look-ups still work
+        self._single[path] = _kind_of(path)
         return self._single[path]
 
     def children(self, folder: str) -> dict[str, str]:
@@ -62,10 +67,23 @@ class View:
         self.host = host
         self.removed: set[str] = set(removed)
         self._resolved: dict[str, str] = {"/": "/"}
+        self._gone: dict[str, bool] = {"": False, "/": False}
 
     def kind(self, path: str) -> str | None:
         """Tell what will be at a real path, without following it. Raises OSError."""
-        return None if path in self.removed else self.host.kind(path)
+        if path in self.removed or self._is_gone(path[: path.rfind("/")]):
+            return None
+        return self.host.kind(path)
+
+    def _is_gone(self, folder: str) -> bool:
+        """Tell whether a name on the way is removed: a link that goes leads nowhere any more."""
+        if not self.removed:
+            return False
+        known = self._gone.get(folder)
+        if known is None:
+            known = folder in self.removed or self._is_gone(folder[: folder.rfind("/")])
+            self._gone[folder] = known
+        return known
 
     def followed_kind(self, path: str) -> str | None:
         """Tell what will be at a real path, through a symbolic link; None also for a dangling one. Raises OSError."""
@@ -74,15 +92,20 @@ class View:
             return kind
         try:
             return self.kind(self.resolve(path))
-        except OSError:
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
             return None
 
     def resolve(self, path: str) -> str:
-        """Give the real path that an absolute path leads to, the last part followed too.
+        """Give the real path that an absolute path leads to, the last part followed too, as the kernel walks it.
 
-        Parts that do not exist are taken as they are. Raises OSError (ELOOP) for a circle of links.
+        Parts that do not exist are taken as they are. Raises OSError, with ELOOP for a circle of links.
         """
-        return self._resolve(path, 0)
+        known = self._resolved.get(path)
+        if known is None:
+            known = self._resolved[path] = self._walk(path)
+        return known
 
     def real(self, path: str) -> str:
         """Give the real path of a name: links in its folder are followed, the name itself is not. Raises OSError."""
@@ -92,19 +115,28 @@ class View:
         parent = self.resolve(folder)
         return f"{parent}/{name}" if parent != "/" else f"/{name}"
 
-    def _resolve(self, path: str, links: int) -> str:
-        known = self._resolved.get(path)
-        if known is not None:
-            return known
-        folder, name = os.path.split(path)
-        parent = self._resolve(folder, links)
-        real = f"{parent}/{name}" if parent != "/" else f"/{name}"
-        if self.kind(real) == LINK:
-            if links >= MAX_LINKS:
-                raise OSError(40, "Too many levels of symbolic links", path)
-            real = self._resolve(os.path.normpath(os.path.join(parent, os.readlink(real))), links + 1)
-        self._resolved[path] = real
-        return real
+    def _walk(self, path: str) -> str:
+        real, links = "", 0
+        rest = path.split("/")[::-1]
+        while rest:
+            name = rest.pop()
+            if name in ("", "."):
+                continue
+            if name == "..":
+                real = real[: max(real.rfind("/"), 0)]
+                continue
+            here = f"{real}/{name}"
+            if self.kind(here) != LINK:
+                real = here
+                continue
+            links += 1
+            if links > MAX_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+            target = os.readlink(here)
+            if target.startswith("/"):
+                real = ""
+            rest += target.split("/")[::-1]
+        return real or "/"
 
 
 def _kind_of(path: str) -> str | None:

@@ -68,7 +68,7 @@ def install(
     """
     state = _state(request.root_dir, options)
     with explained("preparing the Install"):
-        for message in recover(request.root_dir):
+        for message in recover(request.root_dir, options=options):
             _log.warning("%s", message)
         plan = _plan(request, state, options)
         make_folder(state.instructions_dir, mode=options.state_folder_mode)
@@ -91,14 +91,16 @@ def plan_install(request: InstallRequest, *, options: InstallOptions) -> Plan:
         return _plan(request, _state(request.root_dir, options), options)
 
 
-def recover(root_dir: str) -> list[str]:
+def recover(root_dir: str, *, options: InstallOptions) -> list[str]:
     """Bring every interrupted Install below a root folder to its end; say what was done.
 
     The caller holds the host-wide install lock. Raises InstallError where the disk still refuses.
     """
-    state = InstallState(root_dir)
+    state = _state(root_dir, options)
     with explained("recovering an interrupted Install"):
-        return [text for text in (recover_one(journal, state) for journal in open_journals(state.journal_dir)) if text]
+        done = [recover_one(journal, state) for journal in open_journals(state.journal_dir)]
+        state.sweep()
+    return [text for text in done if text]
 
 
 def _state(root_dir: str, options: InstallOptions) -> InstallState:
@@ -127,13 +129,15 @@ def _plan(request: InstallRequest, state: InstallState, options: InstallOptions)
 
 
 def _record(request: InstallRequest, plan: Plan, state: InstallState, meanwhile: list[str]) -> Record:
-    before = state.cleanup_file(request.group_id).content()
+    cleanup = state.cleanup_file(request.group_id)
+    before = cleanup.content()
     return Record(
         group=request.group_id,
         deployment_dir=request.deployment_dir,
         steps=[_step(operation) for operation in plan.operations],
         obsolete=plan.obsolete,
         cleanup_before=None if before is None else os.fsdecode(before),
+        odd_before=cleanup.odd_paths(before),
         cleanup_after=plan.recorded,
         digests={
             "before": digest(before),

@@ -43,7 +43,8 @@ class Record:
     """Everything that is needed to go back or forward.
 
     ``cleanup_before``, ``cleanup_during`` and ``cleanup_after`` are the clean-up lists: as found (None for none), with
-    everything old and new, and of the new revision. ``digests`` name their contents, to notice another agent's hand.
+    everything old and new, and of the new revision; ``odd_before`` are names that belong to the first but that its format
+    cannot hold. ``digests`` name their contents, to notice another agent's hand.
     """
 
     group: str
@@ -51,6 +52,7 @@ class Record:
     steps: list[Step] = field(default_factory=list)
     obsolete: list[str] = field(default_factory=list)
     cleanup_before: str | None = None
+    odd_before: list[str] = field(default_factory=list)
     cleanup_after: list[str] = field(default_factory=list)
     digests: dict[str, str] = field(default_factory=dict)
     rules: list[dict[str, object]] = field(default_factory=list)

@@ -93,7 +93,18 @@ class Plan:
         for operation in self.operations:
             names.update(dict.fromkeys(name for name in (operation.temp, operation.backup) if name))
         names.update(dict.fromkeys([temp for _, temp in self.nested]))
+        for operation in self.operations:
+            if operation.kind == SWAP:
+                names.update(dict.fromkeys(self._swapped_out(operation)))
         return list(names)
+
+    def _swapped_out(self, swap: Operation) -> Iterator[str]:
+        """Where the old contents of a folder lie once it is kept aside; folders before what they hold."""
+        below = f"{swap.path}/"
+        removals = [operation.backup for operation in self.operations if operation.kind == REMOVE]
+        for path in [*reversed(self.cleanup.folders), *removals]:
+            if path.startswith(below):
+                yield f"{swap.backup}/{path.removeprefix(below)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +258,11 @@ class _Planner:
                 continue
             removals.append(Operation(REMOVE, path, backup=self._names(path)[1]))
         plan.operations[:0] = removals
-        plan.obsolete = [path for path in plan.cleanup.folders if path not in plan.entries]
+        swapped = tuple(f"{operation.path}/" for operation in plan.operations if operation.kind == SWAP)
+        for path in plan.cleanup.folders:
+            # What lies in a folder that is swapped out goes with it; its name may lead elsewhere by then.
+            if path not in plan.entries and not path.startswith(swapped):
+                plan.obsolete.append(path)
 
     def _names(self, path: str) -> tuple[str, str]:
         """Temporary names beside a path: hidden, short, and with an ending that no include pattern matches."""

@@ -71,7 +71,8 @@ def go_back(record: Record, journal: Journal, cleanup: CleanupFile) -> None:
         if step.kind != REMOVE:
             _drop(step.backup)
     sync_file_systems(folders)
-    cleanup.restore(None if record.cleanup_before is None else os.fsencode(record.cleanup_before))
+    before = None if record.cleanup_before is None else os.fsencode(record.cleanup_before)
+    cleanup.restore(before, odd=record.odd_before)
     journal.end()
 
 
@@ -87,8 +88,8 @@ def go_forward(record: Record, journal: Journal, state: InstallState) -> None:
             _log.debug("The old folder %s stays: %s", path, error.strerror)
     drop_rules(record.obsolete_rules)
     sync_file_systems(folders_of(record))
-    state.cleanup_file(record.group).write(record.cleanup_after)
-    write_durably(state.last_successful(record.group), os.fsencode(record.deployment_dir))
+    state.cleanup_file(record.group).write(record.cleanup_after, keep=[record.digests["during"]])
+    write_durably(state.last_successful(record.group), os.fsencode(record.deployment_dir), mode=state.file_mode)
     journal.end()
 
 
@@ -143,10 +144,12 @@ def _drop_old(name: str) -> None:
     except (IsADirectoryError, PermissionError):
         if not os.path.isdir(name):
             raise
-    for folder, _, files in os.walk(name, topdown=False):
-        for file in files:
-            if file.startswith(TEMPORARY_PREFIX):
-                remove_if_there(os.path.join(folder, file))
+    for folder, folders, files in os.walk(name, topdown=False):
+        for kept in [*files, *folders]:
+            path = os.path.join(folder, kept)
+            # Links to folders are among the folders here.
+            if kept.startswith(TEMPORARY_PREFIX) and (kept in files or os.path.islink(path)):
+                remove_if_there(path)
         try:
             os.rmdir(folder)
         except OSError as error:

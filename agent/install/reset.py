@@ -50,8 +50,8 @@ def reset_folder(path: str) -> None:
     acl.write(path, inherited, inherited)
     if inherited is None:
         _set_mode(path, (0o777 & ~_umask()) | setgid)
-    elif setgid:
-        _set_mode(path, stat.S_IMODE(os.stat(path).st_mode) | setgid)
+    else:
+        _set_mode(path, (os.stat(path).st_mode & 0o777) | setgid)
 
 
 def _set_mode(path: str, mode: int) -> None:

@@ -29,7 +29,7 @@ class Stager:
         self._plan = plan
         self._progress = progress
         self._done = 0
-        self._total = len(plan.entries)
+        self._total = len(plan.nested) + sum(1 for operation in plan.operations if operation.temp)
         self._groups: dict[str, int] = {}
         self._uid = os.geteuid()
 
@@ -41,18 +41,24 @@ class Stager:
             if operation.kind == REPLACE:
                 _link_aside(operation)
             elif operation.kind == IN_PLACE:
-                self._copy(operation.path, operation.backup, None)
+                self._copy(operation.path, operation.backup, None, operation.path)
         for entry, temp in self._plan.nested:
             self._build(entry, temp)
         self._settle_folders()
 
     def _build(self, entry: Entry, temp: str) -> None:
-        if entry.kind == FOLDER:
-            os.mkdir(temp)
-        elif entry.kind == LINK:
-            os.symlink(os.readlink(entry.source), temp)
-        else:
-            self._copy(entry.source, temp, self._plan.attributes.get(entry.path))
+        try:
+            if entry.kind == FOLDER:
+                os.mkdir(temp)
+            elif entry.kind == LINK:
+                os.symlink(os.readlink(entry.source), temp)
+            else:
+                self._copy(entry.source, temp, self._plan.attributes.get(entry.path), entry.path)
+        except OSError as error:
+            # Operators know the destination, not the temporary name, and errors by descriptor name nothing.
+            if error.filename != entry.source:
+                error.filename, error.filename2 = entry.path, None
+            raise
         self._done += 1
         if self._progress is not None:
             self._progress(self._done, self._total)
@@ -64,7 +70,7 @@ class Stager:
             if attributes is not None:
                 apply_attributes(self._plan.staged[path], attributes, is_directory=True, shown=path)
 
-    def _copy(self, source: str, target: str, attributes: Attributes | None) -> None:
+    def _copy(self, source: str, target: str, attributes: Attributes | None, shown: str) -> None:
         """Copy one file with mode, owner and time, as the official agent keeps them, then apply the permissions."""
         reader = os.open(source, _READ)
         try:
@@ -77,7 +83,7 @@ class Stager:
                     os.fchown(writer, status.st_uid, status.st_gid)
                 os.fchmod(writer, stat.S_IMODE(status.st_mode))
                 if attributes is not None:
-                    apply_attributes(writer, attributes, is_directory=False, shown=target)
+                    apply_attributes(writer, attributes, is_directory=False, shown=shown)
                 os.utime(writer, ns=(status.st_atime_ns, status.st_mtime_ns))
             finally:
                 os.close(writer)

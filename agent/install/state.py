@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from agent.filesystem.durable import remove_if_there
 from agent.install.cleanup_list import CleanupFile
 from agent.install.journal import Journal
 
@@ -27,13 +28,30 @@ class InstallState:
         """Our own folder for open journals."""
         return os.path.join(self.root_dir, "agent-state", "install")
 
+    @property
+    def extra_dir(self) -> str:
+        """Our own folder for names that a clean-up list cannot hold."""
+        return os.path.join(self.root_dir, "agent-state", "cleanup")
+
+    def sweep(self) -> None:
+        """Remove half-written files that a kill has left; only of those that are written under the install lock."""
+        endings = {
+            self.journal_dir: (".journal",),
+            self.extra_dir: (".json",),
+            self.instructions_dir: ("-cleanup", "-install.json", "_last_successful_install"),
+        }
+        for folder, written in endings.items():
+            for name in os.listdir(folder) if os.path.isdir(folder) else []:
+                if name.startswith(".") and name.endswith(tuple(f"{ending}.new~" for ending in written)):
+                    remove_if_there(os.path.join(folder, name))
+
     def journal(self, group: str) -> Journal:
         """The journal of a deployment group."""
         return Journal(os.path.join(self.journal_dir, f"{group}.journal"))
 
     def cleanup_file(self, group: str) -> CleanupFile:
         """The clean-up list of a deployment group."""
-        extra = os.path.join(self.root_dir, "agent-state", "cleanup", f"{group}.json")
+        extra = os.path.join(self.extra_dir, f"{group}.json")
         return CleanupFile(os.path.join(self.instructions_dir, f"{group}-cleanup"), extra, self.file_mode)
 
     def instructions(self, group: str) -> str:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Sequence
 
 from agent.appspec.model import FileMapping
-from agent.install.host import FILE, FOLDER, LINK, View
+from agent.install.host import FILE, FOLDER, LINK, OTHER, View
 
 # A revision with folders linked into each other in many ways unfolds without end; no real one comes near this.
 _MAX_ENTRIES = 2_000_000
+
+
+# A folder of the revision and those that it was reached through, the innermost first.
+_Above = tuple[str, "_Above | None"]
 
 
 class Entry:
@@ -49,42 +54,68 @@ class Wanted:
             self._add_mapping(mapping)
 
     def _add_mapping(self, mapping: FileMapping) -> None:
-        source = mapping.source.strip("/") if mapping.source.strip("/") else "."
-        destination = expand(mapping.destination, self._cwd)
-        if not self._climbing and (_climbs(mapping.source) or _climbs(mapping.destination)):
-            self._problem(
-                mapping,
-                f"the source {mapping.source!r} or the destination {mapping.destination!r} climbs out with '..', and"
-                " the setting reject_path_traversal_in_bundle is on",
-            )
+        destination = self._destination(mapping)
+        if destination is None:
             return
+        source = mapping.source.strip("/") or "."
         path = self._archive if source == "." else os.path.join(self._archive, source)
         try:
             mode = os.lstat(path).st_mode
-            if stat.S_ISLNK(mode) and os.path.isdir(path):
-                mode = stat.S_IFDIR
         except (FileNotFoundError, NotADirectoryError):
             self._problem(
                 mapping, f"the source {mapping.source!r} is not in the revision; patterns are not expanded here"
             )
             return
-        if stat.S_ISDIR(mode):
-            root = self._folder(destination, mapping, path)
-            if root is not None:
-                self._add_contents(path, destination, root, mapping.line, [])
-        elif mapping.source.endswith("/"):
+        if stat.S_ISLNK(mode) and os.path.isdir(path):
+            mode = stat.S_IFDIR
+        kind = FOLDER if stat.S_ISDIR(mode) else FILE if stat.S_ISREG(mode) else LINK if stat.S_ISLNK(mode) else OTHER
+        if kind == OTHER:
+            self._problem(mapping, f"the source {mapping.source!r} is neither a file, a folder nor a link")
+        elif kind != FOLDER and mapping.source.endswith("/"):
             self._problem(mapping, f"the source {mapping.source!r} is a file; take the slash at its end away")
         elif (root := self._folder(destination, mapping, path)) is not None:
-            name = os.path.basename(os.path.normpath(source))
-            self._leaf(FILE if stat.S_ISREG(mode) else LINK, path, name, destination, root, mapping.line)
+            if kind == FOLDER:
+                self._add_contents(path, destination, root, mapping.line)
+            else:
+                self._leaf(kind, path, os.path.basename(os.path.normpath(source)), destination, root, mapping.line)
 
-    def _add_contents(self, source: str, shown: str, root: str, line: int, above: list[tuple[int, int]]) -> None:
-        """Add all that a folder holds to the folder at real path ``root``; ``above`` names the folders on the way."""
+    def _destination(self, mapping: FileMapping) -> str | None:
+        """Give the absolute destination of a mapping whose two names can be used at all."""
+        for text in (mapping.source, mapping.destination):
+            if not _is_name(text):
+                self._problem(mapping, f"{text!r} holds a character that no file name can have")
+                return None
+            if not self._climbing and _climbs(text):
+                self._problem(
+                    mapping, f"{text!r} climbs out with '..', and the setting reject_path_traversal_in_bundle is on"
+                )
+                return None
+        if mapping.destination.startswith("~") and os.path.expanduser(mapping.destination).startswith("~"):
+            self._problem(
+                mapping, f"the home in the destination {mapping.destination!r} is of a user whom nobody knows"
+            )
+            return None
+        return expand(mapping.destination, self._cwd)
+
+    def _add_contents(self, source: str, shown: str, root: str, line: int) -> None:
+        """Add all that a folder holds to the folder at real path ``root``."""
+        waiting: list[tuple[str, str, str, _Above]] = [(source, shown, root, (source, None))]
+        while waiting:
+            source, shown, root, above = waiting.pop()
+            shown_base, root_base = ("" if shown == "/" else shown), ("" if root == "/" else root)
+            for name in self._add_leaves(source, shown, root, line, above):
+                inner_source, inner_shown = f"{source}/{name}", f"{shown_base}/{name}"
+                inner = self._made(inner_shown, f"{root_base}/{name}", line, inner_source)
+                if inner is not None:
+                    waiting.append((inner_source, inner_shown, inner, (inner_source, above)))
+
+    def _add_leaves(self, source: str, shown: str, root: str, line: int, above: _Above) -> list[str]:
+        """Add the files and links of one folder; give the names of its folders."""
         folders = []
         with os.scandir(source) as found:
             for item in found:
                 if item.is_symlink():
-                    if self._is_folder_link(item, above, source):
+                    if self._is_folder_link(item, above):
                         folders.append(item.name)
                     else:
                         self._leaf(LINK, item.path, item.name, shown, root, line)
@@ -94,23 +125,23 @@ class Wanted:
                     self._leaf(FILE, item.path, item.name, shown, root, line)
                 else:
                     self.problems.append(f"{item.path} is neither a file, a folder nor a link and cannot be installed.")
-        for name in folders:
-            inner_shown = f"{shown}/{name}" if shown != "/" else f"/{name}"
-            inner = self._made(inner_shown, f"{root}/{name}" if root != "/" else f"/{name}", line, f"{source}/{name}")
-            if inner is not None:
-                status = os.stat(source)
-                above.append((status.st_dev, status.st_ino))
-                self._add_contents(f"{source}/{name}", inner_shown, inner, line, above)
-                above.pop()
+        return folders
 
-    def _is_folder_link(self, item: os.DirEntry[str], above: list[tuple[int, int]], source: str) -> bool:
+    def _is_folder_link(self, item: os.DirEntry[str], above: _Above) -> bool:
         """Tell whether a link is installed as the folder it leads to, as the official agents do it."""
-        if not self._follow or not item.is_dir():
-            return False
-        target, here = item.stat(), os.stat(source)
-        if (target.st_dev, target.st_ino) in [*above, (here.st_dev, here.st_ino)]:
-            self.warnings.append(f"{item.path} leads back to a folder that it is in; it is installed as a link.")
-            return False
+        try:
+            if not self._follow or not item.is_dir():
+                return False
+        except OSError:
+            return False  # a link in a circle with itself: it is installed as it is
+        target = item.stat()
+        folder: _Above | None = above
+        while folder is not None:
+            path, folder = folder
+            status = os.stat(path)
+            if (target.st_dev, target.st_ino) == (status.st_dev, status.st_ino):
+                self.warnings.append(f"{item.path} leads back to a folder that it is in; it is installed as a link.")
+                return False
         return True
 
     def _leaf(self, kind: str, source: str, name: str, shown: str, root: str, line: int) -> None:
@@ -123,30 +154,18 @@ class Wanted:
                 " Remove one of the two from the files section."
             )
             return
-        self.entries[path] = Entry(kind, path, f"{shown}/{name}" if shown != "/" else f"/{name}", source, line)
-        if len(self.entries) > _MAX_ENTRIES:
-            raise OSError(
-                40, f"The revision unfolds to more than {_MAX_ENTRIES} entries; look for links in circles", source
-            )
+        self._add(Entry(kind, path, f"{shown}/{name}" if shown != "/" else f"/{name}", source, line))
 
     def _folder(self, shown: str, mapping: FileMapping, source: str) -> str | None:
         """Want a destination folder and its missing parents; give its real path, or None where it cannot be."""
-        try:
-            real = self._after.resolve(shown)
-            if real != shown and self._is_dangling(shown):
-                self._problem(mapping, f"the destination {shown} is a symbolic link to nothing; make what it leads to")
-                return None
-        except OSError as error:
-            self._problem(mapping, f"the destination {shown} cannot be followed: {error.strerror}")
-            return None
-        if real in self.entries or real == "/":
-            return self._made(shown, real, mapping.line, source)
-        parent = self._folder(os.path.dirname(shown), mapping, source)
-        return None if parent is None else self._made(shown, real, mapping.line, source)
-
-    def _is_dangling(self, shown: str) -> bool:
-        name = self._after.real(shown)
-        return name not in self.entries and self._after.kind(name) == LINK and self._after.followed_kind(name) is None
+        root: str | None = "/"
+        path = ""
+        for name in shown.split("/")[1:]:
+            if root is None or not name:
+                break
+            path = f"{path}/{name}"
+            root = self._made(path, f"{'' if root == '/' else root}/{name}", mapping.line, source)
+        return root
 
     def _made(self, shown: str, real: str, line: int, source: str) -> str | None:
         """Want one folder whose parent is settled; give its real path, following a link that stands there."""
@@ -161,19 +180,35 @@ class Wanted:
             return None
         kind = self._after.kind(real)
         if kind is None:
-            self.entries[real] = Entry(FOLDER, real, shown, "", line)
+            self._add(Entry(FOLDER, real, shown, "", line))
             return real
         if kind == FOLDER:
             return real
-        target = self._after.resolve(real) if kind == LINK else real
-        if kind == LINK and self._after.kind(target) == FOLDER:
+        if kind == LINK and (target := self._led_to(real)) is not None:
             return target
-        state = "a symbolic link to nothing" if kind == LINK else f"a {kind}"
+        state = "a symbolic link that leads to no folder" if kind == LINK else f"a {kind}"
         self.problems.append(
             f"{source} needs a folder at {shown}, but there is {state}. Remove it (a BeforeInstall script can), or"
             " choose another destination; no file_exists_behavior replaces a file by a folder."
         )
         return None
+
+    def _led_to(self, link: str) -> str | None:
+        """Give the real path of the folder that a link on the host leads to, if there is or will be one."""
+        try:
+            target = self._after.resolve(link)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            return None
+        wanted = self.entries.get(target)
+        is_folder = wanted.kind == FOLDER if wanted is not None else self._after.kind(target) == FOLDER
+        return target if is_folder else None
+
+    def _add(self, entry: Entry) -> None:
+        self.entries[entry.path] = entry
+        if len(self.entries) > _MAX_ENTRIES:
+            raise OSError(errno.E2BIG, f"The revision unfolds to more than {_MAX_ENTRIES} entries", self._archive)
 
     def _problem(self, mapping: FileMapping, text: str) -> None:
         self.problems.append(f"Line {mapping.line} of the AppSpec: {text}.")
@@ -190,6 +225,13 @@ def expand(path: str, cwd: str) -> str:
         path = "/"
     real = os.path.normpath(os.path.join(cwd, path))
     return real[1:] if real.startswith("//") else real
+
+
+def _is_name(text: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def _climbs(path: str) -> bool:

@@ -90,11 +90,12 @@ class CleanupFile:
         except OSError as error:
             _log.warning("The clean-up list %s cannot be used and is left out: %s", self.path, error.strerror)
             return None
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            trusted = status.st_uid in (0, os.geteuid()) and not status.st_mode & stat.S_IWOTH
-            if stat.S_ISREG(status.st_mode) and trusted:
+        status = os.fstat(descriptor)
+        trusted = status.st_uid in (0, os.geteuid()) and not status.st_mode & stat.S_IWOTH
+        if stat.S_ISREG(status.st_mode) and trusted:
+            with os.fdopen(descriptor, "rb") as file:
                 return file.read()
+        os.close(descriptor)
         _log.warning(
             "The clean-up list %s is not a regular file that only this user writes, and is left out", self.path
         )
@@ -142,7 +143,8 @@ class CleanupFile:
         except ValueError:
             _log.warning("The file %s cannot be read and is left out", self.extra)
             return {}
-        return table if isinstance(table, dict) else {}
+        pairs = table.items() if isinstance(table, dict) else ()
+        return {name: paths for name, paths in pairs if isinstance(paths, list)}
 
     def _write_extra(self, content: bytes | None, odd: list[str], keep: Sequence[str]) -> None:
         before = self._read_extra()

@@ -43,8 +43,8 @@ class Record:
     """Everything that is needed to go back or forward.
 
     ``cleanup_before``, ``cleanup_during`` and ``cleanup_after`` are the clean-up lists: as found (None for none), with
-    everything old and new, and of the new revision; ``odd_before`` are names that belong to the first but that its format
-    cannot hold. ``digests`` name their contents, to notice another agent's hand.
+    everything old and new, and of the new revision; ``odd_before`` are names that belong to the first but cannot
+    stand in it. ``digests`` name their contents, to notice another agent's hand.
     """
 
     group: str

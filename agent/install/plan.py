@@ -167,6 +167,7 @@ class _Planner:
         self._after = after
         self._request = request
         self._count = 0
+        self._reset: set[str] = set()
         self._mounts = _mount_points()
         self._others: dict[str, frozenset[str]] | None = None
 
@@ -190,6 +191,7 @@ class _Planner:
         if entry.path in self._mounts and entry.kind == FILE and now == FILE:
             self._add_in_place(entry)
         elif entry.kind == FOLDER and now == FOLDER:
+            self._reset.add(entry.path)
             plan.operations.append(Operation(RESET, entry.path, entry=entry))
         else:
             self._add_renamed(entry, now)
@@ -265,10 +267,18 @@ class _Planner:
                 plan.obsolete.append(path)
 
     def _names(self, path: str) -> tuple[str, str]:
-        """Temporary names beside a path: hidden, short, and with an ending that no include pattern matches."""
+        """Temporary and backup names: hidden, short, and with an ending that no include pattern matches.
+
+        The backup lies beside the path. So does the temporary object, but not in a folder that is about to be reset:
+        there it would inherit what the old revision's permissions gave to that folder (setgid, a default ACL).
+        """
         self._count += 1
-        stem = f"{path[: path.rfind('/')]}/{TEMPORARY_PREFIX}{self._request.token}-{self._count}"
-        return f"{stem}.new~", f"{stem}.old~"
+        beside = path[: path.rfind("/")]
+        folder = beside
+        while folder in self._reset and folder not in self._mounts:
+            folder = folder[: folder.rfind("/")]
+        stem = f"/{TEMPORARY_PREFIX}{self._request.token}-{self._count}"
+        return f"{folder}{stem}.new~", f"{beside}{stem}.old~"
 
 
 def _mount_points() -> frozenset[str]:

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Callable
 
 from agent.filesystem.copying import copy_bytes
+from agent.install import acl
 from agent.install.attributes import Attributes, apply_attributes
 from agent.install.host import FOLDER, LINK
 from agent.install.plan import IN_PLACE, REPLACE, Operation, Plan
@@ -42,6 +43,7 @@ class Stager:
                 _link_aside(operation)
             elif operation.kind == IN_PLACE:
                 self._copy(operation.path, operation.backup, None, operation.path)
+                acl.write(operation.backup, acl.read(operation.path)[0], None)
         for entry, temp in self._plan.nested:
             self._build(entry, temp)
         self._settle_folders()

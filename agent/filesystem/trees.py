@@ -8,6 +8,9 @@ import stat
 
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
+# So many folders are held open at once; deeper ones are moved up, which needs neither more files nor a deeper stack.
+_MAX_DEPTH = 64
+
 _NAME_IS_TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 
 
@@ -29,14 +32,28 @@ def remove_tree(path: str) -> bool:
         os.unlink(path)
         return True
     try:
-        _empty(top)
+        _empty(top, 0)
     finally:
         os.close(top)
     os.rmdir(path)
     return True
 
 
-def _empty(top: int) -> None:
+def _empty(folder: int, depth: int) -> None:
+    """Empty a folder; its folders keep their names until they go, but for those that are very deep."""
+    if depth >= _MAX_DEPTH:
+        _flatten(folder)
+        return
+    for name in _remove_files(folder):
+        inner = _open_folder(name, folder)
+        try:
+            _empty(inner, depth + 1)
+        finally:
+            os.close(inner)
+        os.rmdir(name, dir_fd=folder)
+
+
+def _flatten(top: int) -> None:
     """Empty a folder in rounds: each round empties the folders directly in it, whose own folders move up a level."""
     number = 0
     while folders := _remove_files(top):

@@ -6,6 +6,7 @@ from the names on the host, never from the memory of an earlier attempt.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import stat
@@ -20,6 +21,9 @@ from agent.install.plan import ADJUST, CREATE, IN_PLACE, REMOVE, RESET, TEMPORAR
 from agent.install.reset import write_metadata
 from agent.install.selinux import undo_rule
 from agent.install.state import InstallState
+
+_NOT_EMPTY_OR_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST})
+_NOT_REMOVABLE = frozenset({errno.EBUSY, errno.EPERM, errno.EACCES, errno.EROFS})
 
 _log = logging.getLogger(__name__)
 
@@ -40,16 +44,24 @@ def recover(journal: Journal, state: InstallState) -> str:
         return ""
     cleanup = state.cleanup_file(record.group)
     found = digest(cleanup.content())
-    if found not in record.digests.values():
+    forward = COMMITTED in record.marks and REVERTING not in record.marks
+    untouched = STAGED not in record.marks or REVERTED in record.marks
+    if found == record.digests["during"]:
+        if forward:
+            go_forward(record, journal, state)
+        else:
+            go_back(record, journal, cleanup)
+    elif forward or (untouched and found == record.digests["before"]):
+        journal.end()  # all was done but this, or another agent has cleaned up since; or nothing had begun
+    else:
+        # Only our own list of the time between names the temporary objects: without it somebody else has worked here.
         aside = journal.set_aside()
         return (
             f"An Install of deployment group {record.group} was interrupted, but another agent has changed the group's"
             f" clean-up list since; its journal was set aside as {aside} and nothing was touched."
         )
-    if COMMITTED in record.marks and REVERTING not in record.marks:
-        go_forward(record, journal, state)
+    if forward:
         return f"An interrupted Install of deployment group {record.group} was completed."
-    go_back(record, journal, cleanup)
     return f"An interrupted Install of deployment group {record.group} was undone; the host is as it was before it."
 
 
@@ -81,16 +93,27 @@ def go_forward(record: Record, journal: Journal, state: InstallState) -> None:
     for step in record.steps:
         if step.backup:
             _drop_old(step.backup)
-    for path in record.obsolete:
-        try:
-            os.rmdir(path)
-        except OSError as error:
-            _log.debug("The old folder %s stays: %s", path, error.strerror)
+    kept = [path for path in record.obsolete if not _remove_folder(path)]
     drop_rules(record.obsolete_rules)
     sync_file_systems(folders_of(record))
-    state.cleanup_file(record.group).write(record.cleanup_after, keep=[record.digests["during"]])
+    # The list comes last: once it is there, nothing is left to do.
     write_durably(state.last_successful(record.group), os.fsencode(record.deployment_dir), mode=state.file_mode)
+    state.cleanup_file(record.group).write([*kept, *record.cleanup_after], keep=[record.digests["during"]])
     journal.end()
+
+
+def _remove_folder(path: str) -> bool:
+    """Remove an old folder that the official agent would remove; tell whether the matter is settled."""
+    try:
+        os.rmdir(path)
+    except OSError as error:
+        if error.errno in _NOT_EMPTY_OR_GONE:
+            return True
+        if error.errno not in _NOT_REMOVABLE:
+            raise
+        _log.warning("The old folder %s cannot be removed (%s); it stays listed", path, error.strerror)
+        return False
+    return True
 
 
 def _revert(step: Step) -> None:

@@ -1,0 +1,46 @@
+"""The ``files`` section: what goes where."""
+
+from __future__ import annotations
+
+from agent.appspec.model import FileMapping
+from agent.appspec.report import Report
+from agent.appspec.values import describe, fields, is_false, items_of, text_of
+from agent.appspec.yaml_tree import MapNode, Node
+
+KEYS = frozenset({"source", "destination"})
+
+_FORM = "Write a list of entries, each with the keys source and destination."
+
+
+def parse_files(node: Node | None, report: Report) -> tuple[FileMapping, ...]:
+    """Read the section; ``None`` and false mean that there is none. Problems go into the report."""
+    if node is None or is_false(node):
+        return ()
+    mappings = (_mapping(item, report) for item in items_of(node, "files section", _FORM, report))
+    return tuple(mapping for mapping in mappings if mapping)
+
+
+def _mapping(node: Node, report: Report) -> FileMapping | None:
+    if not isinstance(node, MapNode):
+        report.error(node, f"An entry of files is {describe(node)}.", _FORM)
+        return None
+    found = fields(node, KEYS, "an entry of files", report)
+    missing = [key for key in ("source", "destination") if key not in found]
+    for key in missing:
+        remedy = (
+            "Give a file or folder of the revision; '/' is the whole revision."
+            if key == "source"
+            else "Give the folder on the host that the source goes into."
+        )
+        report.error(node, f"This entry of files has no {key}.", remedy)
+    if missing:
+        return None
+    source = text_of(found["source"], "source", report)
+    destination = text_of(found["destination"], "destination", report)
+    if source is None or destination is None:
+        return None
+    if not destination:
+        report.warning(
+            found["destination"], "An empty destination is the host's root folder.", "Write '/' if that is meant."
+        )
+    return FileMapping(source, destination, node.line + 1)

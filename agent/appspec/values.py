@@ -1,0 +1,111 @@
+"""What single values of an AppSpec mean: nothing, text, truth values, whole numbers.
+
+The official agent 1.8.1 reads YAML 1.1 as Ruby does and then asks little of a value's type. Here a text stays as it is
+written (``010`` is "010", a date is its text), and only where a number or a truth value is wanted is it read as one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from agent.appspec.report import Report, listed, shown
+from agent.appspec.suggest import did_you_mean
+from agent.appspec.yaml_tree import ListNode, MapNode, Node, ScalarNode
+
+_TRUE = frozenset({"true", "yes", "on"})
+_FALSE = frozenset({"false", "no", "off"})
+_NULL = frozenset({"", "~", "null"})
+
+_LEADING_NUMBER = re.compile(r"\s*([-+]?[0-9][0-9_]*)")
+_WHOLE_FRACTION = re.compile(r"\.0*")
+_BASE_60 = re.compile(r"([0-9]+):([0-5]?[0-9])(?::([0-5]?[0-9]))?")
+
+# Larger numbers are cut to this: 31 years is far beyond any use, and Python refuses to convert very long digit runs.
+_MAX_DIGITS = 9
+_MAX_NUMBER = 999_999_999
+
+# Keys of this form are the usual place for anchors that are repeated elsewhere, so they are nobody's misspelling.
+_EXTENSION_PREFIX = "x-"
+
+
+def is_null(node: Node | None) -> bool:
+    """Tell whether a value is missing or says "nothing" (an empty value, ``~`` or ``null`` without quotes)."""
+    return node is None or (isinstance(node, ScalarNode) and node.plain and node.text.lower() in _NULL)
+
+
+def is_false(node: Node) -> bool:
+    """Tell whether a value is the truth value false (YAML 1.1, without quotes)."""
+    return isinstance(node, ScalarNode) and node.plain and node.text.lower() in _FALSE
+
+
+def is_true(node: Node) -> bool:
+    """Tell whether a value is the truth value true (YAML 1.1, without quotes)."""
+    return isinstance(node, ScalarNode) and node.plain and node.text.lower() in _TRUE
+
+
+def describe(node: Node) -> str:
+    """Name what a value is, for a message."""
+    if isinstance(node, MapNode):
+        return "a map"
+    if isinstance(node, ListNode):
+        return "a list"
+    return "nothing" if is_null(node) else f"the text {shown(node.text)}"
+
+
+def fields(node: MapNode, known: frozenset[str], where: str, report: Report) -> Mapping[str, Node]:
+    """Give the values of a map that are not null; keys that are not known become warnings with a suggestion."""
+    entries = node.entries
+    if not entries.keys() <= known:
+        for text, (key, _) in entries.items():
+            if text not in known and not text.startswith(_EXTENSION_PREFIX):
+                _warn_unknown(key, known, where, report)
+    return {text: value for text, (_, value) in entries.items() if text in known and not is_null(value)}
+
+
+def _warn_unknown(key: ScalarNode, known: frozenset[str], where: str, report: Report) -> None:
+    report.warning(
+        key,
+        f"The key {shown(key.text)} is not known in {where} and is ignored.",
+        lambda: did_you_mean(key.text, known) or f"Known here: {listed(sorted(known), last='and')}.",
+    )
+
+
+def text_of(node: Node, what: str, report: Report) -> str | None:
+    """Give a text as it is written, also where it looks like a number; None after noting why it is none."""
+    if not isinstance(node, ScalarNode):
+        report.error(node, f"The {what} is {describe(node)}.", "It must be a text.")
+        return None
+    if "\0" in node.text:
+        report.error(node, f"The {what} {shown(node.text)} holds a NUL character.", "No name on Linux can.")
+        return None
+    return node.text
+
+
+def items_of(node: Node, what: str, remedy: str, report: Report) -> list[Node]:
+    """Give the items of a list; an empty list after noting that it is none."""
+    if isinstance(node, ListNode):
+        return node.items
+    report.error(node, f"The {what} must be a list, but here is {describe(node)}.", remedy)
+    return []
+
+
+def whole_number(node: ScalarNode) -> tuple[int, bool] | None:
+    """Read a whole number as 1.8.1 does (Ruby's ``to_i``): the leading digits count. None where there are none.
+
+    The second value tells whether nothing but a fraction of zeros was left over. Numbers that begin with 0 are
+    decimal here, also without quotes: what is meant by 060 is 60. Very large numbers are cut to nine digits.
+    """
+    text = node.text.replace(",", "") if node.plain else node.text
+    if node.plain and (match := _BASE_60.fullmatch(text)):
+        parts = [int(part[:_MAX_DIGITS]) for part in match.groups() if part]
+        return min(sum(part * 60**power for power, part in enumerate(reversed(parts))), _MAX_NUMBER), False
+    found = _LEADING_NUMBER.match(text)
+    if not found:
+        return None
+    digits = found[1].replace("_", "")
+    sign, digits = ("-", digits[1:]) if digits[0] == "-" else ("", digits.lstrip("+"))
+    digits = digits.lstrip("0") or "0"
+    number = int(sign + (digits if len(digits) <= _MAX_DIGITS else str(_MAX_NUMBER)))
+    rest = text[found.end() :].strip()
+    return number, not rest or _WHOLE_FRACTION.fullmatch(rest) is not None

@@ -1,0 +1,123 @@
+"""What a YAML parser's complaint means for the person who wrote the file."""
+
+from __future__ import annotations
+
+import re
+
+import yaml
+
+from agent.appspec.report import Report
+
+# Tabs usually come by the dozen; every line with one is named, up to this number.
+_MAX_TABS = 20
+
+_TAB_INDENT = re.compile(r"[ ]*\t[ \t]*\S")
+_YAML_LINE = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+
+# The parser's words (libyaml 0.2.5; its Python twin says nearly the same) to ours: what is found, what to do.
+_EXPLANATIONS = (
+    (
+        "mapping values are not allowed",
+        "A ':' with a blank after it stands where no key can be.",
+        "Put quotes around a value that holds ': ', and check that this line is indented like its neighbours.",
+    ),
+    (
+        "did not find expected key",
+        "This line does not fit the map around it{above}.",
+        "Indent all keys of one map alike, and put quotes around values that begin with a special character.",
+    ),
+    (
+        "did not find expected '-' indicator",
+        "This line does not fit the list around it{above}.",
+        "Begin every item of a list with '- ', all indented alike.",
+    ),
+    (
+        "could not find expected ':'",
+        "A key without ':' after it.",
+        "Write 'key: value', with a blank after the colon.",
+    ),
+    (
+        "found unexpected end of stream",
+        "The quotes that open here are never closed.",
+        "Close them; inside single quotes a quote is written twice.",
+    ),
+    (
+        "did not find expected ',' or ']'",
+        "The list in square brackets is not continued or closed here{above}.",
+        "Put ',' between its items and ']' at its end.",
+    ),
+    (
+        "did not find expected ',' or '}'",
+        "The map in braces is not continued or closed here{above}.",
+        "Put ',' between its entries and '}' at its end.",
+    ),
+    (
+        "did not find expected node content",
+        "A value is missing in a list or map in brackets{above}.",
+        "Look for one ',' or bracket too many.",
+    ),
+    (
+        "found unknown escape character",
+        "A backslash in double quotes begins an escape that YAML does not know.",
+        "Write the text in single quotes, where a backslash is only a backslash.",
+    ),
+    (
+        "found character that cannot start any token",
+        "No value can begin with {char}.",
+        "Put quotes around the value.",
+    ),
+    (
+        "block sequence entries are not allowed",
+        "A '- ' stands where no list can begin.",
+        "Begin the list in a line of its own, below its key.",
+    ),
+)
+
+
+# For these the parser notices too late, and where the thing begins is the place to look at.
+_PLACED_AT_BEGINNING = ("could not find expected ':'", "found unexpected end of stream")
+
+
+def explain(error: yaml.YAMLError, text: str, report: Report) -> None:
+    """Add what is wrong to the report, with its place: the parser's finding, and tabs wherever they indent."""
+    mark = context = None
+    problem = str(error)
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark, context = error.problem_mark or error.context_mark, error.context_mark
+        problem = error.problem or error.context or problem
+        if context and problem in _PLACED_AT_BEGINNING:
+            mark = context
+    line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+    if line and _explain_tabs(text, line, report):
+        return
+    above = f"; it begins in line {context.line + 1}" if context and context.line + 1 != line else ""
+    for words, message, remedy in _EXPLANATIONS:
+        if words in problem:
+            message = message.replace("{above}", above).replace("{char}", _character(text, line, column))
+            report.add(line, column, message, remedy, severity="error")
+            return
+    report.add(line, column, f"This is not YAML: {' '.join(problem.split())}{above}.", "", severity="error")
+
+
+def _character(text: str, line: int, column: int) -> str:
+    lines = _YAML_LINE.split(text)
+    return repr(lines[line - 1][column - 1 : column]) if 0 < line <= len(lines) else "this character"
+
+
+def _explain_tabs(text: str, line: int, report: Report) -> bool:
+    """Name every line from the given one on that a tab indents, if the given one is among them."""
+    lines = _YAML_LINE.split(text)
+    if line > len(lines) or not _TAB_INDENT.match(lines[line - 1]):
+        return False
+    found = 0
+    for number in range(line, len(lines) + 1):
+        if found < _MAX_TABS and _TAB_INDENT.match(lines[number - 1]):
+            found += 1
+            report.add(
+                number,
+                lines[number - 1].index("\t") + 1,
+                "A tab indents this line; YAML allows only blanks there.",
+                "Replace each tab at the beginning of the line by blanks, two for each level.",
+                severity="error",
+            )
+    return True

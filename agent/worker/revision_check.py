@@ -1,0 +1,49 @@
+"""What is wrong with a revision that its AppSpec alone does not show, found before anything is deployed."""
+
+from __future__ import annotations
+
+from agent.appspec.model import AppSpec
+from agent.appspec.report import Report
+from agent.errors import Problem
+from agent.install.owners import OwnerLookup
+from agent.worker.revision_files import check_files
+from agent.worker.revision_scripts import check_scripts
+
+
+def check_revision(archive: str, appspec: AppSpec, filename: str) -> list[Problem]:
+    """Look for every mistake between an AppSpec and the unpacked revision in the folder ``archive``.
+
+    Errors are what would fail on any host; warnings what fails only under some setting or on this host, or has no
+    effect. ``filename`` is the name to show. Nothing is changed, no script is run, and no link is followed out of
+    the revision to read what is there. Raises nothing: what cannot be read is a problem too.
+    """
+    report = Report(filename)
+    check_files(archive, appspec, report)
+    check_scripts(archive, appspec, report)
+    _warn_of_accounts(appspec, report)
+    return report.problems()
+
+
+def _warn_of_accounts(appspec: AppSpec, report: Report) -> None:
+    """Name the accounts that this host does not have; the hosts of the deployment may have them."""
+    owners = OwnerLookup()
+    seen: set[tuple[str, str]] = set()
+    wanted: list[tuple[int, str, str]] = []
+    for permission in appspec.permissions:
+        wanted.append((permission.line, "user", permission.owner or ""))
+        wanted.append((permission.line, "group", permission.group or ""))
+        wanted += [(permission.line, entry.tag, entry.name) for entry in permission.acls]
+    for scripts in appspec.hooks.values():
+        wanted += [(script.line, "user", script.runas or "") for script in scripts]
+    for line, kind, name in wanted:
+        if not name or (kind, name) in seen:
+            continue
+        seen.add((kind, name))
+        if (owners.user(name) if kind == "user" else owners.group(name)) is None:
+            report.add(
+                line,
+                1,
+                f"There is no {kind} {name!r} on this host.",
+                "A deployment needs it on its hosts; create it there, in a BeforeInstall script at the latest.",
+                severity="warning",
+            )

@@ -1,0 +1,128 @@
+"""The files and permissions of a revision, played through for a host on which nothing is yet.
+
+The rules are those of the Install itself, for its own code is asked: what is refused here would be refused there.
+"""
+
+from __future__ import annotations
+
+import os
+
+from agent.appspec.model import AppSpec, FileMapping
+from agent.appspec.report import Remedy, Report, shown
+from agent.install.host import FILE, FOLDER, Host, View
+from agent.install.owners import OwnerLookup
+from agent.install.permissions import PermissionOptions, resolve
+from agent.install.wanted import Wanted, expand
+from agent.worker.revision_scripts import inside, similar
+
+_WILDCARDS = "*?["
+_NO_PATTERNS = "Patterns are not expanded in sources; give the folder, or each file."
+
+
+def check_files(archive: str, appspec: AppSpec, report: Report) -> None:
+    """Check that the sources are there, that no two want the same place, and what the permissions come to."""
+    top = os.path.realpath(archive)
+    wanted = Wanted(top, View(_EmptyHost()), cwd="/", follow_directory_links=True, climbing=True)
+    for mapping in appspec.files:
+        _check_destination(mapping, report)
+        if _check_source(top, mapping, report):
+            _play_through(top, mapping, wanted, report)
+    installed = {path: entry.kind for path, entry in wanted.entries.items()}
+    _check_permissions(appspec, installed, report)
+
+
+class _EmptyHost(Host):
+    """A host with a root folder and nothing in it."""
+
+    def kind(self, path: str) -> str | None:
+        return FOLDER if path == "/" else None
+
+    def children(self, folder: str) -> dict[str, str]:
+        return {}
+
+
+class _AnyOwner(OwnerLookup):
+    """Knows every name: whether the hosts of the deployment know it cannot be told here."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._numbers: dict[str, int] = {}
+
+    def user(self, name: str) -> int:
+        return self._numbers.setdefault(f"user {name}", len(self._numbers))
+
+    def group(self, name: str) -> int:
+        return self._numbers.setdefault(f"group {name}", len(self._numbers))
+
+
+def _check_destination(mapping: FileMapping, report: Report) -> None:
+    destination = mapping.destination
+    if destination.startswith("~"):
+        text, remedy = "is relative to a home folder", "It is that of the user whom the agent runs as."
+    elif destination and not destination.startswith("/"):
+        text, remedy = "is relative", "It is taken from the agent's working folder; begin it with '/'."
+    else:
+        return
+    _warn(report, mapping, f"The destination {shown(destination)} {text}.", remedy)
+
+
+def _check_source(top: str, mapping: FileMapping, report: Report) -> bool:
+    """Tell whether a source is there and in the revision; note why not."""
+    source = mapping.source.strip("/")
+    path = os.path.join(top, source)
+    if not inside(top, os.path.normpath(path)):
+        remedy = "Put it into the revision; the setting reject_path_traversal_in_bundle refuses such a source."
+        _warn(report, mapping, f"The source {shown(mapping.source)} leads out of the revision.", remedy)
+        return False
+    if not os.path.lexists(path):
+        pattern = any(sign in source for sign in _WILDCARDS)
+        advice: Remedy = _NO_PATTERNS if pattern else lambda: similar(top, source)
+        _fail(report, mapping, f"The source {shown(mapping.source)} is not in the revision.", advice)
+        return False
+    if os.path.isdir(path) and not inside(top, os.path.realpath(path)):
+        remedy = "What is there on the host would be installed; put it into the revision."
+        _warn(report, mapping, f"The source {shown(mapping.source)} is a link out of the revision.", remedy)
+        return False
+    return True
+
+
+def _play_through(top: str, mapping: FileMapping, wanted: Wanted, report: Report) -> None:
+    before = len(wanted.problems), len(wanted.warnings)
+    try:
+        wanted.add([mapping])
+    except OSError as error:
+        place = os.path.relpath(error.filename, top) if isinstance(error.filename, str) else mapping.source
+        _fail(report, mapping, f"{shown(place)} cannot be installed: {error.strerror}.", "")
+    prefix = f"Line {mapping.line} of the AppSpec: "
+    for text in wanted.problems[before[0] :]:
+        _fail(report, mapping, text.removeprefix(prefix).replace(f"{top}/", ""), "")
+    for text in wanted.warnings[before[1] :]:
+        _warn(report, mapping, text.removeprefix(prefix).replace(f"{top}/", ""), "")
+
+
+def _check_permissions(appspec: AppSpec, installed: dict[str, str], report: Report) -> None:
+    result = resolve(
+        appspec.permissions,
+        installed,
+        expand=lambda path: expand(path, "/"),
+        # Whatever else a host has at an object's path, it is none of this deployment's.
+        kind_on_host=lambda path: FOLDER if path == "/" else FILE,
+        target_of=lambda path: path,
+        owners=_AnyOwner(),
+        filename=report.filename,
+        options=PermissionOptions(),
+    )
+    for severity, texts in (("error", result.problems), ("warning", result.warnings)):
+        for text in texts:
+            line, colon, sentence = text.removeprefix(f"{report.filename}:").partition(": ")
+            known = bool(colon) and line.isdigit()
+            message = f"{sentence[:1].upper()}{sentence[1:]}" if known else text
+            report.add(int(line) if known else 0, int(known), message, "", severity=severity)
+
+
+def _fail(report: Report, mapping: FileMapping, message: str, remedy: Remedy) -> None:
+    report.add(mapping.line, 1, message, remedy, severity="error")
+
+
+def _warn(report: Report, mapping: FileMapping, message: str, remedy: Remedy) -> None:
+    report.add(mapping.line, 1, message, remedy, severity="warning")

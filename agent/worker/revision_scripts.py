@@ -1,0 +1,122 @@
+"""The scripts of a revision: are they there, and can they be run."""
+
+from __future__ import annotations
+
+import os
+import stat
+from itertools import islice
+
+from agent.appspec.hooks import RESERVED_EVENTS
+from agent.appspec.model import AppSpec, Script
+from agent.appspec.report import Remedy, Report, shown
+from agent.appspec.suggest import closest
+
+# Enough to tell what kind of program a script is; the kernel itself looks at 256 bytes.
+_BEGINNING = 64 * 1024
+
+# A folder may hold any number of names, and comparing one costs some microseconds.
+_NAMES_TO_COMPARE = 2000
+
+_SHELLS = frozenset({b"sh", b"bash", b"dash", b"ash", b"ksh", b"zsh"})
+_ELF = b"\x7fELF"
+_UTF8_MARK = b"\xef\xbb\xbf"
+
+_LINE_ENDS = "Save it with Unix line ends, for example with: sed -i 's/\\r$//'."
+
+
+def check_scripts(archive: str, appspec: AppSpec, report: Report) -> None:
+    """Check every script of every event that runs scripts; one that several events use is checked once."""
+    top = os.path.realpath(archive)
+    seen: set[str] = set()
+    for event, scripts in appspec.hooks.items():
+        for script in scripts:
+            if event not in RESERVED_EVENTS and script.location not in seen:
+                seen.add(script.location)
+                _check_script(top, script, report)
+
+
+def _check_script(top: str, script: Script, report: Report) -> None:
+    path = os.path.join(top, script.location.lstrip("/"))
+    real = os.path.realpath(path)
+    if not inside(top, os.path.normpath(path)) or not inside(top, real):
+        _warn(report, script, "lies outside the revision", "Put it into the revision; a setting may refuse others.")
+        return
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
+            _fail(report, script, f"is {kind}", "Give the path of a script.")
+            return
+        with open(real, "rb", opener=_open_without_waiting) as file:
+            beginning = file.read(_BEGINNING)
+    except (FileNotFoundError, NotADirectoryError):
+        _fail(report, script, "is not in the revision", lambda: similar(top, script.location.lstrip("/")))
+    except OSError as error:
+        _fail(report, script, f"cannot be read: {error.strerror}", "Mend its permissions in the revision.")
+    else:
+        _check_beginning(beginning, bool(status.st_mode & 0o111), script, report)
+
+
+def _check_beginning(beginning: bytes, executable: bool, script: Script, report: Report) -> None:
+    if beginning.startswith(_ELF):
+        return
+    first = beginning.partition(b"\n")[0]
+    if not first.startswith(b"#!"):
+        if first.startswith(_UTF8_MARK + b"#!"):
+            _warn(report, script, "begins with a byte order mark, which hides its '#!' line", "Save it without one.")
+        elif not executable:
+            remedy = "Begin it with a line such as '#!/bin/bash', and run chmod +x."
+            _warn(report, script, "is neither executable nor does it begin with '#!'", remedy)
+        if b"\r\n" in beginning:
+            _warn(report, script, "has Windows line ends, which /bin/sh takes for parts of the commands", _LINE_ENDS)
+        return
+    if first.endswith(b"\r"):
+        _fail(report, script, "cannot be run: its '#!' line has a Windows line end", _LINE_ENDS)
+        return
+    words = first[2:].split()
+    _check_interpreter(words[0] if words else b"", script, report)
+    if b"\r\n" in beginning and words and _SHELLS & {os.path.basename(word) for word in words[:2]}:
+        _warn(report, script, "has Windows line ends, which the shell takes for parts of the commands", _LINE_ENDS)
+
+
+def _check_interpreter(interpreter: bytes, script: Script, report: Report) -> None:
+    name = os.fsdecode(interpreter)
+    if b"\0" in interpreter or not interpreter.startswith(b"/"):
+        remedy = "Give the full path, such as /bin/bash, or write '#!/usr/bin/env NAME'."
+        _warn(report, script, f"names the interpreter {shown(name)}, which is no full path", remedy)
+    elif not os.path.exists(interpreter):
+        remedy = "The hosts of the deployment need it."
+        _warn(report, script, f"names the interpreter {shown(name)}, which is not on this host", remedy)
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    # Between the look and the opening a fifo may have taken the file's place.
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def _fail(report: Report, script: Script, text: str, remedy: Remedy) -> None:
+    report.add(script.line, 1, f"The script {shown(script.location)} {text}.", remedy, severity="error")
+
+
+def _warn(report: Report, script: Script, text: str, remedy: Remedy) -> None:
+    report.add(script.line, 1, f"The script {shown(script.location)} {text}.", remedy, severity="warning")
+
+
+def inside(top: str, path: str) -> bool:
+    """Tell whether a normal path is a folder or something in it."""
+    return path == top or path.startswith(f"{top}/")
+
+
+def similar(top: str, location: str) -> str:
+    """Suggest the name in the same folder of the revision that was probably meant, or say what to do."""
+    folder, name = os.path.split(location.rstrip("/"))
+    real = os.path.realpath(os.path.join(top, folder))
+    match = None
+    if inside(top, real):
+        try:
+            match = closest(name, islice(sorted(os.listdir(real)), _NAMES_TO_COMPARE))
+        except OSError:
+            match = None
+    if match:
+        return f"Did you mean {os.path.join(folder, match)!r}?"
+    return "Add it, or correct the path; it is relative to the revision's top folder."

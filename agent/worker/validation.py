@@ -1,0 +1,114 @@
+"""Checking whatever somebody points at: a folder with a revision, an archive of one, or an AppSpec file alone."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from agent.appspec.names import DEFAULT_NAMES
+from agent.appspec.parse import check
+from agent.appspec.text import MAX_SIZE
+from agent.errors import AgentError, Problem, UsageError
+from agent.worker.revision import find_appspec
+from agent.worker.revision_check import check_revision
+
+# How far into a file its kind shows: the mark of a tar archive stands at byte 257.
+_HEAD = 512
+
+_TAR_MARK = slice(257, 262)
+_COMPRESSED_TAR = (b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")
+_TYPES_BY_NAME = ((".tar", "tar"), (".tar.gz", "tgz"), (".tgz", "tgz"), (".zip", "zip"))
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """What was found in an AppSpec file ``file``, whose bytes are ``data``; ``complete`` if its revision was there."""
+
+    file: str
+    data: bytes
+    problems: tuple[Problem, ...]
+    complete: bool
+
+    @property
+    def valid(self) -> bool:
+        """Whether there are no errors; warnings are allowed."""
+        return not any(problem.severity == "error" for problem in self.problems)
+
+
+def validate_path(path: str, requested: str) -> Validation:
+    """Check the AppSpec file at a path and, where the path is a folder or an archive, the revision around it.
+
+    ``requested`` is the AppSpec file's name in the revision; it is looked for as in a deployment. An archive is
+    unpacked into a temporary folder. Raises AgentError and OSError for what cannot be read or holds no AppSpec file.
+    """
+    if not os.path.exists(path):
+        raise UsageError(f"There is no file or folder {path}.", remedy="Give a revision's folder or archive.")
+    if os.path.isdir(path):
+        return _validate_revision(path, path, requested)
+    bundle_type = _archive_type(path)
+    if bundle_type is None:
+        data = _read(path)
+        return Validation(path, data, tuple(check(data, filename=path)[1]), complete=False)
+    with _unpacked(path, bundle_type) as folder:
+        return _validate_revision(folder, path, requested)
+
+
+def _validate_revision(folder: str, shown: str, requested: str) -> Validation:
+    name = find_appspec(folder, requested)
+    file = os.path.normpath(os.path.join(shown, name))
+    data = _read(os.path.join(folder, name))
+    appspec, problems = check(data, filename=file)
+    if name != requested and requested not in DEFAULT_NAMES:
+        message = f"The revision holds no {requested}, so this file is used."
+        problems.append(Problem(file, 0, 0, message, "Check the name, or add the file.", "warning"))
+    if appspec is not None:
+        problems = sorted(
+            [*problems, *check_revision(folder, appspec, file)],
+            key=lambda problem: (problem.line or float("inf"), problem.column),
+        )
+    return Validation(file, data, tuple(problems), complete=True)
+
+
+def _archive_type(path: str) -> str | None:
+    """Tell what kind of archive a file is, by what it holds and, failing that, by its name; None for another file."""
+    head = _read(path, _HEAD)
+    if head[_TAR_MARK] == b"ustar" or head.startswith(_COMPRESSED_TAR):
+        return "tar"
+    if head.startswith(b"\x1f\x8b"):
+        return "tgz"
+    if head.startswith(b"PK\x03\x04"):
+        return "zip"
+    return next((kind for ending, kind in _TYPES_BY_NAME if path.lower().endswith(ending)), None)
+
+
+@contextmanager
+def _unpacked(path: str, bundle_type: str) -> Iterator[str]:
+    import tempfile  # slow to import, like the next ones, and only archives need them
+
+    from agent.bundle.unpack import UnpackOptions, unpack
+    from agent.filesystem.trees import remove_tree
+
+    folder = tempfile.mkdtemp(prefix="codedeploy-validate-")
+    try:
+        destination = os.path.join(folder, "revision")
+        # The owners in the archive may be nobody here, and do not matter for what is checked.
+        unpack(path, bundle_type, destination, options=UnpackOptions(ignore_ownership=True))
+        yield destination
+    finally:
+        remove_tree(folder)
+
+
+def _read(path: str, limit: int = MAX_SIZE + 1) -> bytes:
+    """Read the beginning of a file; one byte more than an AppSpec may have is enough for it to be refused."""
+    # Non-blocking, so that a fifo cannot hold the command up.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise AgentError(f"{path} is not a regular file.", remedy="An AppSpec file must be one.")
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(limit)
+    finally:
+        os.close(descriptor)

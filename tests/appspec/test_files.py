@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import pytest
+
+from agent.appspec.model import FileMapping
+
+
+def test_mappings_keep_order_words_and_lines(read):
+    appspec = read(
+        """
+        files:
+          - source: /a b/
+            destination: ../x/
+          - destination: /y
+            source: '/'
+        """
+    ).appspec
+    assert appspec.files == (FileMapping("/a b/", "../x/", 4), FileMapping("/", "/y", 6))
+
+
+@pytest.mark.parametrize("text", ["010", "5", "1.50", "2020-01-01", "true", "No", "0x10"])
+def test_a_source_that_looks_like_a_number_stays_as_it_is_written(read, text):
+    appspec = read(f"files:\n  - source: {text}\n    destination: {text}\n").appspec
+    assert appspec.files[0].source == appspec.files[0].destination == text
+
+
+def test_an_empty_source_is_the_whole_revision(read):
+    reading = read("files:\n  - source: ''\n    destination: /x\n")
+    assert reading.appspec.files[0].source == ""
+    assert reading.problems == []
+
+
+def test_an_empty_destination_is_the_root_folder_and_said_to_be(read):
+    reading = read("files:\n  - source: x\n    destination: ''\n")
+    assert reading.appspec.files[0].destination == ""
+    assert "root folder" in reading.warning.message
+
+
+@pytest.mark.parametrize("nothing", ["", "~", "null"])
+@pytest.mark.parametrize("key", ["source", "destination"])
+def test_an_entry_without_source_or_destination_is_refused(read, key, nothing):
+    other = {"source": "destination", "destination": "source"}[key]
+    error = read(f"files:\n  - {other}: x\n    {key}: {nothing}\n").error
+    assert f"no {key}" in error.message
+    assert error.line == 4
+
+
+@pytest.mark.parametrize("value", ["[a]", "{a: b}"])
+def test_a_source_that_is_no_text_is_refused(read, value):
+    assert "source" in read(f"files:\n  - source: {value}\n    destination: /x\n").error.message
+
+
+def test_a_nul_character_is_refused(read):
+    assert "NUL" in read('files:\n  - source: "a\\0b"\n    destination: /x\n').error.message
+
+
+@pytest.mark.parametrize("entry", ["app", "[a, b]", "~", "5"])
+def test_an_entry_that_is_no_map_is_refused(read, entry):
+    assert "source and destination" in read(f"files:\n  - {entry}\n").error.remedy
+
+
+def test_a_map_in_place_of_the_list_is_refused(read):
+    assert "must be a list" in read("files:\n  source: a\n  destination: /b\n").error.message
+
+
+def test_unknown_keys_are_ignored_with_a_warning(read):
+    reading = read("files:\n  - source: a\n    destination: /b\n    overwrite: true\n")
+    assert len(reading.appspec.files) == 1
+    assert "'overwrite'" in reading.warning.message
+
+
+def test_a_misspelt_key_is_suggested_beside_the_error(read):
+    reading = read("files:\n  - source: a\n    destinaton: /b\n")
+    assert "no destination" in reading.error.message
+    assert reading.warnings[0].remedy == "Did you mean 'destination'?"

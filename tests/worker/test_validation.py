@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from agent.appspec.text import MAX_SIZE
+from agent.errors import AgentError, AppSpecMissingError, BundleError, SpecificationError, UsageError
+from agent.worker.validation import validate_path
+
+GOOD = "version: 0.0\nos: linux\nfiles:\n  - source: app\n    destination: /srv/app\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "revision"
+    (folder / "app").mkdir(parents=True)
+    (folder / "app/one.txt").write_text("one\n")
+    (folder / "appspec.yml").write_text(GOOD)
+    return folder
+
+
+def pack(folder: Path, path: Path) -> Path:
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for file in folder.rglob("*"):
+                archive.write(file, file.relative_to(folder))
+    else:
+        with tarfile.open(path, "w:gz" if path.suffix == ".tgz" else "w") as archive:
+            archive.add(folder, ".")
+    return path
+
+
+def test_a_good_folder_is_valid(folder):
+    result = validate_path(str(folder), "appspec.yml")
+    assert result.valid
+    assert result.complete
+    assert result.problems == ()
+    assert result.file == str(folder / "appspec.yml")
+
+
+@pytest.mark.parametrize("name", ["bundle.tar", "bundle.tgz", "bundle.zip"])
+def test_an_archive_is_checked_like_its_folder(folder, tmp_path, name):
+    archive = pack(folder, tmp_path / name)
+    assert validate_path(str(archive), "appspec.yml").problems == ()
+    (folder / "app/one.txt").unlink()
+    (folder / "app").rmdir()
+    archive = pack(folder, tmp_path / name)
+    (problem,) = validate_path(str(archive), "appspec.yml").problems
+    assert "'app' is not in the revision" in problem.message
+    assert problem.file == f"{archive}/appspec.yml"
+
+
+@pytest.mark.parametrize("name", ["bundle.tar", "bundle.tgz", "bundle.zip"])
+def test_an_archive_is_known_by_what_it_holds(folder, tmp_path, name):
+    archive = pack(folder, tmp_path / name)
+    plain = archive.rename(tmp_path / "bundle")
+    assert validate_path(str(plain), "appspec.yml").complete
+
+
+@pytest.mark.parametrize("name", ["bundle.tar", "bundle.tar.gz", "bundle.tgz", "bundle.zip", "BUNDLE.ZIP"])
+def test_a_broken_archive_cannot_be_read(tmp_path, name):
+    (tmp_path / name).write_bytes(b"nonsense")
+    with pytest.raises(BundleError):
+        validate_path(str(tmp_path / name), "appspec.yml")
+
+
+def test_the_unpacked_archive_is_gone_afterwards(folder, tmp_path, monkeypatch):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    archive = pack(folder, tmp_path / "bundle.tar")
+    validate_path(str(archive), "appspec.yml")
+    (tmp_path / "broken.tar").write_bytes(archive.read_bytes()[:700])
+    with pytest.raises(BundleError):
+        validate_path(str(tmp_path / "broken.tar"), "appspec.yml")
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_file_alone_is_checked_alone(folder):
+    (folder / "appspec.yml").write_text(GOOD + "foo: 1\n")
+    result = validate_path(str(folder / "appspec.yml"), "appspec.yml")
+    assert result.valid
+    assert not result.complete
+    assert [problem.line for problem in result.problems] == [6]
+
+
+def test_errors_of_the_text_come_before_anything_is_looked_for(folder):
+    (folder / "appspec.yml").write_text("version: 9\nos: linux\nfiles:\n  - source: nope\n    destination: /x\n")
+    result = validate_path(str(folder), "appspec.yml")
+    assert not result.valid
+    assert [problem.line for problem in result.problems] == [1]
+
+
+def test_problems_of_text_and_revision_come_by_line(folder):
+    (folder / "appspec.yml").write_text(GOOD + "    mode: 1\n  - source: nope\n    destination: /x\nfoo: 1\n")
+    assert [problem.line for problem in validate_path(str(folder), "appspec.yml").problems] == [6, 7, 9]
+
+
+def test_appspec_yaml_is_found_and_the_requested_name_first(folder):
+    (folder / "appspec.yml").rename(folder / "appspec.yaml")
+    assert validate_path(str(folder), "appspec.yml").file.endswith("/appspec.yaml")
+    (folder / "deploy").mkdir()
+    (folder / "deploy/my.yml").write_text(GOOD)
+    assert validate_path(str(folder), "deploy/my.yml").file.endswith("/deploy/my.yml")
+
+
+def test_another_file_than_the_requested_one_is_pointed_out(folder):
+    (problem,) = validate_path(str(folder), "my.yml").problems
+    assert problem.severity == "warning"
+    assert "no my.yml" in problem.message
+
+
+def test_a_revision_without_appspec_cannot_be_checked(folder):
+    (folder / "appspec.yml").unlink()
+    with pytest.raises(AppSpecMissingError):
+        validate_path(str(folder), "appspec.yml")
+
+
+def test_an_appspec_that_is_a_link_out_of_the_revision_is_not_read(folder, tmp_path):
+    (tmp_path / "elsewhere.yml").write_text(GOOD)
+    (folder / "appspec.yml").unlink()
+    (folder / "appspec.yml").symlink_to(tmp_path / "elsewhere.yml")
+    with pytest.raises(AppSpecMissingError):
+        validate_path(str(folder), "appspec.yml")
+
+
+def test_a_name_out_of_the_revision_is_refused(folder):
+    with pytest.raises(SpecificationError):
+        validate_path(str(folder), "../revision/appspec.yml")
+
+
+def test_a_path_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UsageError, match="nope"):
+        validate_path(str(tmp_path / "nope"), "appspec.yml")
+
+
+def test_an_appspec_that_is_a_folder_or_a_fifo_is_no_appspec(folder):
+    (folder / "appspec.yml").unlink()
+    (folder / "appspec.yml").mkdir()
+    with pytest.raises(AgentError, match="not a regular file"):
+        validate_path(str(folder), "appspec.yml")
+    (folder / "appspec.yml").rmdir()
+    os.mkfifo(folder / "appspec.yml")
+    with pytest.raises(AgentError, match="not a regular file"):
+        validate_path(str(folder), "appspec.yml")
+
+
+def test_of_an_endless_file_only_a_little_is_read(tmp_path):
+    path = tmp_path / "appspec.yml"
+    with open(path, "wb") as file:
+        file.truncate(1 << 40)
+    result = validate_path(str(path), "appspec.yml")
+    assert not result.valid
+    assert len(result.data) == MAX_SIZE + 1
+
+
+def test_an_archive_cannot_write_outside_its_folder(tmp_path):
+    archive = tmp_path / "bundle.tar"
+    with tarfile.open(archive, "w") as tar:
+        for name, content in (("appspec.yml", GOOD), ("../../../evil", "evil")):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content.encode()))
+    with pytest.raises(BundleError):
+        validate_path(str(archive), "appspec.yml")

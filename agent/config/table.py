@@ -1,0 +1,49 @@
+"""The table of settings as text or Markdown, for the command line and the documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from agent.config.kinds import BOOL
+from agent.config.settings import RETIRED, TABLE, Row, Settings
+
+
+def shown(value: object) -> str:
+    """A typed value as it would stand in the file; an empty text where there is none."""
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def markdown() -> str:
+    """All settings as a Markdown table, and the retired ones below it."""
+    rows = [("key", "kind", "default", "since", "meaning"), ("---",) * 5]
+    rows += [
+        (f"`{row.key}`", row.kind.name, _code(shown(row.default)), row.since, row.meaning) for row in TABLE.values()
+    ]
+    retired = [("key", "why"), ("---",) * 2, *((f"`{key}`", why) for key, why in RETIRED.items())]
+    return f"{_table(rows)}\nRead without a warning, and without effect:\n\n{_table(retired)}"
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else "none"
+
+
+def _table(rows: Iterable[tuple[str, ...]]) -> str:
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def text(settings: Settings) -> str:
+    """All settings with the value that each has now; those that differ from their default are marked with ``*``."""
+    lines = []
+    for row in TABLE.values():
+        value = getattr(settings, row.key)
+        mark = " " if value == row.default else "*"
+        lines.append(f"{mark} {row.key}: {shown(value)}".rstrip() + f"\n      {_explanation(row)}\n")
+    return "".join(lines)
+
+
+def _explanation(row: Row) -> str:
+    default = shown(row.default) or "none"
+    kind = "true or false" if row.kind is BOOL else row.kind.name
+    return f"{row.meaning} ({kind}; default {default}; {row.since})"

@@ -1,0 +1,128 @@
+"""Where everything lies below the root folder; the names are those of the official agents."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from agent.deployment.parse import safe_component
+from agent.errors import SpecificationError
+
+STATE = "agent-state"
+INSTRUCTIONS = "deployment-instructions"
+DEPLOYMENT_LOGS = "deployment-logs"
+
+
+@dataclass(frozen=True, slots=True)
+class Modes:
+    """The modes of what the agent makes below the root folder.
+
+    ``passage`` is for folders that a script which runs as another user must pass through, ``instructions`` for
+    the folder with pointers and clean-up lists.
+    """
+
+    passage: int = 0o755
+    instructions: int = 0o755
+    logs: int = 0o755
+    state_file: int = 0o644
+    log_file: int = 0o644
+
+
+OPEN = Modes()
+RESTRICTED = Modes(passage=0o711, instructions=0o700, logs=0o750, state_file=0o600, log_file=0o640)
+"""What ``restrict_agent_dir_permissions`` asks for, as the official 2.x gives it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The paths below one root folder; making a path touches nothing.
+
+    Our own records lie in ``agent-state`` and nowhere else, because the official agents count or read everything
+    in the other folders.
+    """
+
+    root_dir: str
+    program_name: str = "codedeploy-agent"
+    tracking_name: str = "ongoing-deployment"
+    modes: Modes = OPEN
+
+    def group(self, group_id: str) -> str:
+        """The folder with a deployment group's revisions.
+
+        Raises SpecificationError where the id is no single path component, or names a folder of the agent's own.
+        """
+        safe_component(group_id, "deployment group id")
+        if group_id in (STATE, INSTRUCTIONS, DEPLOYMENT_LOGS, self.tracking_name):
+            raise SpecificationError(
+                f'The deployment group id "{group_id}" is the name of a folder that the agent keeps for itself.',
+                remedy="Choose another name.",
+            )
+        return os.path.join(self.root_dir, group_id)
+
+    def deployment(self, group_id: str, deployment_id: str) -> str:
+        """The folder of one deployment. Raises SpecificationError where an id is no single path component."""
+        return os.path.join(self.group(group_id), safe_component(deployment_id, "deployment id"))
+
+    @staticmethod
+    def bundle(deployment: str) -> str:
+        """The bundle in a deployment's folder; it has this name whatever its type."""
+        return os.path.join(deployment, "bundle.tar")
+
+    @staticmethod
+    def archive(deployment: str) -> str:
+        """The unpacked revision in a deployment's folder."""
+        return os.path.join(deployment, "deployment-archive")
+
+    @staticmethod
+    def script_log(deployment: str) -> str:
+        """The log of a deployment's scripts."""
+        return os.path.join(deployment, "logs", "scripts.log")
+
+    @property
+    def instructions(self) -> str:
+        """The folder with clean-up lists, install instructions and pointers of all groups."""
+        return os.path.join(self.root_dir, INSTRUCTIONS)
+
+    def cleanup(self, group_id: str) -> str:
+        """The list of what a group has installed."""
+        return os.path.join(self.instructions, f"{group_id}-cleanup")
+
+    def install_instructions(self, group_id: str) -> str:
+        """The instructions of a group's newest Install."""
+        return os.path.join(self.instructions, f"{group_id}-install.json")
+
+    def last_successful(self, group_id: str) -> str:
+        """The pointer to the group's revision that was installed last with success."""
+        return os.path.join(self.instructions, f"{group_id}_last_successful_install")
+
+    def most_recent(self, group_id: str) -> str:
+        """The pointer to the group's revision that was unpacked last."""
+        return os.path.join(self.instructions, f"{group_id}_most_recent_install")
+
+    @property
+    def deployments_log(self) -> str:
+        """The log of all deployments' scripts."""
+        return os.path.join(self.root_dir, DEPLOYMENT_LOGS, f"{self.program_name}-deployments.log")
+
+    def tracking(self, deployment_id: str) -> str:
+        """The file that says that a command of a deployment is in progress."""
+        return os.path.join(self.root_dir, self.tracking_name, safe_component(deployment_id, "deployment id"))
+
+    @property
+    def state(self) -> str:
+        """Our own folder; nobody else may read it."""
+        return os.path.join(self.root_dir, STATE)
+
+    @property
+    def locks(self) -> str:
+        """The folder of the locks."""
+        return os.path.join(self.state, "locks")
+
+    def group_lock(self, group_id: str) -> str:
+        """The lock of one deployment group."""
+        return os.path.join(self.locks, f"group-{group_id}.lock")
+
+    @property
+    def install_lock(self) -> str:
+        """The lock around every Install, whatever its group."""
+        return os.path.join(self.locks, "install.lock")

@@ -1,0 +1,23 @@
+"""The locks that keep deployments from one another; the daemon's workers and the local command take the same."""
+
+from __future__ import annotations
+
+from agent.filesystem.locks import FileLock
+from agent.store.folders import make_state_folder
+from agent.store.layout import Layout
+
+
+def group_lock(layout: Layout, group_id: str) -> FileLock:
+    """The lock that lets one command of a deployment group run at a time; not yet taken.
+
+    Raises SpecificationError for an id that is no file name, RootFolderError where its folder cannot be made.
+    """
+    layout.group(group_id)
+    make_state_folder(layout, layout.locks)
+    return FileLock(layout.group_lock(group_id), purpose=f"another deployment of the group {group_id}")
+
+
+def install_lock(layout: Layout) -> FileLock:
+    """The lock that lets one Install run at a time below this root folder; not yet taken. Raises RootFolderError."""
+    make_state_folder(layout, layout.locks)
+    return FileLock(layout.install_lock, purpose="an Install of another deployment group")

@@ -1,0 +1,35 @@
+"""The pointers to a group's last successful and most recent revision, in the official agents' format."""
+
+from __future__ import annotations
+
+import os
+
+from agent.filesystem.durable import write_durably
+from agent.store.folders import make_instructions_folder
+from agent.store.layout import Layout
+
+
+def read_last_successful(layout: Layout, group_id: str) -> str | None:
+    """The deployment folder whose Install succeeded last in this group, None where there is none. Raises OSError."""
+    return _read(layout.last_successful(group_id))
+
+
+def read_most_recent(layout: Layout, group_id: str) -> str | None:
+    """The deployment folder that was unpacked last in this group, None where there is none. Raises OSError."""
+    return _read(layout.most_recent(group_id))
+
+
+def write_most_recent(layout: Layout, group_id: str, deployment: str) -> None:
+    """Remember the deployment folder that was unpacked last, durably. Raises OSError, RootFolderError."""
+    make_instructions_folder(layout)
+    write_durably(layout.most_recent(group_id), os.fsencode(deployment), mode=layout.modes.state_file)
+
+
+def _read(path: str) -> str | None:
+    try:
+        with open(path, "rb") as file:
+            # The official agents write no line end; a pointer that was mended with an editor has one.
+            content = file.read().strip(b"\n")
+    except FileNotFoundError:
+        return None
+    return os.fsdecode(content) or None

@@ -1,0 +1,111 @@
+"""What a local deployment would do, found out without doing any of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from agent.appspec.model import AppSpec, Script
+from agent.errors import Problem
+from agent.filesystem.trees import remove_tree
+from agent.store.layout import Layout
+from agent.worker.bundle_command import fetch, unpack_revision
+from agent.worker.execute import event_named
+from agent.worker.hook_command import scripts_of
+from agent.worker.host import Host
+from agent.worker.install_command import install_request, load_for_install
+from agent.worker.local import check_fetchable
+from agent.worker.local_request import LocalDeployment
+from agent.worker.revision_check import check_revision
+
+if TYPE_CHECKING:
+    from agent.install.plan import Change
+
+
+@dataclass(frozen=True, slots=True)
+class EventPreview:
+    """One event of the deployment; ``revision`` is empty for the new revision's scripts, else the folder of the
+    earlier deployment whose scripts would run."""
+
+    name: str
+    scripts: tuple[Script, ...] = ()
+    revision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """Everything that a deployment would do, in the order of its events; ``changes`` are those of Install.
+
+    ``problems`` are what is wrong with the revision as far as it shows before a deployment; with an error among them
+    the deployment would fail.
+    """
+
+    events: tuple[EventPreview, ...]
+    changes: tuple[Change, ...]
+    warnings: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def promising(self) -> bool:
+        """Whether nothing was found that would fail the deployment."""
+        return not any(problem.severity == "error" for problem in self.problems)
+
+
+def dry_run(deployment: LocalDeployment, host: Host) -> Preview:
+    """Find out what a deployment would do.
+
+    The bundle is unpacked into a private temporary folder, which is removed again; nothing else is written, neither
+    on the host nor below the root folder, and no lock is taken. Raises whatever would fail the deployment before
+    its first change: BundleError, AppSpecError, InstallConflictError with all conflicts, and so on.
+    """
+    check_fetchable(deployment)
+    spec = deployment.spec
+    host.layout.group(spec.deployment_group_id)
+    with _unpacked(deployment, host) as archive:
+        appspec = load_for_install(spec, archive)
+        changes, warnings = _plan(deployment, appspec, host, archive)
+        problems = check_revision(archive, appspec, appspec.filename)
+        return Preview(tuple(_events(deployment, appspec, host)), changes, warnings, tuple(problems))
+
+
+@contextmanager
+def _unpacked(deployment: LocalDeployment, host: Host) -> Iterator[str]:
+    import tempfile  # slow to import, and only needed here
+
+    folder = tempfile.mkdtemp(prefix="codedeploy-dry-run-")
+    try:
+        source, bundle_type = fetch(deployment.spec, Layout.bundle(folder))
+        unpack_revision(source, bundle_type, Layout.archive(folder), host)
+        yield Layout.archive(folder)
+    finally:
+        remove_tree(folder)
+
+
+def _plan(
+    deployment: LocalDeployment, appspec: AppSpec, host: Host, archive: str
+) -> tuple[tuple[Change, ...], tuple[str, ...]]:
+    from agent.install.installer import plan_install
+    from agent.worker.options import install_options
+
+    request = install_request(deployment.spec, appspec, host, archive=archive)
+    plan = plan_install(request, options=install_options(host.settings))
+    # A person knows the revision's files by their names in it, not by where they were unpacked for a moment.
+    changes = (replace(change, detail=change.detail.removeprefix(f"{archive}/")) for change in plan.changes)
+    return tuple(changes), tuple(plan.warnings)
+
+
+def _events(deployment: LocalDeployment, appspec: AppSpec, host: Host) -> Iterator[EventPreview]:
+    host = replace(host, custom_events=deployment.custom_events)
+    downloaded = False
+    for name in deployment.events:
+        event = event_named(name, host)
+        downloaded = downloaded or name == "DownloadBundle"
+        if not event.is_hook:
+            yield EventPreview(name)
+        elif downloaded:
+            yield EventPreview(name, tuple(appspec.hooks.get(name, ())))
+        else:
+            revision, scripts = scripts_of(event, deployment.spec, host)
+            yield EventPreview(name, scripts, revision.deployment if revision is not None and scripts else "")

@@ -1,0 +1,60 @@
+"""One host command from start to finish: every way that it can end becomes one outcome."""
+
+from __future__ import annotations
+
+import logging
+
+from agent.deployment.lifecycle import BY_NAME, LifecycleEvent
+from agent.deployment.outcome import Outcome, failure, success
+from agent.deployment.spec import DeploymentSpecification
+from agent.errors import AgentError, SpecificationError
+from agent.worker.bundle_command import download_bundle
+from agent.worker.hook_command import run_hooks
+from agent.worker.host import Host
+from agent.worker.install_command import install_revision
+
+_log = logging.getLogger(__name__)
+
+
+def execute(command_name: str, spec: DeploymentSpecification, host: Host) -> Outcome:
+    """Carry out one command and say how it ended.
+
+    The caller holds the lock of the deployment group. Failures that can be explained become an outcome; only an
+    interrupt (KeyboardInterrupt) and defects of the agent are raised.
+    """
+    try:
+        detail = _carry_out(command_name, spec, host)
+    except AgentError as error:
+        _log.error("%s of %s failed: %s", command_name, spec.deployment_id, error)
+        return failure(error)
+    except OSError as error:
+        explained = explain(error, command_name)
+        _log.error("%s of %s failed: %s", command_name, spec.deployment_id, explained)
+        return failure(explained)
+    _log.info("%s of %s succeeded", command_name, spec.deployment_id)
+    return success(detail)
+
+
+def event_named(command_name: str, host: Host) -> LifecycleEvent:
+    """The row of the lifecycle table for a command. Raises SpecificationError for a command that nobody knows."""
+    event = BY_NAME.get(command_name)
+    if event is None and command_name in host.custom_events:
+        event = LifecycleEvent(command_name)
+    if event is None:
+        raise SpecificationError(
+            f'The command "{command_name}" is not supported.', remedy=f"Supported are {', '.join(BY_NAME)}."
+        )
+    return event
+
+
+def explain(error: OSError, doing: str) -> AgentError:
+    """An operating system's error as one that says where it happened and during what."""
+    where = f"{error.filename}: " if error.filename else ""
+    return AgentError(f"{doing}: {where}{error.strerror or error}.")
+
+
+def _carry_out(command_name: str, spec: DeploymentSpecification, host: Host) -> str:
+    event = event_named(command_name, host)
+    if event.is_hook:
+        return run_hooks(event, spec, host)
+    return download_bundle(spec, host) if event.name == "DownloadBundle" else install_revision(spec, host)

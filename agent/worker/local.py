@@ -1,0 +1,89 @@
+"""A whole deployment on this host, driven by the local command as the service would drive it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+
+from agent.deployment.outcome import Outcome
+from agent.deployment.spec import LocalRevision
+from agent.errors import BundleError
+from agent.store.locks import group_lock
+from agent.worker.execute import execute
+from agent.worker.host import Host, Observer
+from agent.worker.local_request import LocalDeployment
+
+
+@dataclass(frozen=True, slots=True)
+class EventResult:
+    """How one lifecycle event ended; ``scripts`` are those that were started, in order."""
+
+    name: str
+    outcome: Outcome
+    seconds: float
+    scripts: tuple[str, ...] = ()
+
+
+class LocalObserver(Observer):
+    """Hears about a local deployment; this one ignores everything. None of its methods may raise."""
+
+    def event_started(self, name: str) -> None:
+        """A lifecycle event begins."""
+
+    def event_ended(self, result: EventResult) -> None:
+        """A lifecycle event has ended."""
+
+
+@dataclass(slots=True)
+class _Listener(Observer):
+    """Passes everything on and remembers which scripts were started."""
+
+    inner: Observer
+    scripts: list[str] = field(default_factory=list)
+
+    def header(self, text: str) -> None:
+        if text.startswith("Script - "):
+            self.scripts.append(text.removeprefix("Script - "))
+        self.inner.header(text)
+
+    def output(self, stream: str, data: bytes) -> None:
+        self.inner.output(stream, data)
+
+    def progress(self, done: int, total: int, unit: str) -> None:
+        self.inner.progress(done, total, unit)
+
+    def notice(self, text: str) -> None:
+        self.inner.notice(text)
+
+
+def check_fetchable(deployment: LocalDeployment) -> None:
+    """Raise BundleError for a revision that this version cannot fetch, before anything is made for it."""
+    if not isinstance(deployment.spec.revision, LocalRevision):
+        raise BundleError(
+            "The location is understood, but bundles in S3 and on GitHub cannot be fetched by this version yet.",
+            remedy="Fetch the bundle yourself and give its path with --bundle-location.",
+        )
+
+
+def deploy(deployment: LocalDeployment, host: Host, observer: LocalObserver) -> list[EventResult]:
+    """Run the events of a deployment in their order, up to the first that fails.
+
+    The lock of the deployment group is held meanwhile. Raises what makes a start impossible (LockTimeoutError,
+    RootFolderError, BundleError) and KeyboardInterrupt; failures of events are in the results.
+    """
+    check_fetchable(deployment)
+    spec = deployment.spec
+    lock = group_lock(host.layout, spec.deployment_group_id)
+    lock.acquire(limit=host.settings.lock_wait_seconds, on_wait=observer.notice)
+    results: list[EventResult] = []
+    with lock:
+        for name in deployment.events:
+            listener = _Listener(observer)
+            observer.event_started(name)
+            start = time.monotonic()
+            outcome = execute(name, spec, replace(host, observer=listener, custom_events=deployment.custom_events))
+            results.append(EventResult(name, outcome, time.monotonic() - start, tuple(listener.scripts)))
+            observer.event_ended(results[-1])
+            if not outcome.succeeded:
+                break
+    return results

@@ -1,0 +1,114 @@
+"""Which revision an event uses, and its AppSpec file."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from dataclasses import dataclass
+
+from agent.appspec.model import AppSpec
+from agent.appspec.names import candidates
+from agent.appspec.parse import parse
+from agent.appspec.text import MAX_SIZE
+from agent.deployment.lifecycle import LifecycleEvent, RevisionChoice
+from agent.deployment.spec import DeploymentSpecification
+from agent.errors import AppSpecMissingError
+from agent.store.layout import Layout
+from agent.store.pointers import read_last_successful, read_most_recent
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenRevision:
+    """An unpacked revision, and why it was chosen."""
+
+    archive: str
+    choice: RevisionChoice
+
+    @property
+    def deployment(self) -> str:
+        """The folder of the deployment that brought the revision."""
+        return os.path.dirname(self.archive)
+
+
+def choose_revision(event: LifecycleEvent, spec: DeploymentSpecification, layout: Layout) -> ChosenRevision | None:
+    """The revision whose AppSpec and scripts an event uses; None where there is no earlier one.
+
+    Once the deployment's own revision is unpacked it is used for every event, as the official agents do. An
+    earlier revision that was deleted counts as none (as in 2.x; 1.8.1 fails every later deployment), with
+    a warning. Raises OSError where a pointer cannot be read.
+    """
+    current = layout.archive(layout.deployment(spec.deployment_group_id, spec.deployment_id))
+    rollback = spec.deployment_creator == "codeDeployRollback" and spec.deployment_type == "BLUE_GREEN"
+    choice = event.blue_green_rollback if rollback else event.normal
+    if choice is RevisionChoice.CURRENT or os.path.isdir(current):
+        return ChosenRevision(current, RevisionChoice.CURRENT)
+    read = read_last_successful if choice is RevisionChoice.LAST_SUCCESSFUL else read_most_recent
+    deployment = read(layout, spec.deployment_group_id)
+    if deployment is None:
+        return None
+    archive = layout.archive(deployment)
+    if not os.path.isdir(archive):
+        _log.warning("%s runs no scripts: the %s revision %s is gone", event.name, choice.value, archive)
+        return None
+    return ChosenRevision(archive, choice)
+
+
+def load_appspec(archive: str, requested: str) -> AppSpec:
+    """Read and check the AppSpec file of an unpacked revision.
+
+    The requested name counts, then appspec.yaml, then appspec.yml; a file that lies outside the revision, through
+    a symbolic link, is refused. Raises AppSpecMissingError, AppSpecError, SpecificationError for a name that
+    leads out of the revision, OSError.
+    """
+    name = find_appspec(archive, requested)
+    return parse(_read(os.path.join(archive, name)), filename=name)
+
+
+def find_appspec(archive: str, requested: str) -> str:
+    """The name, relative to the revision, of its AppSpec file; raises as ``load_appspec`` does."""
+    names = candidates(requested)
+    for name in names:
+        path = os.path.join(archive, name)
+        if os.path.lexists(path):
+            _check_inside(archive, path)
+            return name
+    similar = _similar_names(archive)
+    raise AppSpecMissingError(
+        f"The folder {archive} holds no AppSpec file; looked for {', '.join(names)}{similar}.",
+        remedy="Put an appspec.yml at the top of the revision, or name the file that it has.",
+    )
+
+
+def _check_inside(archive: str, path: str) -> None:
+    top, real = os.path.realpath(archive), os.path.realpath(path)
+    if not real.startswith(top + "/"):
+        raise AppSpecMissingError(
+            f"The AppSpec file {path} leads out of the revision, to {real}.",
+            remedy="Put the file itself into the revision.",
+        )
+
+
+def _similar_names(archive: str) -> str:
+    try:
+        names = sorted(name for name in os.listdir(archive) if "appspec" in name.lower())
+    except OSError:
+        return ", but the folder cannot be read" if os.path.lexists(archive) else ", but nothing was unpacked yet"
+    return f", found {', '.join(names[:3])}" if names else ""
+
+
+def _read(path: str) -> bytes:
+    # Non-blocking, so that a fifo of this name cannot hold the agent up.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise AppSpecMissingError(
+                f"The AppSpec file {path} is not a regular file.", remedy="Put a plain file there."
+            )
+        with open(descriptor, "rb", closefd=False) as file:
+            # One byte more than may be is enough for the parser to refuse the file.
+            return file.read(MAX_SIZE + 1)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,82 @@
+import logging
+import os
+import subprocess
+import sys
+
+import pytest
+
+from agent.filesystem.rotating import RotatingFile
+
+
+def contents(folder):
+    return {name: (folder / name).read_bytes() for name in sorted(os.listdir(folder))}
+
+
+def test_a_full_file_is_put_aside_under_the_names_of_the_official_agent(tmp_path):
+    log = RotatingFile(str(tmp_path / "x.log"), largest=4, opening=lambda: b"#\n")
+    for number in range(3):
+        log.write(b"line%d\n" % number)
+    assert contents(tmp_path) == {"x.log": b"#\nline2\n", "x.log.0": b"#\nline1\n", "x.log.1": b"#\nline0\n"}
+
+
+def test_never_more_than_the_number_of_files_is_kept(tmp_path):
+    log = RotatingFile(str(tmp_path / "x.log"), largest=1)
+    for number in range(20):
+        log.write(b"%d\n" % number)
+    assert contents(tmp_path) == {
+        "x.log": b"19\n",
+        **{f"x.log.{index}": b"%d\n" % (18 - index) for index in range(7)},
+    }
+
+
+def test_a_later_process_goes_on_in_the_same_file(tmp_path):
+    for number in range(2):
+        log = RotatingFile(str(tmp_path / "x.log"), opening=lambda: b"#\n")
+        log.write(b"%d\n" % number)
+        log.close()
+    assert contents(tmp_path) == {"x.log": b"#\n0\n1\n"}
+
+
+WRITE = """
+import sys
+from agent.filesystem.rotating import RotatingFile
+log = RotatingFile(sys.argv[1], largest=4000, kept=1000)
+for number in range(3000):
+    log.write(b"%s %d\\n" % (sys.argv[2].encode(), number))
+"""
+
+
+def test_two_processes_lose_nothing_and_cut_no_line_while_the_file_rotates(tmp_path):
+    path = str(tmp_path / "x.log")
+    writers = [subprocess.Popen([sys.executable, "-c", WRITE, path, name]) for name in ("a", "b")]
+    assert [writer.wait() for writer in writers] == [0, 0]
+    lines = b"".join(contents(tmp_path).values()).split(b"\n")
+    assert sorted(filter(None, lines)) == sorted(b"%s %d" % (name, n) for name in (b"a", b"b") for n in range(3000))
+    assert len(os.listdir(tmp_path)) > 3
+
+
+def test_a_full_disk_drops_text_and_says_so_once(tmp_path, caplog):
+    os.symlink("/dev/full", tmp_path / "link")
+    path = tmp_path / "file"
+    with caplog.at_level(logging.WARNING):
+        log = RotatingFile(str(path))
+        log.write(b"kept\n")
+        os.dup2(os.open("/dev/full", os.O_WRONLY), log._descriptor)
+        log.write(b"lost\n")
+        log.write(b"lost too\n")
+    assert path.read_bytes() == b"kept\n"
+    assert [record.getMessage().count(str(path)) for record in caplog.records] == [1]
+
+
+def test_a_link_in_place_of_the_log_is_not_written_through(tmp_path):
+    (tmp_path / "victim").write_bytes(b"")
+    os.symlink(tmp_path / "victim", tmp_path / "x.log")
+    RotatingFile(str(tmp_path / "x.log")).write(b"text\n")
+    assert (tmp_path / "victim").read_bytes() == b""
+
+
+@pytest.mark.parametrize(("content", "last"), [(None, b""), (b"", b""), (b"ab", b"b")])
+def test_the_last_byte_tells_whether_a_line_is_open(tmp_path, content, last):
+    if content is not None:
+        (tmp_path / "x.log").write_bytes(content)
+    assert RotatingFile(str(tmp_path / "x.log")).last_byte() == last

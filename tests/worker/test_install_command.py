@@ -1,0 +1,75 @@
+import logging
+import os
+
+import pytest
+
+from agent.appspec.parse import parse
+from agent.deployment.lifecycle import BY_NAME
+from agent.errors import AppSpecError, SpecificationError
+from agent.worker.execute import execute
+from agent.worker.install_command import check_events
+from revisions import content, hooks
+
+STANDARD = tuple(BY_NAME)
+
+
+def appspec(**events):
+    return parse(("version: 0.0\nos: linux\n" + hooks(**events)).encode(), filename="appspec.yml")
+
+
+def test_an_event_that_can_never_run_is_named_with_its_line_and_what_was_meant():
+    with pytest.raises(AppSpecError) as caught:
+        check_events(appspec(AfterInstall="a", AfterInstal="b", Bogus="c"), STANDARD)
+    first, second = caught.value.problems
+    assert (first.line, "AfterInstal" in first.message, "AfterInstall" in first.remedy) == (6, True, True)
+    assert (second.line, "Bogus" in second.message) == (8, True)
+
+
+def test_a_custom_event_needs_its_scripts():
+    with pytest.raises(SpecificationError, match="Bogus"):
+        check_events(appspec(AfterInstall="a"), (*STANDARD, "Bogus"))
+    check_events(appspec(Bogus="a"), (*STANDARD, "Bogus"))
+
+
+def test_without_a_list_of_events_nothing_is_compared():
+    check_events(appspec(Bogus="a"), None)
+
+
+def test_an_unknown_event_fails_install_before_the_host_is_touched(bench):
+    bench.unpacked(
+        "d-1", {"app/f": "x"}, appspec=f"files: [{{source: app, destination: {bench.destination}}}]\n" + hooks(B="a")
+    )
+    outcome = execute("Install", bench.spec("d-1", all_possible_lifecycle_events=STANDARD), bench.host)
+    assert not outcome.succeeded
+    assert not os.path.exists(bench.destination)
+    assert not os.path.exists(bench.layout.cleanup("g"))
+
+
+def test_install_puts_the_files_there_and_remembers_its_success(bench):
+    folder = bench.unpacked(
+        "d-1", {"app/f": "x"}, appspec=f"files: [{{source: app, destination: {bench.destination}}}]\n"
+    )
+    assert execute("Install", bench.spec("d-1"), bench.host).succeeded
+    assert os.listdir(bench.destination) == ["f"]
+    with open(bench.layout.last_successful("g")) as file:
+        assert file.read() == folder
+    assert bench.observer.steps[-1][2] == "files"
+
+
+def test_a_conflict_is_the_outcome_and_changes_nothing(bench):
+    os.makedirs(bench.destination)
+    with open(f"{bench.destination}/f", "w") as file:
+        file.write("foreign")
+    bench.unpacked("d-1", {"app/f": "x"}, appspec=f"files: [{{source: app, destination: {bench.destination}}}]\n")
+    outcome = execute("Install", bench.spec("d-1"), bench.host)
+    assert outcome.error_code == 5
+    assert f"{bench.destination}/f" in outcome.message
+    assert content(f"{bench.destination}/f") == "foreign"
+    assert not os.path.exists(bench.layout.last_successful("g"))
+
+
+def test_a_deployment_that_names_a_missing_appspec_is_told_which_one_counts(bench, caplog):
+    bench.unpacked("d-1", {})
+    with caplog.at_level(logging.WARNING):
+        assert execute("Install", bench.spec("d-1", appspec_filename="other.yml"), bench.host).succeeded
+    assert "no other.yml; its appspec.yml is used" in caplog.text

@@ -68,7 +68,7 @@ def install(
     """
     state = _state(request.root_dir, options)
     with explained("preparing the Install"):
-        for message in recover(request.root_dir, options=options):
+        for message in _recover_all(state, installing=request.group_id):
             _log.warning("%s", message)
         plan = _plan(request, state, options)
         make_folder(state.instructions_dir, mode=options.state_folder_mode)
@@ -96,10 +96,14 @@ def recover(root_dir: str, *, options: InstallOptions) -> list[str]:
 
     The caller holds the host-wide install lock. Raises InstallError where the disk still refuses.
     """
-    state = _state(root_dir, options)
     with explained("recovering an interrupted Install"):
-        done = [recover_one(journal, state) for journal in open_journals(state.journal_dir)]
-        state.sweep()
+        return _recover_all(_state(root_dir, options), installing="")
+
+
+def _recover_all(state: InstallState, *, installing: str) -> list[str]:
+    journals = open_journals(state.journal_dir)
+    done = [recover_one(journal, state, installing=installing) for journal in journals]
+    state.sweep()
     return [text for text in done if text]
 
 

@@ -93,18 +93,18 @@ class Plan:
         for operation in self.operations:
             names.update(dict.fromkeys(name for name in (operation.temp, operation.backup) if name))
         names.update(dict.fromkeys([temp for _, temp in self.nested]))
-        for operation in self.operations:
-            if operation.kind == SWAP:
-                names.update(dict.fromkeys(self._swapped_out(operation)))
+        names.update(dict.fromkeys(self._swapped_out()))
         return list(names)
 
-    def _swapped_out(self, swap: Operation) -> Iterator[str]:
-        """Where the old contents of a folder lie once it is kept aside; folders before what they hold."""
-        below = f"{swap.path}/"
-        removals = [operation.backup for operation in self.operations if operation.kind == REMOVE]
-        for path in [*reversed(self.cleanup.folders), *removals]:
-            if path.startswith(below):
-                yield f"{swap.backup}/{path.removeprefix(below)}"
+    def _swapped_out(self) -> Iterator[str]:
+        """Where the old contents of folders lie once these are kept aside; folders before what they hold."""
+        swaps = [step for step in self.operations if step.kind == SWAP and step.entry and step.entry.kind != FOLDER]
+        removals = [operation.backup for operation in self.operations if operation.kind == REMOVE] if swaps else []
+        for swap in swaps:
+            below = f"{swap.path}/"
+            for path in [*reversed(self.cleanup.folders), *removals]:
+                if path.startswith(below):
+                    yield f"{swap.backup}/{path.removeprefix(below)}"
 
 
 @dataclass(frozen=True, slots=True)

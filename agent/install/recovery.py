@@ -17,7 +17,7 @@ from agent.install.cleanup_list import CleanupFile, digest
 from agent.install.commit import overwrite
 from agent.install.journal import COMMITTED, REVERTED, REVERTING, STAGED, Journal, JournalDamagedError, Record, Step
 from agent.install.labels import drop_rules
-from agent.install.plan import ADJUST, CREATE, IN_PLACE, REMOVE, RESET, TEMPORARY_PREFIX
+from agent.install.plan import ADJUST, CREATE, IN_PLACE, REMOVE, RESET, SWAP, TEMPORARY_PREFIX
 from agent.install.reset import write_metadata
 from agent.install.selinux import undo_rule
 from agent.install.state import InstallState
@@ -28,11 +28,13 @@ _NOT_REMOVABLE = frozenset({errno.EBUSY, errno.EPERM, errno.EACCES, errno.EROFS}
 _log = logging.getLogger(__name__)
 
 
-def recover(journal: Journal, state: InstallState) -> str:
+def recover(journal: Journal, state: InstallState, *, installing: str) -> str:
     """Bring one interrupted Install to its end; tell what was done, or nothing where nothing was open.
 
     Afterwards the host is wholly as before that Install or wholly as it wanted it, and the clean-up list names exactly
-    what is there. Raises OSError where the disk still refuses; then the journal stays and the next recovery goes on.
+    what is there. Where a folder of it is missing, its file system may not be mounted yet: then all stays as it is, but
+    for the group that is ``installing`` now, whose clean-up will take away all that the list of meanwhile names.
+    Raises OSError where the disk still refuses; then the journal stays and the next recovery goes on.
     """
     try:
         record = journal.read()
@@ -42,11 +44,21 @@ def recover(journal: Journal, state: InstallState) -> str:
         )
     if record is None:
         return ""
+    said = _bring_to_its_end(record, journal, state, installing=installing)
+    return f"An Install of deployment group {record.group} was interrupted. {said}"
+
+
+def _bring_to_its_end(record: Record, journal: Journal, state: InstallState, *, installing: str) -> str:
     cleanup = state.cleanup_file(record.group)
     found = digest(cleanup.content())
     forward = COMMITTED in record.marks and REVERTING not in record.marks
     untouched = STAGED not in record.marks or REVERTED in record.marks
     if found == record.digests["during"]:
+        missing = _missing_folder(record)
+        if missing and record.group != installing:
+            return f"It is not ended before the folder {missing} is there again; is its file system mounted?"
+        if missing:
+            return f"The folder {missing} is gone since, so its journal was set aside as {journal.set_aside()}."
         if forward:
             go_forward(record, journal, state)
         else:
@@ -56,13 +68,8 @@ def recover(journal: Journal, state: InstallState) -> str:
     else:
         # Only our own list of the time between names the temporary objects: without it somebody else has worked here.
         aside = journal.set_aside()
-        return (
-            f"An Install of deployment group {record.group} was interrupted, but another agent has changed the group's"
-            f" clean-up list since; its journal was set aside as {aside} and nothing was touched."
-        )
-    if forward:
-        return f"An interrupted Install of deployment group {record.group} was completed."
-    return f"An interrupted Install of deployment group {record.group} was undone; the host is as it was before it."
+        return f"Another agent has changed the clean-up list since; the journal was set aside as {aside}, nothing else."
+    return "It was completed." if forward else "It was undone; the host is as it was before it."
 
 
 def go_back(record: Record, journal: Journal, cleanup: CleanupFile) -> None:
@@ -90,8 +97,10 @@ def go_back(record: Record, journal: Journal, cleanup: CleanupFile) -> None:
 
 def go_forward(record: Record, journal: Journal, state: InstallState) -> None:
     """Finish a committed Install: drop what was kept aside and old folders, write list and pointer. Raises OSError."""
+    swapped = tuple(f"{step.path}/" for step in record.steps if step.kind == SWAP)
     for step in record.steps:
-        if step.backup:
+        # What lay in a folder that was swapped out went with it; its name may lead anywhere by now.
+        if step.backup and not step.path.startswith(swapped):
             _drop_old(step.backup)
     kept = [path for path in record.obsolete if not _remove_folder(path)]
     drop_rules(record.obsolete_rules)
@@ -168,17 +177,25 @@ def _drop_old(name: str) -> None:
         if not os.path.isdir(name):
             raise
     for folder, folders, files in os.walk(name, topdown=False):
-        for kept in [*files, *folders]:
-            path = os.path.join(folder, kept)
-            # Links to folders are among the folders here.
-            if kept.startswith(TEMPORARY_PREFIX) and (kept in files or os.path.islink(path)):
-                remove_if_there(path)
+        # Links to folders are among the folders here.
+        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        for kept in [*files, *links]:
+            if kept.startswith(TEMPORARY_PREFIX):
+                remove_if_there(os.path.join(folder, kept))
         try:
             os.rmdir(folder)
         except OSError as error:
             _log.warning(
                 "Something was put into a folder while it was being replaced; it is kept as %s: %s", folder, error
             )
+
+
+def _missing_folder(record: Record) -> str:
+    """Name a folder that was there when the Install began and that it cannot have taken away itself."""
+    swapped = tuple(f"{step.path}/" for step in record.steps if step.kind == SWAP)
+    folders = {os.path.dirname(name) for step in record.steps for name in (step.path, step.temp) if name}
+    expected = sorted(folders.difference(record.obsolete))
+    return next((path for path in expected if not f"{path}/".startswith(swapped) and not os.path.isdir(path)), "")
 
 
 def folders_of(record: Record) -> list[str]:

@@ -1,0 +1,168 @@
+"""Bundles that are folders of this host: copied, because hooks may write into what they get."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+
+from agent.bundle.names import entry_error
+from agent.bundle.space import Need
+from agent.bundle.writer import TreeWriter
+from agent.errors import BundleError
+from agent.filesystem.copying import SMALL, copy_bytes
+from agent.filesystem.durable import write_all
+
+_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Not blocking: a fifo that takes a file's place after it was looked at must not hold the deployment.
+_OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+_STEP = 16 * 1024 * 1024
+
+_KINDS = (
+    (stat.S_ISFIFO, "a named pipe (fifo)"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a character device"),
+    (stat.S_ISBLK, "a block device"),
+)
+
+
+class FolderReader:
+    """Copies one folder to the writer.
+
+    As the official agent does it: files get their mode, setuid included, and folders 0777, both without what the
+    umask takes; owners and times are those of new files; symbolic links are copied as links, hard links become
+    files of their own. Every folder is opened in the one above it without following links, so nobody who may
+    change the source can lead the copy elsewhere.
+    """
+
+    def __init__(self, path: str, top: int, writer: TreeWriter, *, umask: int, forbidden: tuple[int, int]) -> None:
+        self.copied = 0
+        self._path = path
+        self._top = top
+        self._writer = writer
+        self._umask = umask
+        self._forbidden = forbidden
+        self._need = Need(1)
+        self._progress: Callable[[], None] = lambda: None
+
+    def count(self, need: Need) -> None:
+        """Add everything to ``need``, and refuse what cannot be copied. Raises BundleError, OSError."""
+        self._need = need
+        self._walk(self._count_entries)
+
+    def copy(self, progress: Callable[[], None]) -> None:
+        """Copy everything; ``copied`` is the number of bytes so far. Raises BundleError, OSError."""
+        self._progress = progress
+        self._walk(self._copy_entries)
+
+    def _walk(self, visit: Callable[[int, bytes], list[bytes]]) -> None:
+        """Visit a folder, then each folder in it. Holds a descriptor for each level, and no list of the files."""
+        stack: list[tuple[int, bytes, list[bytes]]] = []
+        try:
+            self._descend(stack, visit, os.dup(self._top), b"")
+            while stack:
+                descriptor, name, folders = stack[-1]
+                if folders:
+                    leaf = folders.pop()
+                    child = self._writer.current = _join(name, leaf)
+                    self._descend(stack, visit, os.open(leaf, _OPEN_FOLDER, dir_fd=descriptor), child)
+                else:
+                    stack.pop()
+                    os.close(descriptor)
+        finally:
+            for descriptor, _, _ in stack:
+                os.close(descriptor)
+
+    def _descend(
+        self,
+        stack: list[tuple[int, bytes, list[bytes]]],
+        visit: Callable[[int, bytes], list[bytes]],
+        descriptor: int,
+        name: bytes,
+    ) -> None:
+        folders: list[bytes] = []
+        stack.append((descriptor, name, folders))
+        information = os.fstat(descriptor)
+        if (information.st_dev, information.st_ino) == self._forbidden:
+            raise BundleError(
+                f"{self._path}: the bundle cannot be copied: the folder for deployments lies inside it.",
+                remedy="Set root_dir to a folder outside the bundle, or deploy from a folder further down.",
+            )
+        folders += visit(descriptor, name)
+
+    def _count_entries(self, folder: int, name: bytes) -> list[bytes]:
+        folders = []
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_file(follow_symlinks=False):
+                    self._need.add(entry.stat(follow_symlinks=False).st_size)
+                    continue
+                self._need.add(0)
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(os.fsencode(entry.name))
+                elif not entry.is_symlink():
+                    leaf = os.fsencode(entry.name)
+                    raise self._special(_join(name, leaf), entry.stat(follow_symlinks=False).st_mode)
+        return folders
+
+    def _copy_entries(self, folder: int, name: bytes) -> list[bytes]:
+        if name:
+            self._writer.make_folder(name, 0o777 & ~self._umask, None, None)
+        folders = []
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                leaf = os.fsencode(entry.name)
+                path = self._writer.current = _join(name, leaf)
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(leaf)
+                elif entry.is_symlink():
+                    self._writer.make_symlink(path, os.readlink(leaf, dir_fd=folder), None, None)
+                else:
+                    self._copy_file(folder, leaf, path)
+        return folders
+
+    def _copy_file(self, folder: int, leaf: bytes, path: bytes) -> None:
+        source = os.open(leaf, _OPEN_FILE, dir_fd=folder)
+        try:
+            information = os.fstat(source)
+            size = information.st_size
+            if not stat.S_ISREG(information.st_mode):
+                raise self._special(path, information.st_mode)
+            mode = information.st_mode & 0o7777 & ~self._umask
+            # One byte more is asked for than there should be: some file systems tell no size, and it shows here.
+            data = os.read(source, size + 1)[: size or 1] if size <= SMALL else b""
+            if len(data) == size:
+                self._writer.write_file(path, data, mode, None, None)
+                self._moved(size)
+                return
+
+            def fill(target: int) -> None:
+                write_all(target, data)
+                self._moved(len(data))
+                if size:
+                    # A file that is growing is copied as long as it was when it was opened.
+                    copy_bytes(source, target, size - len(data), progress=self._moved)
+                else:
+                    self._fill_to_the_end(source, target)
+
+            self._writer.fill_file(path, size, fill, mode, None, None)
+        finally:
+            os.close(source)
+
+    def _fill_to_the_end(self, source: int, target: int) -> None:
+        while step := copy_bytes(source, target, _STEP, progress=self._moved):
+            self._writer.take_room(step)
+
+    def _moved(self, size: int) -> None:
+        self.copied += size
+        self._progress()
+
+    def _special(self, name: bytes, mode: int) -> BundleError:
+        kind = next((words for test, words in _KINDS if test(mode)), "neither file nor folder nor link")
+        remedy = "A revision may hold only files, folders and links: remove it from the bundle."
+        return entry_error(self._path, name, f"is {kind}", remedy=remedy)
+
+
+def _join(folder: bytes, leaf: bytes) -> bytes:
+    return folder + b"/" + leaf if folder else leaf

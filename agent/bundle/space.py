@@ -1,0 +1,110 @@
+"""Whether what an archive wants to write may be written and has room."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from agent.errors import BundleError
+
+_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+SIZE_SETTING = "archive_max_extraction_size"
+
+
+def human(size: int) -> str:
+    """A number of bytes for a person, exact where it is small: "512 bytes", "1.5 GiB"."""
+    if size < 1024:
+        return f"{size} bytes"
+    step = min((size.bit_length() - 1) // 10, len(_UNITS))
+    return f"{size / 1024**step:.1f} {_UNITS[step - 1]}"
+
+
+@dataclass(slots=True)
+class Need:
+    """What a whole archive says it needs: bytes of content, bytes on a disk of whole blocks, files and folders."""
+
+    block: int
+    size: int = 0
+    room: int = 0
+    entries: int = 0
+
+    def add(self, size: int) -> None:
+        self.size += size
+        self.room += -(-size // self.block) * self.block
+        self.entries += 1
+
+
+class Space:
+    """The room that is left: under the size limit, on the disk, and in the file system's table of files.
+
+    Every entry is asked for before it is written, so a disk is never filled up by a revision that cannot fit. The
+    file system itself is only asked again when the sum of what was taken says that it could be full.
+    """
+
+    def __init__(self, folder: int, *, archive: str, limit: int | None) -> None:
+        self._folder = folder
+        self._archive = archive
+        self._limit = limit
+        self.taken = 0
+        self._look()
+
+    def need(self) -> Need:
+        """A sum to which the entries of an archive can be added."""
+        return Need(self._block)
+
+    def may_be_short_of(self, size: int) -> bool:
+        """Whether that many bytes in all could be too many, so that it is worth while to count the entries."""
+        return size > self._bytes or (self._limit is not None and size > self._limit)
+
+    def require(self, need: Need) -> None:
+        """Check what a whole archive says before the first byte is written. Raises BundleError."""
+        self._check_limit(need.size)
+        if need.room > self._bytes or need.entries > self._entries:
+            self._look()
+            self._refuse_if_short(need.room, need.entries)
+
+    def take(self, size: int) -> None:
+        """Ask for room for one entry of ``size`` bytes. Raises BundleError when there is none."""
+        self.taken += size
+        if self._limit is not None and self.taken > self._limit:
+            self._check_limit(self.taken)
+        blocks = -(-size // self._block) * self._block
+        self._bytes -= blocks
+        self._entries -= 1
+        if self._bytes < 0 or self._entries < 0:
+            self._look()
+            self._refuse_if_short(blocks, 1)
+            self._bytes -= blocks
+            self._entries -= 1
+
+    def _look(self) -> None:
+        state = os.fstatvfs(self._folder)
+        # Root may use the blocks that the file system keeps back for it; others may not.
+        blocks, files = (state.f_bfree, state.f_ffree) if os.geteuid() == 0 else (state.f_bavail, state.f_favail)
+        self._block = state.f_frsize or 4096
+        self._bytes = blocks * self._block
+        # File systems without a fixed table of files (btrfs, overlays over some) say that it has no places at all.
+        self._entries = files if state.f_files else 1 << 62
+
+    def _check_limit(self, size: int) -> None:
+        if self._limit is not None and size > self._limit:
+            raise BundleError(
+                f"{self._archive}: its content takes at least {human(size)}, "
+                f"and {SIZE_SETTING} allows {human(self._limit)}.",
+                remedy=f"Deploy a smaller bundle, or raise {SIZE_SETTING} in the agent's configuration.",
+            )
+
+    def _refuse_if_short(self, size: int, entries: int) -> None:
+        if size > self._bytes:
+            raise BundleError(
+                f"{self._archive}: there is no room to unpack it: {human(size)} more are needed, "
+                f"{human(self._bytes)} are free on the file system of the deployment folder.",
+                remedy="Free some space there (older revisions count towards max_revisions) and deploy again.",
+            )
+        if entries > self._entries:
+            raise BundleError(
+                f"{self._archive}: there is no room to unpack it: {entries} more files and folders are needed, "
+                f"and the file system of the deployment folder has room for {self._entries} (its inodes run out).",
+                remedy="Remove files there that are no longer needed and deploy again.",
+            )

@@ -1,0 +1,259 @@
+"""From a local folder or archive to an unpacked revision, whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agent.bundle.compression import expected_size, open_tar_stream
+from agent.bundle.folder import FolderReader
+from agent.bundle.names import entry_error, resolve, shown
+from agent.bundle.space import Space
+from agent.bundle.staging import Staging
+from agent.bundle.streams import CHUNK, ArchiveFile
+from agent.bundle.writer import TreeWriter
+from agent.errors import BundleError
+
+if TYPE_CHECKING:
+    from agent.bundle.tar import TarReader
+
+BUNDLE_TYPES = ("tar", "tgz", "zip", "directory")
+
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class UnpackOptions:
+    """What an operator allows in a revision; each name is that of the setting without its ``_in_bundle``.
+
+    ``max_size`` is in bytes, None for no limit. ``folder_mode`` is the mode of the unpacked revision's own folder.
+    The defaults are those of the official agent.
+    """
+
+    max_size: int | None = None
+    reject_symlinks: bool = False
+    reject_path_traversal: bool = False
+    reject_unsafe_permissions: bool = False
+    ignore_ownership: bool = False
+    folder_mode: int = 0o755
+
+
+def unpack(
+    source: str, bundle_type: str, destination: str, *, options: UnpackOptions, progress: Progress | None = None
+) -> None:
+    """Unpack an archive, or copy a folder, to ``destination``, replacing what is there.
+
+    ``bundle_type`` is one of ``BUNDLE_TYPES``. The work is done in a hidden folder beside the destination, which
+    takes its place by a rename at the very end. If anything fails nothing is left behind and an older destination
+    stands. Nothing is ever written anywhere else, whatever the archive holds. The single top folder of an archive is
+    left out when an entry in it has "appspec" in its name (the official agent's rule). ``progress`` gets the
+    bytes of the source dealt with and their total, at most once for each 256 KiB.
+
+    Nothing is synced: waiting for the disk costs a quarter of the time, and a deployment that a power cut ends is
+    failed and done again, from the download on. What Install makes of the revision is synced there, before its commit.
+    Raises BundleError, which names the archive, the entry, what is wrong and what to do.
+    """
+    if bundle_type not in BUNDLE_TYPES:
+        raise BundleError(
+            f"{source}: the bundle type {bundle_type!r} is not known.", remedy=f"Use one of {', '.join(BUNDLE_TYPES)}."
+        )
+    try:
+        staging = Staging(destination)
+    except OSError as error:
+        raise BundleError(
+            f"{source} cannot be unpacked: a folder beside {destination} cannot be made: {error.strerror}."
+        ) from error
+    with staging:
+        _Unpacking(source, staging, options, progress).run(bundle_type)
+        _keep(source, staging, options)
+
+
+class _Unpacking:
+    """One run: the writer below the staging folder, and the reader that feeds it."""
+
+    def __init__(self, source: str, staging: Staging, options: UnpackOptions, progress: Progress | None) -> None:
+        self._source = source
+        self._staging = staging
+        self._options = options
+        self._progress = progress
+        self._umask = _umask()
+        self._space = Space(staging.descriptor, archive=source, limit=options.max_size)
+        self._writer = TreeWriter(
+            staging.descriptor,
+            archive=source,
+            space=self._space,
+            umask=self._umask,
+            reject_setuid=options.reject_unsafe_permissions,
+            reject_links=options.reject_symlinks,
+        )
+
+    def run(self, bundle_type: str) -> None:
+        try:
+            if bundle_type == "directory":
+                self._copy_folder()
+            elif bundle_type == "zip":
+                self._unpack_zip()
+            else:
+                self._unpack_tar(bundle_type)
+            self._writer.finish()
+            if bundle_type != "directory":
+                self._staging.top = _single_top(self._staging.descriptor)
+            if self._options.reject_path_traversal:
+                self._refuse_links_that_lead_out()
+        except OSError as error:
+            raise self._explained(error) from error
+        finally:
+            self._writer.close()
+
+    def _unpack_tar(self, bundle_type: str) -> None:
+        archive = ArchiveFile(self._source)
+        try:
+            # A tar has no directory to ask. Only where its size gives reason to, it is read once more before.
+            if self._space.may_be_short_of(expected_size(archive)):
+                self._read_tar(archive, bundle_type, _nothing, lambda reader: reader.count(self._space))
+                archive.rewind()
+            report = _reporter(self._progress, archive.size, lambda: archive.position)
+            self._read_tar(archive, bundle_type, report, lambda reader: reader.unpack())
+            report()
+        finally:
+            archive.close()
+
+    def _read_tar(
+        self,
+        archive: ArchiveFile,
+        bundle_type: str,
+        report: Callable[[], None],
+        work: Callable[[TarReader], None],
+    ) -> None:
+        # Each kind of archive needs its own reader only, and imports cost start-up time.
+        from agent.bundle.owners import Owners
+        from agent.bundle.tar import TarReader
+
+        apply_owners = os.geteuid() == 0 and not self._options.ignore_ownership
+        stream = open_tar_stream(archive, bundle_type)
+        try:
+            reader = TarReader(
+                archive,
+                stream,
+                self._writer,
+                owners=Owners() if apply_owners else None,
+                reject_absolute=self._options.reject_path_traversal,
+                progress=report,
+            )
+            work(reader)
+        finally:
+            stream.close()
+
+    def _unpack_zip(self) -> None:
+        from agent.bundle.zip import ZipReader
+
+        archive = ArchiveFile(self._source)
+        try:
+            report = _reporter(self._progress, archive.size, lambda: archive.position)
+            reader = ZipReader(
+                archive,
+                self._writer,
+                umask=self._umask,
+                reject_traversal=self._options.reject_path_traversal,
+                progress=report,
+            )
+            need = self._space.need()
+            reader.count(need)
+            self._space.require(need)
+            reader.unpack()
+            archive.position = archive.size
+            report()
+        finally:
+            archive.close()
+
+    def _copy_folder(self) -> None:
+        try:
+            top = os.open(self._source, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise BundleError(f"{self._source}: the folder cannot be opened: {error.strerror}.") from error
+        try:
+            reader = FolderReader(self._source, top, self._writer, umask=self._umask, forbidden=self._staging.identity)
+            need = self._space.need()
+            reader.count(need)
+            self._space.require(need)
+            report = _reporter(self._progress, need.size, lambda: reader.copied)
+            reader.copy(report)
+            report()
+        finally:
+            os.close(top)
+
+    def _refuse_links_that_lead_out(self) -> None:
+        """Refuse symbolic links whose targets lie outside the revision: Install would copy what they point to."""
+        top = os.fsencode(self._staging.top) + b"/" if self._staging.top else b""
+        links = {name.removeprefix(top): target for name, target in self._writer.links.items()}
+        for name, target in links.items():
+            if resolve(links, name) is None:
+                what = f"is a symbolic link to {shown(target)}, which leads out of the revision"
+                remedy = (
+                    "The agent's setting reject_path_traversal_in_bundle refuses that: change the link or the setting."
+                )
+                raise entry_error(self._source, name, what, remedy=remedy)
+
+    def _explained(self, error: OSError) -> BundleError:
+        what = f"cannot be unpacked: {error.strerror or error}"
+        remedy = ""
+        if error.errno in _DISK_FULL:
+            remedy = "Free some space on the file system of the deployment folder and deploy again."
+        elif error.errno == errno.ENAMETOOLONG:
+            remedy = "A name may have 255 bytes on most file systems, and a whole path 4096: shorten it."
+        if not self._writer.current:
+            return BundleError(f"{self._source} {what}.", remedy=remedy)
+        return entry_error(self._source, self._writer.current, what, remedy=remedy)
+
+
+def _keep(source: str, staging: Staging, options: UnpackOptions) -> None:
+    try:
+        staging.keep(options.folder_mode)
+    except OSError as error:
+        raise BundleError(
+            f"{source} was unpacked, but cannot be put in its place at {staging.destination}: {error.strerror}."
+        ) from error
+
+
+def _single_top(descriptor: int) -> str:
+    """The only entry of the archive, if that is a folder in which some name has "appspec" in it; else ""."""
+    with os.scandir(descriptor) as entries:
+        first = next(entries, None)
+        if first is None or next(entries, None) is not None or not first.is_dir(follow_symlinks=False):
+            return ""
+    top = os.open(first.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=descriptor)
+    try:
+        return first.name if any("appspec" in name.lower() for name in os.listdir(top)) else ""
+    finally:
+        os.close(top)
+
+
+def _reporter(progress: Progress | None, total: int, position: Callable[[], int]) -> Callable[[], None]:
+    if progress is None:
+        return _nothing
+    told = -CHUNK
+
+    def report() -> None:
+        nonlocal told
+        done = min(position(), total)
+        if done - told >= CHUNK or (done == total and told != done):
+            told = done
+            progress(done, total)
+
+    return report
+
+
+def _nothing() -> None:
+    pass
+
+
+def _umask() -> int:
+    # There is no call that only asks. The value between the two is the safe one, should a thread make a file then.
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask

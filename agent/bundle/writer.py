@@ -1,0 +1,277 @@
+"""The one way in which anything is written below a staging folder, whatever it came from.
+
+Why nothing can be written outside: the staging folder is new, ours and closed to others (0700), so what is in it
+is what this class made. It keeps a record of every folder and every symbolic link that it made. An entry is
+created only in a folder of that record, opened by its path of folders; a symbolic link is never followed by the
+kernel, it is looked up in the record; a file is always created anew (O_EXCL), never opened, so an older file,
+link or hard link of that name cannot be written through. Names must be clean (see ``names.clean``).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+from agent.bundle.names import entry_error, resolve, shown
+from agent.bundle.space import Space
+from agent.errors import BundleError
+from agent.filesystem.durable import write_all
+
+Owner = tuple[int, int]
+
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_SETUID_OR_SETGID = 0o6000
+
+# Names of folders and links are all that is remembered; archives made to fill the memory with them end here.
+_RECORD_LIMIT = 64 * 1024 * 1024
+
+
+class TreeWriter:
+    """Makes folders, files and links below an open, empty folder that nobody else can enter.
+
+    ``umask`` is for folders that no entry describes. ``reject_setuid`` and ``reject_links`` refuse such entries.
+    Modes are exact; an owner of None and a time of None leave what a new file has. Every method raises BundleError
+    for an entry that cannot be, and OSError for what the system refuses; ``current`` is then the entry's name.
+    """
+
+    def __init__(
+        self, top: int, *, archive: str, space: Space, umask: int, reject_setuid: bool, reject_links: bool
+    ) -> None:
+        self.current = b""
+        self.links: dict[bytes, bytes] = {}
+        self._top = top
+        self._archive = archive
+        self._space = space
+        self._umask = umask
+        self._reject_setuid = reject_setuid
+        self._reject_links = reject_links
+        self._own = (os.geteuid(), os.getegid())
+        self._now = time.time_ns()
+        # With a default ACL the kernel uses that in place of the umask, so what a mode becomes must be set again.
+        self._mask = 0o777 if _has_default_acl(top) else umask
+        self._folders: dict[bytes, tuple[int, Owner | None, int | None] | None] = {b"": None}
+        self._record_size = 0
+        self._folder: bytes | None = None
+        self._real = b""
+        self._folder_fd = -1
+
+    def close(self) -> None:
+        if self._folder_fd >= 0:
+            os.close(self._folder_fd)
+            self._folder_fd = -1
+            self._folder = None
+
+    def take_room(self, size: int) -> None:
+        """Ask for room for bytes that no entry announced. Raises BundleError."""
+        self._space.take(size)
+
+    def write_file(
+        self, name: bytes, data: bytes | memoryview, mode: int, owner: Owner | None, mtime: int | None
+    ) -> None:
+        """Make a file of these bytes. ``mtime`` is in nanoseconds."""
+        descriptor = self._create(name, len(data), mode)
+        try:
+            if data:
+                write_all(descriptor, data)
+            self._finish(descriptor, mode, owner, mtime)
+        finally:
+            os.close(descriptor)
+
+    def fill_file(
+        self, name: bytes, size: int, fill: Callable[[int], None], mode: int, owner: Owner | None, mtime: int | None
+    ) -> None:
+        """Make a file whose content ``fill`` writes to the descriptor it is given; ``size`` is the room it needs."""
+        descriptor = self._create(name, size, mode)
+        try:
+            fill(descriptor)
+            self._finish(descriptor, mode, owner, mtime)
+        finally:
+            os.close(descriptor)
+
+    def make_folder(self, name: bytes, mode: int, owner: Owner | None, mtime: int | None) -> None:
+        """Make a folder, or give one that is there its attributes. They are applied by ``finish``: see there."""
+        self.current = name
+        if name not in self._folders:
+            leaf = self._enter_folder_of(name)
+            name = self._real_name(leaf)
+            if name not in self._folders:
+                self._space.take(0)
+                self._replacing(name, leaf, lambda: os.mkdir(leaf, 0o700, dir_fd=self._folder_fd))
+        self._remember(name, (mode, owner, mtime))
+
+    def make_symlink(self, name: bytes, target: bytes, owner: Owner | None, mtime: int | None) -> None:
+        """Make a symbolic link; its target may be anything, it is only text."""
+        leaf = self._enter_folder_of(name)
+        if self._reject_links:
+            raise self._refusal(name, f"is a symbolic link (to {shown(target)})", "reject_symlinks_in_bundle")
+        if not target or b"\0" in target:
+            raise entry_error(self._archive, name, "is a symbolic link to nowhere: its target is empty or has a NUL")
+        self._space.take(len(target))
+        self._replacing(name, leaf, lambda: os.symlink(target, leaf, dir_fd=self._folder_fd))
+        if owner is not None and owner != self._own:
+            os.chown(leaf, *owner, dir_fd=self._folder_fd, follow_symlinks=False)
+        if mtime is not None:
+            os.utime(leaf, ns=(self._now, mtime), dir_fd=self._folder_fd, follow_symlinks=False)
+        self._count(len(name) + len(target))
+        self.links[self._real_name(leaf)] = target
+
+    def make_hard_link(self, name: bytes, target: bytes) -> None:
+        """Make a second name for a file or symbolic link that was made before; ``target`` is a clean name."""
+        leaf = self._enter_folder_of(name)
+        if self._reject_links:
+            raise self._refusal(name, "is a hard link", "reject_symlinks_in_bundle")
+        folder, _, last = target.rpartition(b"/")
+        real_folder = resolve(self.links, folder)
+        real = b"/".join([real_folder, last]) if real_folder else last
+        if not target or real_folder not in self._folders or real in self._folders:
+            raise self._missing_link_target(name, target)
+        self._space.take(0)
+        try:
+            if real == self._real_name(leaf):
+                os.stat(real, dir_fd=self._top, follow_symlinks=False)
+            else:
+                self._replacing(name, leaf, lambda: self._link(real, leaf))
+        except FileNotFoundError as error:
+            raise self._missing_link_target(name, target) from error
+        if real in self.links:
+            self.links[self._real_name(leaf)] = self.links[real]
+
+    def finish(self) -> None:
+        """Give all folders their modes, owners and times.
+
+        This comes last, and a folder after what is in it, because writing into a folder changes its time, and
+        because its mode may forbid to write or its owner be somebody else. The top folder gets its owner only: its
+        mode is the caller's business.
+        """
+        self.close()
+        for name in sorted(self._folders, reverse=True):
+            self.current = name
+            attributes = self._folders[name]
+            mode, owner, mtime = attributes or (0o777 & ~self._umask, None, None)
+            if owner is not None and owner != self._own:
+                os.chown(name or b".", *owner, dir_fd=self._top, follow_symlinks=False)
+            if name:
+                os.chmod(name, mode, dir_fd=self._top)
+                if mtime is not None:
+                    os.utime(name, ns=(self._now, mtime), dir_fd=self._top)
+
+    def _create(self, name: bytes, size: int, mode: int) -> int:
+        leaf = self._enter_folder_of(name)
+        if mode & _SETUID_OR_SETGID and self._reject_setuid:
+            what = f"would run with the rights of its owner or group (mode {mode:04o})"
+            raise self._refusal(name, what, "reject_unsafe_permissions_in_bundle")
+        self._space.take(size)
+        try:
+            return os.open(leaf, _NEW_FILE, mode & 0o777, dir_fd=self._folder_fd)
+        except FileExistsError:
+            self._make_way(name, leaf)
+            return os.open(leaf, _NEW_FILE, mode & 0o777, dir_fd=self._folder_fd)
+
+    def _finish(self, descriptor: int, mode: int, owner: Owner | None, mtime: int | None) -> None:
+        # The order counts: a change of owner takes the setuid bit away, and both change no time.
+        if owner is not None and owner != self._own:
+            os.fchown(descriptor, *owner)
+        if mode & self._mask or mode & 0o7000:
+            os.fchmod(descriptor, mode)
+        if mtime is not None:
+            os.utime(descriptor, ns=(self._now, mtime))
+
+    def _enter_folder_of(self, name: bytes) -> bytes:
+        """Open the folder in which an entry belongs, making it where no entry has; give the entry's own name."""
+        self.current = name
+        cut = name.rfind(b"/")
+        folder = name[:cut] if cut > 0 else b""
+        # Entries of one folder come together, so its descriptor is kept: a short way for each of them.
+        if folder != self._folder:
+            real = self._make_folders(folder)
+            self.close()
+            self._folder_fd = os.open(real or b".", _OPEN_FOLDER, dir_fd=self._top)
+            self._folder, self._real = folder, real
+        return name[cut + 1 :]
+
+    def _make_folders(self, folder: bytes) -> bytes:
+        """Make the folders on the way that are missing; give the path without symbolic links."""
+        if folder in self._folders:
+            return folder
+        path = b""
+        for part in folder.split(b"/"):
+            path = path + b"/" + part if path else part
+            if path in self._folders:
+                continue
+            if path in self.links:
+                path = self._through_link(path)
+                continue
+            self._space.take(0)
+            try:
+                os.mkdir(path, 0o700, dir_fd=self._top)
+            except FileExistsError:
+                what = f"lies below {shown(path)}, which the same archive makes a file"
+                raise entry_error(self._archive, self.current, what) from None
+            self._remember(path, None)
+        return path
+
+    def _through_link(self, path: bytes) -> bytes:
+        """The folder of the record that a symbolic link leads to: tar writes through such links, so do we."""
+        real = resolve(self.links, path)
+        if real is None or real not in self._folders:
+            target = shown(self.links[path])
+            what = f"lies below {shown(path)}, which is a symbolic link to {target}, not to a folder in here"
+            raise entry_error(self._archive, self.current, what)
+        return real
+
+    def _replacing(self, name: bytes, leaf: bytes, make: Callable[[], None]) -> None:
+        try:
+            make()
+        except FileExistsError:
+            self._make_way(name, leaf)
+            make()
+
+    def _make_way(self, name: bytes, leaf: bytes) -> None:
+        """Remove what an earlier entry of the same name made: the last one counts, as with tar and unzip."""
+        real = self._real_name(leaf)
+        if real in self._folders:
+            try:
+                os.rmdir(leaf, dir_fd=self._folder_fd)
+            except OSError as error:
+                what = "comes twice, first as a folder that holds other entries, then as something else"
+                raise entry_error(self._archive, name, what) from error
+            del self._folders[real]
+        else:
+            os.unlink(leaf, dir_fd=self._folder_fd)
+            self.links.pop(real, None)
+
+    def _link(self, real: bytes, leaf: bytes) -> None:
+        os.link(real, leaf, src_dir_fd=self._top, dst_dir_fd=self._folder_fd, follow_symlinks=False)
+
+    def _real_name(self, leaf: bytes) -> bytes:
+        return self._real + b"/" + leaf if self._real else leaf
+
+    def _remember(self, name: bytes, attributes: tuple[int, Owner | None, int | None] | None) -> None:
+        if name not in self._folders:
+            self._count(len(name))
+        self._folders[name] = attributes
+
+    def _count(self, size: int) -> None:
+        self._record_size += size + 100
+        if self._record_size > _RECORD_LIMIT:
+            what = "is one folder or link too many: their names alone fill the memory kept for them"
+            raise entry_error(self._archive, self.current, what)
+
+    def _missing_link_target(self, name: bytes, target: bytes) -> BundleError:
+        what = f"is a hard link to {shown(target)}, and no file of that name comes before it"
+        return entry_error(self._archive, name, what)
+
+    def _refusal(self, name: bytes, what: str, setting: str) -> BundleError:
+        remedy = (
+            f"The agent's setting {setting} refuses that: leave the entry out of the bundle, or change the setting."
+        )
+        return entry_error(self._archive, name, what, remedy=remedy)
+
+
+def _has_default_acl(folder: int) -> bool:
+    try:
+        return bool(os.getxattr(folder, "system.posix_acl_default"))
+    except OSError:
+        return False

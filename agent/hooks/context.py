@@ -1,0 +1,57 @@
+"""What whoever runs an event hands in, and what it is told about a script that has started."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class HookOptions:
+    """The settings that concern scripts.
+
+    ``wait_for_outputs`` waits, as the official agents do, until everybody has closed the script's outputs, and fails
+    the event at the deadline. ``term_grace_seconds`` lie between TERM and KILL. ``umask`` is the scripts' own. The
+    others are the settings of the official agent 2.x.
+    """
+
+    wait_for_outputs: bool = False
+    restrict_env_to_allowlist: bool = False
+    strip_loader_env: bool = False
+    reject_path_traversal: bool = False
+    term_grace_seconds: float = 5.0
+    umask: int = 0o022
+
+
+@dataclass(frozen=True, slots=True)
+class EventContext:
+    """What the scripts of one event share.
+
+    ``archive`` is the absolute path of the ``deployment-archive`` that holds them, ``variables`` describe the
+    deployment, ``cwd`` is their working folder.
+    """
+
+    event: str
+    archive: str
+    variables: Mapping[str, str]
+    cwd: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunningScript:
+    """A script that has just started, for a record from which a later process can find it.
+
+    The script leads the process group and session ``pid``. TERM to ``keeper_pid`` ends the script and everything that
+    it has started. The start times, in clock ticks since boot, tell these processes from later ones with the same
+    numbers; 0 stands for one that was gone before it could be looked up.
+    """
+
+    location: str
+    pid: int
+    start_time: int
+    keeper_pid: int
+    keeper_start_time: int
+
+
+Started = Callable[[RunningScript], None]
+"""Called once for each script, when its process exists."""

@@ -1,0 +1,185 @@
+"""Why a script failed its event, in words: what was expected, what happened, where, and what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import stat
+from collections.abc import Sequence
+
+from agent.appspec.model import Script
+from agent.errors import DiagnosticCode, ScriptError
+from agent.hooks.accounts import Account, first_closed_folder
+from agent.hooks.follower import Ending
+from agent.hooks.launch import STEP_FOLDER, STEP_USER
+
+_COMMAND_NOT_FOUND = 127
+_LONGEST_FIRST_LINE = 256
+
+
+class FailureWriter:
+    """Words the failures of one script of one event; ``path`` is where its file is, ``account`` who it runs as."""
+
+    def __init__(self, script: Script, event: str, *, path: str, account: Account | None = None) -> None:
+        self._script = script
+        self._path = path
+        self._account = account
+        user = script.runas or ("root" if script.sudo else None)
+        self.subject = f"script {script.location} of {event}" + (f" as user {user}" if user else "")
+
+    def missing(self, error: Exception) -> ScriptError:
+        """There is no such file."""
+        reason = error.strerror if isinstance(error, OSError) else error
+        return self._error(
+            DiagnosticCode.SCRIPT_MISSING,
+            f"cannot be found in the revision: {self._path}: {reason}. Correct 'location' in the hooks section of the "
+            "AppSpec file (upper and lower case matter), or add the file to the bundle.",
+        )
+
+    def climbs_out(self) -> ScriptError:
+        """The location leads out of the revision, and a setting forbids that."""
+        return self._failed(
+            "has a location that leads out of the revision, which the setting reject_path_traversal_in_bundle forbids."
+        )
+
+    def not_executable(self, error: OSError) -> ScriptError:
+        """The file has no execute permission, and giving it one failed."""
+        return self._error(
+            DiagnosticCode.SCRIPT_NOT_EXECUTABLE,
+            f"has no execute permission and could not be given it: {error.strerror} ({self._path}). "
+            "Make it executable in the revision, with chmod +x.",
+        )
+
+    def unknown_user(self, name: str) -> ScriptError:
+        """``runas`` names nobody."""
+        return self._failed(
+            f"cannot be started: this host has no user {name!r}. Create the account, or correct 'runas' in the hooks "
+            "section of the AppSpec file."
+        )
+
+    def no_sudo(self) -> ScriptError:
+        """The agent is not root and there is no sudo."""
+        return self._failed(
+            f"cannot be started: the agent runs as user number {os.geteuid()} and would need sudo for this, which is "
+            "not in its PATH. Run the agent as root, or install sudo and allow it to that user without a password."
+        )
+
+    def no_process(self, error: OSError) -> ScriptError:
+        """The host has no room for another process or pipe."""
+        return self._failed(
+            f"cannot be started: {error.strerror}. The host is short of processes, memory or descriptors."
+        )
+
+    def timed_out(self, survivors: Sequence[str]) -> ScriptError:
+        """The script did not end in time; ``survivors`` describe processes that even KILL has not ended yet."""
+        done = "It and everything that it had started have been ended"
+        if survivors:
+            done = f"It has been told to end, but these processes could not be ended yet: {', '.join(survivors)}"
+        return self._error(
+            DiagnosticCode.SCRIPT_TIMED_OUT,
+            f"did not end within its timeout of {self._seconds()}. {done}. If it needs longer, raise "
+            "'timeout' in the hooks section of the AppSpec file.",
+        )
+
+    def outputs_left_open(self, stream: str, holders: Sequence[str]) -> ScriptError:
+        """The script ended, but ``stream`` was held open until its deadline."""
+        by = f" by process {', '.join(holders)}" if holders else ""
+        return self._error(
+            DiagnosticCode.OUTPUTS_LEFT_OPEN,
+            f"ended, but its {stream.upper()} was still held open{by} at its timeout of {self._seconds()}. "
+            "Redirect the output of what the script leaves running, to a log file or to /dev/null.",
+        )
+
+    def stopped(self) -> ScriptError:
+        """Somebody told the keeper to end the script."""
+        return self._failed("was ended from outside before it was done, together with everything it had started.")
+
+    def keeper_lost(self, detail: str) -> ScriptError:
+        """The keeper process is gone, so nobody knows how the script ended; ``detail`` is its last words, if any."""
+        why = detail or "it was killed; the kernel's log tells whether memory had run out"
+        return self._failed(f"failed, because the agent's process that starts it and waits for it did: {why}.")
+
+    def bad_status(self, status: int) -> ScriptError:
+        """The script's wait status says that it failed."""
+        code = os.waitstatus_to_exitcode(status)
+        if code < 0:
+            dumped = " (core dumped)" if os.WCOREDUMP(status) else ""
+            return self._failed(f"was killed by signal {_signal_name(-code)}{dumped}.")
+        hint = ""
+        if code == _COMMAND_NOT_FOUND and _first_line(self._path).endswith(b"\r"):
+            hint = " Its lines end in CRLF, as on Windows; a script for Linux needs LF alone."
+        return self._failed(f"failed with exit code {code}.{hint}")
+
+    def not_started(self, ending: Ending, *, folder: str) -> ScriptError:
+        """The process could not become the script; ``folder`` is the working folder that was asked for."""
+        reason = os.strerror(ending.error)
+        if ending.failed_step == STEP_FOLDER:
+            return self._failed(f"cannot be started: its working folder {folder} cannot be entered: {reason}.")
+        if ending.failed_step == STEP_USER:
+            return self._failed(f"cannot be started: the agent could not change to its user: {reason}.")
+        return self._failed(f"cannot be started: {self._why_not_executed(ending.error)}")
+
+    def _why_not_executed(self, error: int) -> str:
+        interpreter = _interpreter(self._path)
+        reason = os.strerror(error)
+        if error == errno.ENOENT and interpreter.endswith("\r"):
+            return (
+                f"its first line asks for the interpreter {interpreter!r}, with a carriage return at the end. Its "
+                "lines end in CRLF, as on Windows; convert them to LF, with dos2unix or sed."
+            )
+        if error == errno.ENOENT and interpreter:
+            return f"its first line asks for the interpreter {interpreter}, which is not on this host."
+        if error == errno.EACCES:
+            return self._why_not_allowed(interpreter)
+        if error == errno.ENOEXEC:
+            return "it is a program for another kind of processor."
+        if error == errno.E2BIG:
+            return "its environment is larger than the kernel takes."
+        return f"{reason} ({self._path})."
+
+    def _why_not_allowed(self, interpreter: str) -> str:
+        status = os.stat(self._path)
+        if stat.S_ISDIR(status.st_mode):
+            return f"{self._path} is a folder, not a file."
+        if os.statvfs(self._path).f_flag & os.ST_NOEXEC:
+            return f"the file system of {self._path} is mounted noexec."
+        closed = first_closed_folder(self._path, self._account) if self._account else None
+        if closed and self._account:
+            return f"user {self._account.name} may not pass the folder {closed} on the way to {self._path}."
+        if interpreter and not os.access(interpreter, os.X_OK):
+            return f"its first line asks for the interpreter {interpreter}, which is not executable."
+        return f"its user may not execute {self._path} (mode {stat.S_IMODE(status.st_mode):04o})."
+
+    def _seconds(self) -> str:
+        return f"{self._script.timeout} second" + ("" if self._script.timeout == 1 else "s")
+
+    def _failed(self, text: str) -> ScriptError:
+        return self._error(DiagnosticCode.SCRIPT_FAILED, text)
+
+    def _error(self, code: DiagnosticCode, text: str) -> ScriptError:
+        return ScriptError(f"S{self.subject[1:]} {text}", code=code, script_name=self._script.location)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return f"{signal.Signals(number).name} ({number})"
+    except ValueError:  # the real-time signals have no names of their own
+        return str(number)
+
+
+def _first_line(path: str) -> bytes:
+    try:
+        with open(path, "rb") as stream:
+            return stream.readline(_LONGEST_FIRST_LINE).removesuffix(b"\n")
+    except OSError:
+        return b""
+
+
+def _interpreter(path: str) -> str:
+    """The interpreter that a ``#!`` line names, with the carriage return that may be stuck to it; else empty."""
+    line = _first_line(path)
+    if not line.startswith(b"#!"):
+        return ""
+    words = line[2:].lstrip(b" \t").replace(b"\t", b" ").split(b" ")
+    return os.fsdecode(words[0])

@@ -1,0 +1,155 @@
+"""How a script's process is made: which program as which user, and the steps from the fork to the exec."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+
+from agent.hooks.accounts import Account, find_account
+from agent.hooks.environment import DEPLOYMENT_VARIABLES, HOST_VARIABLES
+
+STEP_FOLDER = "folder"
+STEP_USER = "user"
+STEP_EXEC = "exec"
+
+CATCHABLE = tuple(map(int, signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
+"""The numbers of all signals whose handling can be changed."""
+
+_SHELL = b"/bin/sh"
+_ELF = b"\x7fELF"
+
+
+class NoSudoError(Exception):
+    """Only sudo could change to the user, and it is not installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Who a script runs as: ``account`` is None where nothing was asked for, ``sudo`` the words before the command."""
+
+    account: Account | None = None
+    switch: bool = False
+    sudo: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Everything that the new process needs, looked up beforehand: after the fork nothing asks the name service."""
+
+    arguments: list[bytes]
+    environment: Mapping[bytes, bytes]
+    folder: bytes
+    umask: int
+    switch_to: Account | None = None
+    sudo: tuple[bytes, ...] = ()
+
+
+def choose_user(*, runas: str | None, sudo: bool) -> User:
+    """Decide how a script becomes the user that ``runas`` and ``sudo`` of the AppSpec ask for.
+
+    ``runas`` wins where both are given, as in the official agent's ``sudo su USER``; ``sudo`` alone means root. The
+    agent changes the user itself where it is root, and else asks sudo, without a password and without a shell.
+    Raises LookupError for an unknown user and NoSudoError.
+    """
+    wanted = runas or ("root" if sudo else None)
+    if wanted is None:
+        return User()
+    account = find_account(wanted)
+    if os.geteuid() == account.uid:
+        return User(account)
+    if os.geteuid() == 0:
+        return User(account, switch=True)
+    program = _find_program("sudo")
+    if program is None:
+        raise NoSudoError
+    return User(account, sudo=(program, "-n", "-H", "-u", account.name))
+
+
+def plan_launch(path: str, user: User, environment: Mapping[str, str], *, folder: str, umask: int) -> Launch:
+    """Lay down how the script at ``path`` is started; no shell ever reads the path."""
+    arguments = [path]
+    if user.sudo:
+        kept = [name for name in (*DEPLOYMENT_VARIABLES, *HOST_VARIABLES) if name in environment]
+        arguments = [*user.sudo, "--preserve-env=" + ",".join(kept), "--", path]
+    return Launch(
+        arguments=[os.fsencode(argument) for argument in arguments],
+        environment={os.fsencode(name): os.fsencode(value) for name, value in environment.items()},
+        folder=os.fsencode(folder),
+        umask=umask,
+        switch_to=user.account if user.switch else None,
+        sudo=tuple(os.fsencode(word) for word in user.sudo),
+    )
+
+
+def become_script(launch: Launch, *, stdout: int, stderr: int, failure: int) -> NoReturn:
+    """Turn this freshly forked process into the script; descriptor 0 is /dev/null already.
+
+    What cannot be done is written to the close-on-exec pipe ``failure`` as the step and the error number.
+    """
+    step = STEP_FOLDER
+    try:
+        os.setsid()
+        os.dup2(stdout, 1)
+        os.dup2(stderr, 2)
+        os.chdir(launch.folder)
+        os.umask(launch.umask)
+        step = STEP_USER
+        if launch.switch_to is not None:
+            _switch_to(launch.switch_to)
+        step = STEP_EXEC
+        reset_signals()
+        _exec(launch)
+    except OSError as error:
+        os.write(failure, f"{step} {error.errno or errno.EINVAL}".encode())
+    except ValueError:  # a NUL in a name or a value
+        os.write(failure, f"{step} {errno.EINVAL}".encode())
+    finally:
+        os._exit(127)
+
+
+def reset_signals() -> None:
+    """Give this process the signal handling of a fresh one: everything default, nothing blocked."""
+    for number in CATCHABLE:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _switch_to(account: Account) -> None:
+    os.setgroups(account.groups)
+    os.setresgid(account.gid, account.gid, account.gid)
+    os.setresuid(account.uid, account.uid, account.uid)
+
+
+def _exec(launch: Launch) -> None:
+    program = launch.arguments[0]
+    try:
+        os.execve(program, launch.arguments, launch.environment)
+    except OSError as error:
+        if error.errno != errno.ENOEXEC or starts_with(program, _ELF):
+            raise
+    # A script without a "#!" line, and an empty one too: the shell reads it, as a shell would have done.
+    os.execve(_SHELL, [_SHELL, *launch.arguments], launch.environment)
+
+
+def starts_with(path: bytes, magic: bytes) -> bool:
+    """Whether a file begins with these bytes; False if it cannot be read."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return os.read(descriptor, len(magic)) == magic
+    finally:
+        os.close(descriptor)
+
+
+def _find_program(name: str) -> str | None:
+    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        path = os.path.join(folder, name)
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return None

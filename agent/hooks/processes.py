@@ -1,0 +1,105 @@
+"""What /proc tells about processes.
+
+psutil would tell the same, but the keeper needs it after a fork, where nothing may be imported, and psutil does not
+know who holds a pipe.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+_LONGEST_COMMAND = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process at one moment; with its start time, in clock ticks since boot, a pid is not taken for another's."""
+
+    pid: int
+    parent: int
+    state: str
+    start_time: int
+
+
+def look_up(pid: int) -> Process | None:
+    """The process with this pid, or None if there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stream:
+            text = stream.read()
+        # The command's name stands in brackets and may itself hold brackets and blanks.
+        fields = text[text.rindex(b")") + 2 :].split()
+        return Process(pid, parent=int(fields[1]), state=fields[0].decode(), start_time=int(fields[19]))
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def descendants(ancestor: int) -> list[Process]:
+    """The living children of a process, their children and so on, in no order; zombies are left out."""
+    children: dict[int, list[Process]] = {}
+    for pid in _all_pids():
+        process = look_up(pid)
+        if process is not None:
+            children.setdefault(process.parent, []).append(process)
+    found: list[Process] = []
+    parents = [ancestor]
+    while parents:
+        born = children.pop(parents.pop(), [])
+        found += [process for process in born if process.state not in "ZX"]
+        parents += [process.pid for process in born]
+    return found
+
+
+def children(pid: int) -> list[int]:
+    """The pids of a single-threaded process's children, zombies too, quickly; none where the kernel does not tell."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", "rb") as stream:
+            return [int(child) for child in stream.read().split()]
+    except FileNotFoundError:
+        return []
+
+
+def holders(descriptors: Iterable[int], *, likely: Collection[int], ours: Collection[int]) -> list[int]:
+    """The pids of the processes that hold the same pipes as these descriptors of ours, in ascending order.
+
+    The ``likely`` ones are looked at first, and the whole host only if none of them holds any; ``ours`` do not count.
+    A process whose descriptors we may not see is left out.
+    """
+    pipes = {f"pipe:[{os.fstat(descriptor).st_ino}]" for descriptor in descriptors}
+    for candidates in (likely, _all_pids()):
+        found = [pid for pid in candidates if pid not in ours and _holds(pid, pipes)]
+        if found:
+            return sorted(found)
+    return []
+
+
+def describe(pid: int) -> str:
+    """A process for people: ``123 (sleep 60)``."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as stream:
+            command = stream.read(4096).replace(b"\0", b" ").decode("utf-8", "replace").strip()
+    except OSError:
+        command = ""
+    if len(command) > _LONGEST_COMMAND:
+        command = command[:_LONGEST_COMMAND] + "..."
+    return f"{pid} ({command})" if command else str(pid)
+
+
+def _all_pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _holds(pid: int, pipes: Collection[str]) -> bool:
+    folder = f"/proc/{pid}/fd"
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return False
+    for name in names:
+        try:
+            if os.readlink(f"{folder}/{name}") in pipes:
+                return True
+        except OSError:
+            continue
+    return False

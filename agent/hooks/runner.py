@@ -1,0 +1,42 @@
+"""Runs the scripts of a lifecycle event, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agent.appspec.model import Script
+from agent.errors import ScriptError
+from agent.hooks.context import EventContext, HookOptions, RunningScript, Started
+from agent.hooks.diagnostics import DiagnosticsTail
+from agent.hooks.output import OutputSink, Sinks
+from agent.hooks.script_run import ScriptRun
+
+__all__ = ["EventContext", "HookOptions", "OutputSink", "RunningScript", "run_event"]
+
+
+def run_event(
+    scripts: Sequence[Script],
+    context: EventContext,
+    *,
+    sinks: Sequence[OutputSink],
+    options: HookOptions,
+    on_started: Started | None = None,
+) -> None:
+    """Run the scripts in order; return when all have succeeded.
+
+    A script is judged by its own exit, and each has its own timeout. Everything written goes to the sinks while the
+    scripts run. ``on_started`` is called once for each script. An exception in here, KeyboardInterrupt included, ends
+    the running script and everything it has started. Raises ScriptError for the first script that fails, with the end
+    of the event's output as its ``log``; the later ones are not started.
+    """
+    if not scripts:
+        return
+    tail = DiagnosticsTail()
+    everywhere = Sinks([*sinks, tail])
+    everywhere.header(f"LifecycleEvent - {context.event}")
+    try:
+        for script in scripts:
+            ScriptRun(script, context, everywhere, options, on_started).run()
+    except ScriptError as error:
+        error.log = tail.text()
+        raise

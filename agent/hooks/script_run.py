@@ -1,0 +1,207 @@
+"""One script of an event, from its file to the judgement."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import stat
+import time
+from collections.abc import Iterable
+
+from agent.appspec.model import Script
+from agent.hooks import processes
+from agent.hooks.channels import DRAIN_BOTH, DRAIN_NONE, DRAIN_STDERR, DRAIN_STDOUT
+from agent.hooks.context import EventContext, HookOptions, RunningScript, Started
+from agent.hooks.environment import script_environment
+from agent.hooks.failures import FailureWriter
+from agent.hooks.follower import Ending, EndKind, Follower
+from agent.hooks.keeper import Keeper
+from agent.hooks.launch import Launch, NoSudoError, User, choose_user, plan_launch
+from agent.hooks.output import Sinks
+
+KILL_PATIENCE = 5.0
+"""Seconds after the grace that killed processes have to disappear; one asleep in a dead file system stays longer."""
+
+_NAMED_AT_MOST = 5
+
+_log = logging.getLogger(__name__)
+
+
+class ScriptRun:
+    """Runs one script; ``on_started`` is told when its process exists."""
+
+    def __init__(
+        self, script: Script, context: EventContext, sinks: Sinks, options: HookOptions, on_started: Started | None
+    ) -> None:
+        self._script = script
+        self._context = context
+        self._sinks = sinks
+        self._options = options
+        self._on_started = on_started
+        self._path = f"{context.archive}/{script.location}"
+        self._failure = FailureWriter(script, context.event, path=self._path)
+        self._patience = options.term_grace_seconds + KILL_PATIENCE
+
+    def run(self) -> None:
+        """Run the script to its end. Raises ScriptError if it fails its event."""
+        self._check_file()
+        launch = self._plan()
+        self._sinks.header(f"Script - {self._script.location}")
+        _log.info("Running %s, timeout %d seconds", self._failure.subject, self._script.timeout)
+        deadline = time.monotonic() + self._script.timeout
+        try:
+            keeper = Keeper(launch, deadline=deadline, grace=self._options.term_grace_seconds)
+        except OSError as error:
+            raise self._failure.no_process(error) from error
+        with keeper:
+            self._follow(keeper, deadline)
+
+    def _check_file(self) -> None:
+        if self._options.reject_path_traversal and _climbs_out(self._script.location):
+            raise self._failure.climbs_out()
+        try:
+            mode = stat.S_IMODE(os.stat(self._path).st_mode)
+        except (OSError, ValueError) as error:  # ValueError: there is a NUL in it
+            raise self._failure.missing(error) from error
+        if os.access(self._path, os.X_OK):
+            return
+        try:
+            os.chmod(self._path, mode | 0o111)
+        except OSError as error:
+            raise self._failure.not_executable(error) from error
+        _log.warning(
+            "Script %s of %s had no execute permission (mode %04o) and was given it; set it in the revision",
+            self._script.location,
+            self._context.event,
+            mode,
+        )
+
+    def _plan(self) -> Launch:
+        user = self._user()
+        self._failure = FailureWriter(self._script, self._context.event, path=self._path, account=user.account)
+        environment = script_environment(
+            os.environ,
+            {**self._context.variables, "LIFECYCLE_EVENT": self._context.event},
+            account=user.account,
+            only_allowlist=self._options.restrict_env_to_allowlist,
+            strip_loader=self._options.strip_loader_env,
+        )
+        return plan_launch(self._path, user, environment, folder=self._context.cwd, umask=self._options.umask)
+
+    def _user(self) -> User:
+        try:
+            return choose_user(runas=self._script.runas, sudo=self._script.sudo)
+        except LookupError as error:
+            raise self._failure.unknown_user(self._script.runas or "root") from error
+        except NoSudoError as error:
+            raise self._failure.no_sudo() from error
+
+    def _follow(self, keeper: Keeper, deadline: float) -> None:
+        follower = Follower(keeper, self._sinks, on_started=lambda pid, start: self._tell_started(keeper, pid, start))
+        try:
+            try:
+                keeper.let_signals_in()
+                ending = follower.until_ended(deadline + self._patience)
+            except BaseException:
+                keeper.end_tree()
+                if follower.until_ended(time.monotonic() + self._patience) is not None:
+                    keeper.release()
+                raise
+            if ending is None:
+                survivors = [process.pid for process in processes.descendants(keeper.pid)]
+                raise self._failure.timed_out(_describe(survivors))
+            self._read_on(follower, ending, deadline)
+        finally:
+            follower.finish()
+        left_open = list(follower.open_streams.values())
+        holders = self._let_go(keeper, follower)
+        self._judge(ending, left_open, holders)
+
+    def _tell_started(self, keeper: Keeper, pid: int, start_time: int) -> None:
+        if self._on_started is not None:
+            itself = processes.look_up(keeper.pid)
+            keeper_start_time = itself.start_time if itself else 0
+            self._on_started(RunningScript(self._script.location, pid, start_time, keeper.pid, keeper_start_time))
+
+    def _read_on(self, follower: Follower, ending: Ending, deadline: float) -> None:
+        """Read what is left to read once the script has ended."""
+        if ending.kind is EndKind.KEEPER_LOST:
+            _kill_group(follower.script, follower.script_start_time)
+        if ending.kind is EndKind.ENDED and self._options.wait_for_outputs:
+            follower.until_closed(deadline)
+        else:
+            follower.rest()
+
+    def _let_go(self, keeper: Keeper, follower: Follower) -> list[str]:
+        """Send the keeper home, with a drainer for what is still open; describes who holds that."""
+        streams = follower.open_streams
+        holders: list[str] = []
+        if streams:
+            likely = [process.pid for process in processes.descendants(keeper.pid)]
+            holders = _describe(processes.holders(streams, likely=likely, ours={os.getpid(), keeper.pid}))
+        keeper.release(_drain_word(streams.values()))
+        return holders
+
+    def _judge(self, ending: Ending, left_open: list[str], holders: list[str]) -> None:
+        if ending.kind is EndKind.KEEPER_LOST:
+            raise self._failure.keeper_lost(ending.detail)
+        if ending.kind is EndKind.TIMED_OUT:
+            raise self._failure.timed_out(())
+        if ending.kind is EndKind.STOPPED:
+            raise self._failure.stopped()
+        if ending.failed_step:
+            raise self._failure.not_started(ending, folder=self._context.cwd)
+        if left_open and self._options.wait_for_outputs:
+            raise self._failure.outputs_left_open(left_open[0], holders)
+        if left_open:
+            self._warn_of_holders(left_open, holders)
+        if ending.status != 0:
+            raise self._failure.bad_status(ending.status)
+
+    def _warn_of_holders(self, left_open: list[str], holders: list[str]) -> None:
+        _log.warning(
+            "Script %s of %s has ended but left its %s open in process %s; what is written there from now on is "
+            "discarded. Redirect it to a file, or to /dev/null",
+            self._script.location,
+            self._context.event,
+            " and ".join(left_open),
+            ", ".join(holders) or "(none that the agent may see)",
+        )
+
+
+def _climbs_out(location: str) -> bool:
+    depth = 0
+    for part in location.split("/"):
+        if part == "..":
+            depth -= 1
+        elif part not in ("", "."):
+            depth += 1
+        if depth < 0:
+            return True
+    return False
+
+
+def _describe(pids: Iterable[int]) -> list[str]:
+    described = [processes.describe(pid) for pid in pids]
+    further = len(described) - _NAMED_AT_MOST
+    return [*described[:_NAMED_AT_MOST], f"{further} more"] if further > 0 else described
+
+
+def _drain_word(streams: Iterable[str]) -> bytes:
+    names = set(streams)
+    if len(names) == 2:
+        return DRAIN_BOTH
+    if not names:
+        return DRAIN_NONE
+    return DRAIN_STDOUT if "stdout" in names else DRAIN_STDERR
+
+
+def _kill_group(leader: int, start_time: int) -> None:
+    """Kill the process group of a script without a keeper; what has left the group cannot be told from others."""
+    process = processes.look_up(leader) if leader else None
+    if process is not None and process.start_time == start_time:
+        try:
+            os.killpg(leader, signal.SIGKILL)
+        except PermissionError as error:
+            _log.warning("Process group %d could not be killed: %s", leader, error)

@@ -185,9 +185,9 @@ def _drop_old(name: str) -> None:
         try:
             os.rmdir(folder)
         except OSError as error:
-            _log.warning(
-                "Something was put into a folder while it was being replaced; it is kept as %s: %s", folder, error
-            )
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            _log.warning("Something was put into a folder while it was being replaced; it is kept as %s", folder)
 
 
 def _missing_folder(record: Record) -> str:

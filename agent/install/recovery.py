@@ -68,7 +68,7 @@ def _bring_to_its_end(record: Record, journal: Journal, state: InstallState, *, 
     else:
         # Only our own list of the time between names the temporary objects: without it somebody else has worked here.
         aside = journal.set_aside()
-        return f"Another agent has changed the clean-up list since; the journal was set aside as {aside}, nothing else."
+        return f"Another agent has changed the clean-up list since; nothing was touched, the journal is now {aside}."
     return "It was completed." if forward else "It was undone; the host is as it was before it."
 
 

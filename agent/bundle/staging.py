@@ -28,9 +28,8 @@ class Staging:
         os.mkdir(self._path, 0o700)
         try:
             self.descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            # A setgid bit inherited from above would give every new file another group than the agent's.
+            # Where a setgid bit comes down from above, every new file would get the group of this folder.
             os.fchown(self.descriptor, -1, os.getegid())
-            os.fchmod(self.descriptor, 0o700)
         except BaseException:
             os.rmdir(self._path)
             raise

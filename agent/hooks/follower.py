@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
-import struct
-import termios
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +13,7 @@ from agent.hooks.channels import REPORT_ENDED, REPORT_STARTED, REPORT_STOPPED, R
 from agent.hooks.keeper import Keeper
 from agent.hooks.output import LineSplitter, Sinks
 
-_AT_ONCE = 64 * 1024
+_AT_ONCE = 64 * 1024  # the size of a pipe
 _LONGEST_WAIT = 3600.0
 
 QUIET = 0.2
@@ -93,13 +90,9 @@ class Follower:
     def rest(self) -> None:
         """Read what an ended script has written, without waiting for what it left running in the background.
 
-        What is in the pipes now is read whole, however slow a sink may be. Then a little more is waited for, because
-        a script may have piped its output through a helper that is a moment behind.
+        The first step reads what a pipe holds. Then a little more is waited for, because a script may have piped its
+        output through a helper that is a moment behind.
         """
-        for descriptor in tuple(self._streams):
-            owed = _waiting(descriptor)
-            while owed > 0:
-                owed -= self._read_output(descriptor)
         limit = time.monotonic() + LONGEST_REST
         while self._streams and time.monotonic() < limit and self._step(QUIET):
             pass
@@ -121,7 +114,7 @@ class Follower:
                 self._read_output(descriptor)
         return bool(ready)
 
-    def _read_output(self, descriptor: int) -> int:
+    def _read_output(self, descriptor: int) -> None:
         data = os.read(descriptor, _AT_ONCE)
         name = self._streams[descriptor]
         if not data:
@@ -129,7 +122,6 @@ class Follower:
             del self._streams[descriptor]
         for piece in self._splitters[name].feed(data):
             self._sinks.output(name, piece)
-        return len(data)
 
     def _read_reports(self) -> None:
         data = os.read(self._keeper.report, 4096)
@@ -156,9 +148,3 @@ class Follower:
             self.ending = Ending(EndKind.STOPPED)
         else:
             self.ending = Ending(EndKind.KEEPER_LOST, detail=rest)
-
-
-def _waiting(pipe: int) -> int:
-    """How many bytes lie in a pipe."""
-    answer = fcntl.ioctl(pipe, termios.FIONREAD, struct.pack("i", 0))
-    return int(struct.unpack("i", answer)[0])

@@ -15,7 +15,7 @@ import gc
 import os
 import signal
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 from agent.hooks import processes
@@ -44,7 +44,6 @@ _AGENT_DIED = signal.SIGUSR1
 _WATCHED = (signal.SIGCHLD, END_TREE, _AGENT_DIED)
 
 _LONGEST_WAIT = 3600.0
-_SWIFT_ROUNDS = 100
 _FIRST_KILL_PAUSE = 0.01
 _LAST_KILL_PAUSE = 1.0  # for what cannot be killed now: asleep in a dead file system, say
 
@@ -61,7 +60,7 @@ class _Tree:
         self.agent = agent
         self.grace = grace
         self.script = 0
-        self.drainers: set[int] = set()
+        self.drained = False
 
 
 def keep(
@@ -150,31 +149,15 @@ def _reap_script(tree: _Tree) -> int | None:
 
 def _end(tree: _Tree) -> None:
     """End every descendant: TERM, the grace, then KILL until none is left."""
-    _signal(tree, signal.SIGTERM, spared=tree.drainers)
-    _signal(tree, signal.SIGCONT, spared=())
-    if _childless(time.monotonic() + tree.grace):
-        return
+    _signal(tree, signal.SIGTERM)
+    _signal(tree, signal.SIGCONT)
     told: set[int] = set()
-    pause = _FIRST_KILL_PAUSE
-    while True:
-        found = _signal(tree, signal.SIGKILL, spared=())
-        _kill_children()
-        # Whoever is new was forked meanwhile and is gone before a pause is over, leaving another.
-        pause = min(2 * pause, _LAST_KILL_PAUSE) if found <= told else 0.0
+    pause = tree.grace
+    while not _childless(time.monotonic() + pause):
+        found = _signal(tree, signal.SIGKILL)
+        # What is new was forked meanwhile, and may be gone before a pause is over, leaving another.
+        pause = 0.0 if found - told else min(2 * pause + _FIRST_KILL_PAUSE, _LAST_KILL_PAUSE)
         told |= found
-        if _childless(time.monotonic() + pause):
-            return
-        pause = pause or _FIRST_KILL_PAUSE
-
-
-def _kill_children() -> None:
-    """Kill the direct children, and what becomes one by that, at a pace that no chain of forks keeps up with."""
-    for _ in range(_SWIFT_ROUNDS):
-        for pid in processes.children(os.getpid()):
-            with contextlib.suppress(PermissionError):
-                os.kill(pid, signal.SIGKILL)  # a child that has not been waited for keeps its number
-        if _childless(time.monotonic()):
-            return
 
 
 def _childless(deadline: float) -> bool:
@@ -191,13 +174,13 @@ def _childless(deadline: float) -> bool:
             signal.sigtimedwait((signal.SIGCHLD,), remaining)
 
 
-def _signal(tree: _Tree, number: signal.Signals, *, spared: Collection[int]) -> set[int]:
-    """Send a signal to all descendants but the spared; gives the pids of those that were there."""
+def _signal(tree: _Tree, number: signal.Signals) -> set[int]:
+    """Send a signal to all descendants; gives the pids of those that were there."""
     found = set()
     denied = []
     for process in processes.descendants(os.getpid()):
         now = processes.look_up(process.pid)
-        if process.pid in spared or now is None or now.start_time != process.start_time:
+        if now is None or now.start_time != process.start_time:
             continue
         found.add(process.pid)
         try:
@@ -218,22 +201,22 @@ def _signal_by_sudo(launch: Launch, number: signal.Signals, pids: Iterable[int])
 
 
 def _drain(tree: _Tree, which: bytes) -> None:
-    if tree.drainers:  # since the agent died
+    if tree.drained:  # since the agent died
         return
+    tree.drained = True
     if which in (DRAIN_STDOUT, DRAIN_BOTH):
-        tree.drainers.add(_start_drainer(tree.channels.stdout[0]))
+        _start_drainer(tree.channels.stdout[0])
     if which in (DRAIN_STDERR, DRAIN_BOTH):
-        tree.drainers.add(_start_drainer(tree.channels.stderr[0]))
+        _start_drainer(tree.channels.stderr[0])
 
 
-def _start_drainer(pipe: int) -> int:
+def _start_drainer(pipe: int) -> None:
     """Start a detached process that reads a pipe to its end, so that its writers are neither blocked nor broken.
 
     It is ``cat`` for its megabyte of memory, and a loop of ours where the host has no cat.
     """
-    pid = os.fork()
-    if pid != 0:
-        return pid
+    if os.fork() != 0:
+        return
     try:
         os.setsid()
         os.dup2(pipe, 0)

@@ -51,15 +51,6 @@ def descendants(ancestor: int) -> list[Process]:
     return found
 
 
-def children(pid: int) -> list[int]:
-    """The pids of a single-threaded process's children, zombies too, quickly; none where the kernel does not tell."""
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children", "rb") as stream:
-            return [int(child) for child in stream.read().split()]
-    except FileNotFoundError:
-        return []
-
-
 def holders(descriptors: Iterable[int], *, likely: Collection[int], ours: Collection[int]) -> list[int]:
     """The pids of the processes that hold the same pipes as these descriptors of ours, in ascending order.
 

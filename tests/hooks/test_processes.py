@@ -1,0 +1,76 @@
+"""Reading /proc."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+
+from agent.hooks import processes
+
+
+@pytest.fixture
+def sleeper(tmp_path):
+    """A process whose name looks like the end of a name in /proc/PID/stat."""
+    program = tmp_path / "a) S 1 (b"
+    program.symlink_to("/bin/sleep")
+    process = subprocess.Popen([program, "60"], stdout=subprocess.PIPE)
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_a_process_is_read_right_whatever_its_name(sleeper):
+    found = processes.look_up(sleeper.pid)
+    assert found.pid == sleeper.pid
+    assert found.parent == os.getpid()
+    assert found.start_time >= processes.look_up(os.getpid()).start_time
+
+
+def test_there_is_no_process_where_there_is_none():
+    process = subprocess.Popen(["/bin/true"])
+    process.wait()
+    assert processes.look_up(process.pid) is None
+
+
+def test_descendants_include_grandchildren_and_leave_out_zombies_and_strangers(sleeper, waiting):
+    parent = subprocess.Popen(["/bin/sh", "-c", "sleep 60 & wait"])
+    dead = subprocess.Popen(["/bin/true"])
+    try:
+        waiting(lambda: len(processes.descendants(parent.pid)) == 1, what="the grandchild")
+        waiting(lambda: processes.look_up(dead.pid).state == "Z", what="a zombie")
+        found = {process.pid for process in processes.descendants(os.getpid())}
+        grandchild = processes.descendants(parent.pid)[0].pid
+        assert {parent.pid, grandchild, sleeper.pid} <= found
+        assert dead.pid not in found
+        assert sleeper.pid not in {process.pid for process in processes.descendants(parent.pid)}
+        os.kill(grandchild, 9)
+    finally:
+        parent.wait()
+        dead.wait()
+
+
+def test_who_holds_a_pipe_is_found_among_the_likely_and_else_anywhere(sleeper):
+    pipe = [sleeper.stdout.fileno()]
+    ours = {os.getpid()}
+    assert processes.holders(pipe, likely=[sleeper.pid], ours=ours) == [sleeper.pid]
+    assert processes.holders(pipe, likely=[], ours=ours) == [sleeper.pid]
+    assert processes.holders(pipe, likely=[], ours={*ours, sleeper.pid}) == []
+
+
+def test_a_process_is_described_by_its_command(sleeper, waiting, tmp_path):
+    wanted = f"{sleeper.pid} ({tmp_path}/a) S 1 (b 60)"
+    waiting(lambda: processes.describe(sleeper.pid) == wanted, what=wanted)
+
+
+def test_a_long_command_is_cut():
+    process = subprocess.Popen(["/bin/sh", "-c", "sleep 60; : " + "x" * 10_000])
+    try:
+        assert len(processes.describe(process.pid)) < 200
+    finally:
+        for child in processes.descendants(process.pid):
+            os.kill(child.pid, 9)
+        process.kill()
+        process.wait()

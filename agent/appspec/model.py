@@ -63,8 +63,8 @@ class Permission:
 class Script:
     """One script of a lifecycle event.
 
-    ``timeout`` is in seconds. ``location`` is as written, without blanks around it: consoles show it so. It is below the
-    revision, also where it begins with a slash.
+    ``timeout`` is in seconds. ``location`` is as written, without blanks around it, because consoles show it so; it
+    is below the revision, also where it begins with a slash.
     """
 
     location: str

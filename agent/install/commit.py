@@ -13,6 +13,18 @@ from agent.install.plan import ADJUST, CREATE, IN_PLACE, REMOVE, REPLACE, RESET,
 from agent.install.reset import reset_folder
 
 
+def check_names(plan: Plan) -> None:
+    """Look whether every folder is still where the plan saw it, so that nobody leads the commit elsewhere.
+
+    Who owns a folder of the application may exchange it for a link while files are copied. Raises OSError.
+    """
+    folders = {os.path.dirname(operation.path) for operation in plan.operations}
+    folders.update(operation.path for operation in plan.operations if operation.kind == RESET)
+    for folder in sorted(folders):
+        if os.path.realpath(folder) != folder:
+            raise OSError(errno.ELOOP, "This became a symbolic link while the revision was being installed", folder)
+
+
 def commit(plan: Plan) -> None:
     """Carry out every operation of a staged plan. Raises OSError; the journal tells the way back."""
     for operation in plan.operations:

@@ -16,7 +16,7 @@ from agent.appspec.model import AppSpec
 from agent.errors import InstallError
 from agent.filesystem.durable import make_folder, sync_file_systems, write_durably
 from agent.install.cleanup_list import digest, encode
-from agent.install.commit import commit
+from agent.install.commit import check_names, commit
 from agent.install.explain import explained
 from agent.install.instructions import instructions
 from agent.install.journal import COMMITTED, STAGED, Journal, Record, Step, open_journals
@@ -175,6 +175,7 @@ def _carry_out(
             add_rules(record.rules)
             sync_file_systems(folders_of(record))
             journal.mark(STAGED)
+            check_names(plan)
             commit(plan)
             label_installed(plan)
             sync_file_systems(folders_of(record))

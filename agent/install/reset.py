@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from agent.install import acl
 
 
+@contextmanager
+def _pinned(path: str) -> Iterator[str]:
+    """Open an object, never a link, and give a path that stays with it whatever its name becomes. Raises OSError."""
+    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if stat.S_ISLNK(os.fstat(descriptor).st_mode):
+            raise OSError(errno.ELOOP, "This became a symbolic link while the revision was being installed", path)
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
 def read_metadata(path: str) -> dict[str, object]:
-    """Give mode, owner, group and both ACLs (hexadecimal) of a folder, for the journal. Raises OSError."""
-    status = os.stat(path)
-    access, default = acl.read(path)
+    """Give mode, owner, group and both ACLs (hexadecimal) of an object, for the journal. Raises OSError."""
+    with _pinned(path) as pinned:
+        status = os.stat(pinned)
+        access, default = acl.read(pinned)
     return {
         "mode": stat.S_IMODE(status.st_mode),
         "uid": status.st_uid,
@@ -22,16 +38,18 @@ def read_metadata(path: str) -> dict[str, object]:
 
 
 def write_metadata(path: str, metadata: dict[str, object]) -> None:
-    """Put back what ``read_metadata`` gave; a folder that is gone is passed over. Raises OSError."""
-    try:
-        status = os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return
+    """Put back what ``read_metadata`` gave; what is gone, or became a link, is passed over. Raises OSError."""
     uid, gid, mode = (int(str(metadata[name])) for name in ("uid", "gid", "mode"))
-    if (status.st_uid, status.st_gid) != (uid, gid):
-        os.chown(path, uid, gid)
-    acl.write(path, _bytes(metadata["access"]), _bytes(metadata["default"]))
-    _set_mode(path, mode)
+    try:
+        with _pinned(path) as pinned:
+            status = os.stat(pinned)
+            if (status.st_uid, status.st_gid) != (uid, gid):
+                os.chown(pinned, uid, gid)
+            acl.write(pinned, _bytes(metadata["access"]), _bytes(metadata["default"]))
+            _set_mode(pinned, mode)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
 
 
 def reset_folder(path: str) -> None:
@@ -40,18 +58,20 @@ def reset_folder(path: str) -> None:
     The group is inherited from a setgid parent, and ACLs from a parent's default ACL, as mkdir(2) and acl(5) have it.
     """
     parent = os.path.dirname(path)
-    above, status = os.stat(parent), os.stat(path)
+    above = os.stat(parent)
     setgid = above.st_mode & stat.S_ISGID
     owner = (os.geteuid(), above.st_gid if setgid else os.getegid())
     _, inherited = acl.read(parent)
-    if (status.st_uid, status.st_gid) != owner:
-        os.chown(path, *owner)
-    # With a default ACL above, the umask does not count and mkdir's 0777 takes nothing away from what it grants.
-    acl.write(path, inherited, inherited)
-    if inherited is None:
-        _set_mode(path, (0o777 & ~_umask()) | setgid)
-    else:
-        _set_mode(path, (os.stat(path).st_mode & 0o777) | setgid)
+    with _pinned(path) as pinned:
+        status = os.stat(pinned)
+        if (status.st_uid, status.st_gid) != owner:
+            os.chown(pinned, *owner)
+        # With a default ACL above, the umask does not count and mkdir's 0777 takes nothing away from what it grants.
+        acl.write(pinned, inherited, inherited)
+        if inherited is None:
+            _set_mode(pinned, (0o777 & ~_umask()) | setgid)
+        else:
+            _set_mode(pinned, (os.stat(pinned).st_mode & 0o777) | setgid)
 
 
 def _set_mode(path: str, mode: int) -> None:

@@ -28,7 +28,14 @@ def test_an_event_with_nothing_has_no_scripts(read, nothing):
 
 @pytest.mark.parametrize(
     ("written", "meant"),
-    [("5", "5"), ("010", "010"), ("' a/b.sh '", "a/b.sh"), ("/a/b.sh", "/a/b.sh"), ("//a", "//a"), ("a b.sh", "a b.sh")],
+    [
+        ("5", "5"),
+        ("010", "010"),
+        ("' a/b.sh '", "a/b.sh"),
+        ("/a/b.sh", "/a/b.sh"),
+        ("//a", "//a"),
+        ("a b.sh", "a b.sh"),
+    ],
 )
 def test_a_location_is_a_path_in_the_revision(read, written, meant):
     appspec = read(f"hooks:\n  AfterInstall:\n    - location: {written}\n").appspec

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
-from install_box import Link, Tree, put, tree
 
 from agent.install.cleanup import Cleanup, plan_cleanup
 from agent.install.host import Host
+from install_box import Link, Tree, put, tree
 
 
 @pytest.fixture

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from install_box import NOBODY, put
 
-from agent.filesystem.durable import temporary_name
 from agent.install.cleanup_list import CleanupFile, decode, digest, encode, other_lists
+from install_box import NOBODY, put
 
 ASCII_BLANKS = " \t\n\v\f\r\0"
 
@@ -50,7 +49,16 @@ def test_a_last_line_that_was_cut_off_names_nothing() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["relative/path", "../up", "/srv/../etc/passwd", "/srv/..", "/..", "/srv/a\0b", "semanage\0relative", "semanage\0/a/../b"],
+    [
+        "relative/path",
+        "../up",
+        "/srv/../etc/passwd",
+        "/srv/..",
+        "/..",
+        "/srv/a\0b",
+        "semanage\0relative",
+        "semanage\0/a/../b",
+    ],
 )
 def test_a_line_that_no_agent_writes_is_left_out(line: str, caplog: pytest.LogCaptureFixture) -> None:
     assert decode(os.fsencode(f"/srv/a\n{line}\n/srv/b\n")) == ["/srv/a", "/srv/b"]
@@ -164,7 +172,9 @@ def test_a_missing_list_is_told_from_an_empty_one(file: CleanupFile) -> None:
     assert file.content() == b""
 
 
-def test_a_list_that_is_a_symbolic_link_is_left_out(file: CleanupFile, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_list_that_is_a_symbolic_link_is_left_out(
+    file: CleanupFile, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     put(f"{tmp_path}/forged", "/etc/passwd\n")
     os.symlink(f"{tmp_path}/forged", file.path)
     assert file.content() is None

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
-from install_box import Box, Link, put, with_own_mounts
 
 from agent.errors import InstallError
 from agent.install.commit import overwrite
+from install_box import Box, Link, Tree, put, tree, with_own_mounts
 
 
 def test_a_replaced_file_is_a_new_file_so_its_other_name_keeps_its_content(box: Box) -> None:
@@ -66,7 +68,7 @@ def test_a_reader_sees_one_revision_or_the_other_and_never_half_a_file(box: Box)
     sizes = (300_000, 200_000)
     box.install({"app/f": "a" * sizes[0]})
     watcher = (
-        "import sys\n"
+        "import json\n"
         "print('ready', flush=True)\n"
         "seen = set()\n"
         "while True:\n"
@@ -74,14 +76,14 @@ def test_a_reader_sees_one_revision_or_the_other_and_never_half_a_file(box: Box)
         "    seen.add((data[:1], data[-1:], len(data)))\n"
         "    if data[:1] == 'z':\n"
         "        break\n"
-        "print(sorted(seen))\n"
+        "print(json.dumps(sorted(seen)))\n"
     )
     with subprocess.Popen([sys.executable, "-c", watcher], stdout=subprocess.PIPE, text=True) as reader:
         assert reader.stdout is not None
         assert reader.stdout.readline() == "ready\n"
         for letter in "bcdefz":
             box.install({"app/f": letter * sizes[letter in "bdf"]})
-        seen = eval(reader.stdout.readline())  # noqa: S307 - what our own few lines above print
+        seen = json.loads(reader.stdout.readline())
     assert all(first == last and length in sizes for first, last, length in seen)
 
 
@@ -95,6 +97,25 @@ def test_something_that_appears_meanwhile_is_not_overwritten(box: Box) -> None:
     with pytest.raises(InstallError, match=f"{appeared}: Something appeared here"):
         box.install({"app/a": "1", "app/b": "1"}, progress=appear)
     assert box.tree() == {"out": None, "out/a": "stranger"}
+
+
+@pytest.mark.parametrize("revision", [{"app/d/f": "2"}, {"app/d/g": "2"}, {"app/x": "2"}], ids=["same", "new", "gone"])
+def test_a_folder_exchanged_for_a_link_meanwhile_is_not_followed(box: Box, revision: Tree) -> None:
+    """Who owns a folder of the application must not be able to lead the agent's user elsewhere."""
+    box.install({"app/d/f": "1"})
+    victim = put(f"{box.top}/victim")
+    put(f"{victim}/f", "precious")
+    os.chmod(victim, 0o700)
+
+    def exchange(done: int, _total: int) -> None:
+        if done == 1:
+            os.rename(f"{box.dest}/out/d", f"{box.top}/aside")
+            os.symlink(victim, f"{box.dest}/out/d")
+
+    with suppress(InstallError):
+        box.install(revision, progress=exchange)
+    assert tree(victim) == {"f": "precious"}
+    assert os.stat(victim).st_mode & 0o777 == 0o700
 
 
 def test_an_old_file_that_somebody_removes_meanwhile_is_no_failure(box: Box) -> None:

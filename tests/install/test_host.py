@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from install_box import Box, Link, as_ordinary_user, put
 
 from agent.install.host import FILE, FOLDER, LINK, OTHER, Host, View
+from install_box import Box, Link, as_ordinary_user, put
 
 
 @pytest.fixture

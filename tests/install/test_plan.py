@@ -6,12 +6,12 @@ import os
 import re
 
 import pytest
-from install_box import Box, Link, Tree, as_ordinary_user, give_to_ordinary_user, put, tree, with_own_mounts
 
 from agent.appspec.model import Permission
 from agent.errors import InstallConflictError
 from agent.install.installer import InstallOptions, plan_install
 from agent.install.plan import Plan
+from install_box import Box, Link, Tree, as_ordinary_user, give_to_ordinary_user, put, tree, with_own_mounts
 
 
 def conflicts(box: Box, revision: Tree, behavior: str = "DISALLOW") -> tuple[str, ...]:
@@ -51,8 +51,8 @@ def test_all_conflicts_are_named_together(box: Box) -> None:
     box.put("out/link", Link("a"))
     box.put("out/folder")
     box.put("out/not-a-folder", "foreign")
-    revision = {name: "1" for name in ("app/a", "app/sub/b", "app/link", "app/folder", "app/not-a-folder/x", "app/fine")}
-    found = conflicts(box, revision)
+    revision = ("app/a", "app/sub/b", "app/link", "app/folder", "app/not-a-folder/x", "app/fine")
+    found = conflicts(box, dict.fromkeys(revision, "1"))
     assert len(found) == 5
     for name in ("a", "sub/b", "link", "folder", "not-a-folder"):
         assert sum(bool(re.search(rf"{re.escape(box.dest)}/out/{name}\b", text)) for text in found) == 1, name
@@ -291,7 +291,8 @@ def test_an_old_list_that_names_a_folder_by_its_alias_is_understood(box: Box) ->
     box.put("real")
     box.put("alias", Link("real"))
     box.install({"app/a": "1", "app/b": "1"}, to="alias/out")
-    assert changes(box, box.plan({"app/a": "2"}, to="real/out")) == {("replace", "real/out/a"), ("remove", "real/out/b")}
+    found = changes(box, box.plan({"app/a": "2"}, to="real/out"))
+    assert found == {("replace", "real/out/a"), ("remove", "real/out/b")}
 
 
 @pytest.mark.needs_root
@@ -308,4 +309,3 @@ def test_a_mounted_file_of_the_old_revision_stays_and_stays_listed(box: Box) -> 
     assert "'remove'" not in said
     assert f"'{box.dest}/out/mounted'" in said
     assert "mount point" in said
-

@@ -7,13 +7,14 @@ import shutil
 import subprocess
 
 import pytest
-from host_tree import describe
-from install_box import NOBODY, Box, Link, as_ordinary_user, give_to_ordinary_user, put
 
 from agent.errors import InstallError
 from agent.install.plan import Plan
 from agent.install.stage import Stager
+from host_tree import describe
+from install_box import NOBODY, Box, Link, as_ordinary_user, give_to_ordinary_user, put
 
+NOT_READABLE = pytest.param(0o000, marks=pytest.mark.needs_root)
 LONG_AGO = 1_000_000_000
 BIG = "0123456789abcdef" * 70_000  # more than one read and more than one step of the kernel's copy
 
@@ -39,10 +40,9 @@ def test_no_name_of_the_host_changes_while_the_new_files_are_built(box: Box) -> 
 def test_everything_is_built_under_its_temporary_name(box: Box) -> None:
     plan = box.plan({"app/a": "1", "app/new/y": BIG, "app/new/link": Link("y")})
     stage(plan)
-    (folder,) = [name for name in os.listdir(box.top + "/") if name == "dest"] or [""]
-    assert folder == ""  # not even the destination is there under its own name
     (operation,) = plan.operations
     assert operation.path == box.dest
+    assert not os.path.exists(box.dest)
     assert describe(f"{operation.temp}/out/a").endswith('"1"')
     assert os.readlink(f"{operation.temp}/out/new/link") == "y"
     assert os.path.getsize(f"{operation.temp}/out/new/y") == len(BIG)
@@ -57,7 +57,7 @@ def test_progress_counts_up_to_its_total(box: Box) -> None:
     assert len(seen) == 4
 
 
-@pytest.mark.parametrize("bits", [0o644, 0o600, 0o755, 0o4755, 0o2755, 0o444, 0o000, 0o777])
+@pytest.mark.parametrize("bits", [0o644, 0o600, 0o755, 0o4755, 0o2755, 0o444, 0o777, NOT_READABLE])
 def test_a_file_keeps_the_mode_that_it_has_in_the_bundle(box: Box, bits: int) -> None:
     archive = box.revision({"app/f": "1"})
     os.chmod(f"{archive}/app/f", bits)
@@ -173,18 +173,6 @@ def test_a_revision_file_that_becomes_a_link_meanwhile_is_not_followed(box: Box)
     with pytest.raises(InstallError):
         box.install(archive, progress=exchange)
     assert box.tree() == {}
-
-
-def test_a_revision_file_that_grows_or_shrinks_meanwhile_is_never_installed_in_part(box: Box) -> None:
-    archive = box.revision({"app/a": "1", "app/b": BIG})
-    sizes = []
-
-    def shorten(_done: int, _total: int) -> None:
-        os.truncate(f"{archive}/app/b", 10)
-
-    box.install(archive, progress=shorten)
-    sizes.append(os.path.getsize(f"{box.dest}/out/b"))
-    assert sizes[0] in (10, len(BIG))
 
 
 def test_the_work_of_an_ordinary_user_is_that_users(open_box: Box) -> None:

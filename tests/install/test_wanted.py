@@ -1,4 +1,4 @@
-"""What the files section comes to: where each file goes, what links become, and every reason why something cannot be."""
+"""What the files section comes to: where each file goes, what links become, and all reasons against it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
-from install_box import Box, Link, Tree, put
 
 from agent.appspec.model import FileMapping
 from agent.filesystem.trees import remove_tree
 from agent.install import wanted as module
 from agent.install.host import FILE, FOLDER, LINK, Host, View
 from agent.install.wanted import Wanted, expand
+from install_box import Box, Link, Tree, put
 
 
 @pytest.fixture
@@ -23,7 +23,12 @@ def box(tmp_path: Path) -> Box:
 
 
 def want(
-    box: Box, revision: Tree | str, *mappings: tuple[str, str], cwd: str = "/", follow: bool = True, climbing: bool = True
+    box: Box,
+    revision: Tree | str,
+    *mappings: tuple[str, str],
+    cwd: str = "/",
+    follow: bool = True,
+    climbing: bool = True,
 ) -> Wanted:
     """Ask for pairs of source and destination; a destination without a slash at its beginning is below box.dest."""
     archive = revision if isinstance(revision, str) else box.revision(revision)

@@ -1,0 +1,145 @@
+"""Mutants of the installer: copies of the package in which one statement that syncs, renames or journals is missing.
+
+By hand, from the project's folder, with the project's Python:
+
+    python tests/helpers/install_mutants.py            list them
+    python tests/helpers/install_mutants.py PART...    run the tests on those whose name holds one of the parts
+    python tests/helpers/install_mutants.py all        run the tests on all of them; the survivors are listed at the end
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[2]
+MODULES = (
+    "filesystem/durable.py",
+    "install/cleanup_list.py",
+    "install/commit.py",
+    "install/installer.py",
+    "install/journal.py",
+    "install/recovery.py",
+    "install/reset.py",
+    "install/stage.py",
+)
+# A statement that only calls one of these is a mutant without it.
+SYNCS = frozenset({"fsync", "sync_folder", "sync_file_systems", "_syncfs"})
+NAMES = frozenset({"rename", "link", "unlink", "rmdir", "remove_if_there", "remove_tree"})
+RECORDS = frozenset({"mark", "begin", "end", "write_durably", "append_durably", "write", "restore"})
+
+# Quick to fail first: most mutants do not get past the first file.
+TESTS = (
+    "tests/install/walk/test_scenes.py",
+    "tests/install/walk/test_durable_order.py",
+    "tests/install/walk/test_crash_walk.py",
+    "tests/install/walk/test_fault_walk.py",
+    "tests/install",
+    "tests/filesystem",
+)
+_PATIENCE_SECONDS = 900
+_FAILED = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One statement of one module (a path below ``agent/``); ``name`` tells it apart and does not know its line."""
+
+    name: str
+    module: str
+    line: int
+    end_line: int
+    indent: int
+
+    def make(self, folder: Path) -> None:
+        """Write the whole package with this statement missing into a folder."""
+        package = folder / "agent"
+        shutil.copytree(PROJECT / "agent", package, ignore=shutil.ignore_patterns("__pycache__"))
+        lines = (package / self.module).read_text(encoding="utf-8").splitlines(keepends=True)
+        gap = "\n" * (self.end_line - self.line)
+        lines[self.line - 1 : self.end_line] = [f"{' ' * self.indent}pass  # a mutant\n{gap}"]
+        (package / self.module).write_text("".join(lines), encoding="utf-8")
+
+
+def mutants() -> list[Mutant]:
+    """All mutants, in the order of modules and lines."""
+    found: list[Mutant] = []
+    for module in MODULES:
+        tree = ast.parse((PROJECT / "agent" / module).read_text(encoding="utf-8"))
+        names: dict[str, int] = {}
+        for function, statement in _statements(tree, Path(module).stem):
+            name = f"{function}: {ast.unparse(statement)}"
+            names[name] = names.get(name, 0) + 1
+            if names[name] > 1:
+                name = f"{name} ({names[name]})"
+            end = statement.end_lineno or statement.lineno
+            found.append(Mutant(name, module, statement.lineno, end, statement.col_offset))
+    return found
+
+
+def _statements(node: ast.AST, function: str) -> Iterator[tuple[str, ast.Expr]]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Expr) and _is_wanted(child.value):
+            yield function, child
+        elif isinstance(child, ast.FunctionDef | ast.ClassDef):
+            yield from _statements(child, f"{function}.{child.name}")
+        else:
+            yield from _statements(child, function)
+
+
+def _is_wanted(value: ast.expr) -> bool:
+    if not isinstance(value, ast.Call):
+        return False
+    function = value.func
+    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    return name in SYNCS | NAMES | RECORDS
+
+
+def is_noticed(mutant: Mutant, *, tests: Sequence[str] = TESTS) -> bool:
+    """Run the tests on a mutant until one fails; tell whether one did. Raises RuntimeError if they cannot be run."""
+    with tempfile.TemporaryDirectory(prefix="codedeploy-mutant-") as folder:
+        mutant.make(Path(folder))
+        environment = {
+            **os.environ,
+            "PYTHONPATH": folder,
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "AGENT_UNDER_TEST": f"{folder}/agent",
+        }
+        # -P: not the package that lies in the current folder.
+        command = [sys.executable, "-P", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"]
+        command += ["--deselect", "tests/install/walk/test_mutants.py", *dict.fromkeys(tests)]
+        try:
+            done = subprocess.run(
+                command, cwd=PROJECT, env=environment, capture_output=True, timeout=_PATIENCE_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return True
+    output = os.fsdecode(done.stdout + done.stderr)
+    if done.returncode not in (0, _FAILED):
+        raise RuntimeError(f"the tests could not be run on {mutant.name}:\n{output[-3000:]}")
+    return done.returncode == _FAILED
+
+
+def main(parts: Sequence[str]) -> int:
+    survivors = []
+    for mutant in mutants():
+        if not parts:
+            print(f"{mutant.module}:{mutant.line}  {mutant.name}")
+        elif "all" in parts or any(part in mutant.name for part in parts):
+            noticed = is_noticed(mutant)
+            print(f"{'noticed ' if noticed else 'SURVIVES'}  {mutant.name}", flush=True)
+            if not noticed:
+                survivors.append(mutant.name)
+    print(f"{len(survivors)} survivors", *survivors, sep="\n  ")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,39 @@
+"""Hosts for the tests of Installs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from install_box import Box
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Box:
+    """A host of its own."""
+    return Box(str(tmp_path))
+
+
+@pytest.fixture
+def open_box() -> Iterator[Box]:
+    """A host of its own in a folder that every user can pass through, which those of pytest are not."""
+    top = tempfile.mkdtemp(prefix="codedeploy-test-")
+    os.chmod(top, 0o711)
+    yield Box(top)
+    shutil.rmtree(top, ignore_errors=True)
+
+
+@pytest.fixture
+def own_mounts() -> None:
+    """Guards a test that mounts something: in some containers not even root may."""
+    if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode != 0:
+        reason = "needs the right to mount"
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{reason} (CI=true, so this is not skipped)", pytrace=False)
+        pytest.skip(reason)

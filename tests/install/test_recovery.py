@@ -1,0 +1,224 @@
+"""Going back or forward after an interruption: to the old revision or the new one, and never over a stranger's work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+
+from agent.errors import InstallError
+from agent.install.installer import InstallOptions, recover
+from agent.install.journal import Record
+from agent.install.recovery import go_back, go_forward
+from install_box import GROUP, Box, Link, in_child, put, tree
+
+OLD = {"app/a": "1", "app/same": "s", "app/gone/x": "1", "app/folder/f": "1", "app/link": Link("a"), "app/odd ": "1"}
+NEW = {
+    "app/a": "2",
+    "app/same": "s",
+    "app/folder": "2",
+    "app/new/y": "2",
+    "app/link/z": "2",
+    "app/odd ": "2",
+    "app/odder ": "2",
+}
+
+
+def killed_while(box: Box, files: dict[str, str | Link], when: Callable[[int, int], bool]) -> dict[str, object]:
+    """Install the old revision, then kill an Install of these files in mid-work; give the host as it was before."""
+    box.install(OLD)
+    before = tree(box.dest)
+    archive = box.revision(files)
+
+    def die(done: int, total: int) -> None:
+        if when(done, total):
+            os._exit(0)
+
+    assert in_child(lambda: box.install(archive, progress=die)) == ""
+    assert box.open_journals() == [f"{GROUP}.journal"]
+    return dict(before)
+
+
+def recovered(box: Box) -> list[str]:
+    return recover(box.root, options=InstallOptions())
+
+
+def interrupted(box: Box) -> Record:
+    """The record of the Install that was interrupted."""
+    record = box.state.journal(GROUP).read()
+    assert record is not None
+    return record
+
+
+def test_where_nothing_was_interrupted_nothing_is_done(box: Box) -> None:
+    assert recovered(box) == []
+    box.install(OLD)
+    before = tree(box.top)
+    assert recovered(box) == []
+    assert tree(box.top) == before
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["at the first file", "at the last file"])
+def test_an_install_killed_while_building_is_undone(box: Box, last: bool) -> None:
+    before = killed_while(box, NEW, lambda done, total: done == (total if last else 1))
+    listed = sorted(name for name in box.listed() if ".codedeploy-" not in name)
+    assert set(listed) >= set(before) - {"out/odd ", "out/odder "}
+    (said,) = recovered(box)
+    assert GROUP in said
+    assert "undone" in said
+    assert box.tree() == before
+    assert set(box.listed()) == {name for name in before if name != "."} | {box.dest}
+    assert box.open_journals() == []
+
+
+def test_recovery_may_be_repeated(box: Box) -> None:
+    before = killed_while(box, NEW, lambda done, total: done == total)
+    record, journal = interrupted(box), box.state.journal(GROUP)
+    for _ in range(3):
+        journal.begin(record)
+        go_back(record, journal, box.state.cleanup_file(GROUP))
+        assert box.tree() == before
+
+
+def test_the_next_install_recovers_by_itself(box: Box, caplog: pytest.LogCaptureFixture) -> None:
+    killed_while(box, NEW, lambda done, total: done == total)
+    box.install({"app/third": "3"})
+    assert box.tree() == {"out": None, "out/third": "3"}
+    assert "undone" in caplog.text
+
+
+def test_an_install_of_another_group_recovers_too(box: Box) -> None:
+    before = killed_while(box, NEW, lambda done, total: done == total)
+    box.install({"app/theirs": "3"}, to="other", group="group-b")
+    assert box.open_journals() == []
+    assert {path: what for path, what in box.tree().items() if not path.startswith("other")} == before
+
+
+@pytest.mark.parametrize("mark", ["", "staged"])
+def test_nothing_is_touched_once_another_agent_has_installed_meanwhile(box: Box, mark: str) -> None:
+    before = killed_and_installed_by_another_agent(box, mark)
+    (said,) = recovered(box)
+    assert "Another agent" in said
+    assert box.tree() == before
+    assert box.listed() == ["out", "out/official"]
+    assert box.open_journals() == [f"{GROUP}.journal.set-aside"]
+
+
+def test_nothing_is_touched_once_another_agent_has_installed_over_a_finished_install(box: Box) -> None:
+    before = killed_and_installed_by_another_agent(box, "staged", "committed")
+    recovered(box)
+    assert box.tree() == before
+    assert box.listed() == ["out", "out/official"]
+
+
+def killed_and_installed_by_another_agent(box: Box, *marks: str) -> dict[str, str | None]:
+    killed_while(box, NEW, lambda done, total: done == total)
+    for word in filter(None, marks):
+        box.state.journal(GROUP).mark(word)
+    put(f"{box.dest}/out/official", "3")
+    box.write_list([f"{box.dest}/out", f"{box.dest}/out/official"])
+    return box.tree()
+
+
+def test_a_damaged_journal_does_not_block_deployments_for_ever(box: Box) -> None:
+    box.install(OLD)
+    put(box.state.journal(GROUP).path, "{")
+    (said,) = recovered(box)
+    assert f"{GROUP}.journal.set-aside" in said
+    box.install({"app/a": "2"})
+    assert box.tree("out") == {"a": "2"}
+
+
+def test_one_groups_damaged_journal_does_not_keep_another_from_being_recovered(box: Box) -> None:
+    before = killed_while(box, NEW, lambda done, total: done == total)
+    put(box.state.journal("a-damaged-one").path, "{")
+    assert len(recovered(box)) == 2
+    assert box.tree() == before
+
+
+def test_a_strangers_file_that_appeared_meanwhile_is_not_undone(box: Box) -> None:
+    before = killed_while(box, NEW, lambda done, total: done == total)
+    box.put("out/new", "stranger")
+    box.state.journal(GROUP).mark("staged")
+    recovered(box)
+    assert box.tree() == {**before, "out/new": "stranger"}
+
+
+def test_what_a_stranger_put_into_a_folder_that_was_swapped_out_is_kept_and_named(
+    box: Box, caplog: pytest.LogCaptureFixture
+) -> None:
+    box.install(OLD)
+
+    def intrude(_done: int, _total: int) -> None:
+        if not os.path.exists(f"{box.dest}/out/folder/stranger"):
+            box.put("out/folder/stranger", "precious")
+
+    box.install({"app/folder": "2"}, progress=intrude)
+    kept = [path for path, what in box.tree().items() if what == "precious"]
+    assert len(kept) == 1
+    assert os.path.dirname(kept[0]) in caplog.text
+    assert box.read("out/folder") == "2"
+
+
+def test_a_folder_full_of_old_links_is_swapped_out_without_leftovers(box: Box) -> None:
+    box.put("theirs/f", "foreign")
+    links = {"app/d/loop": Link("."), "app/d/out": Link("../../theirs"), "app/d/f": Link("nowhere")}
+    box.install({**links, "app/d/e/g": "1"})
+    box.install({"app/d": "2"})
+    assert box.tree() == {"out": None, "out/d": "2", "theirs": None, "theirs/f": "foreign"}
+
+
+def test_an_old_folder_is_not_removed_through_a_link_that_took_its_parents_place(box: Box) -> None:
+    box.install({"app/a/b/c": None, "app/a/d": None})
+    box.put("shared/b/c")
+    box.put("shared/d")
+    box.install({"app/a": Link("../shared")})
+    assert box.tree() == {
+        "out": None,
+        "out/a": Link("../shared"),
+        "shared": None,
+        "shared/b": None,
+        "shared/b/c": None,
+        "shared/d": None,
+    }
+
+
+@pytest.mark.parametrize("marks", [[], ["staged"]], ids=["building", "staged"])
+def test_a_file_system_that_is_mounted_late_is_not_left_with_leftovers_for_ever(box: Box, marks: list[str]) -> None:
+    killed_while(box, NEW, lambda done, total: done == total)
+    for word in marks:
+        box.state.journal(GROUP).mark(word)
+    os.rename(box.dest, f"{box.top}/not-mounted-yet")
+    with suppress(InstallError):
+        recovered(box)  # at the start of the agent, say
+    os.rename(f"{box.top}/not-mounted-yet", box.dest)
+    box.install({"app/third": "3"})
+    assert box.tree() == {"out": None, "out/third": "3"}
+
+
+def test_finishing_may_be_repeated(box: Box) -> None:
+    box.install(OLD)
+    archive = box.revision(NEW)
+    request_record: list[Record] = []
+
+    def note(_done: int, _total: int) -> None:
+        request_record[:] = [interrupted(box)]
+
+    box.install(archive, progress=note)
+    after = tree(box.top)
+    journal = box.state.journal(GROUP)
+    for _ in range(2):
+        journal.begin(request_record[0])
+        go_forward(request_record[0], journal, box.state)
+        assert tree(box.top) == after
+
+
+def test_leftovers_of_a_killed_write_are_swept_and_strangers_files_are_not(box: Box) -> None:
+    box.install(OLD)
+    folder = box.state.instructions_dir
+    for name in (f".{GROUP}-cleanup.new~", f".{GROUP}-install.json.new~", ".notes.new~", "notes"):
+        put(f"{folder}/{name}", "x")
+    recovered(box)
+    assert {name for name in os.listdir(folder) if "notes" in name or name.startswith(".")} == {".notes.new~", "notes"}

@@ -1,0 +1,70 @@
+# make test     everything that must hold, long walks sampled (what .ci/run calls)
+# make soak     the same with every walk in full
+# make lint     style, types, and who may import whom
+# make bench    speed and memory beside tar, unzip and cp; BENCH="--help" lists its options
+# make demo     three deployments of the first example into a temporary folder
+# make format   lets ruff mend what it can
+# make readme   writes the programs' help texts into README.md anew
+# make clean    removes what the targets above have made in this folder
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+# The system's Python where it is new enough, else the newest that is found.
+PYTHON ?= $(shell for p in /usr/bin/python3 python3.11 python3.12 python3.13 python3.14 python3; do \
+	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+JOBS ?= auto
+PYTEST_ARGS ?=
+BENCH ?=
+
+.PHONY: help setup system test soak lint format readme bench demo clean
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+setup: $(STAMP)
+
+system:
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or later was found; set PYTHON=/path/to/python3" >&2; exit 1; }
+	@PYTHON="$(PYTHON)" .ci/system-packages
+
+# Made anew only when the dependencies may have changed. compat: the sources are found through a plain path entry,
+# without an import hook that would slow every start.
+$(STAMP): pyproject.toml | system
+	@$(BIN)/python -c '' 2>/dev/null || "$(PYTHON)" -m venv --clear $(VENV)
+	@echo "installing the project and its test tools into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--config-settings editable_mode=compat --editable '.[test]'
+	@touch $@
+
+test: system $(STAMP)
+	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+soak: system $(STAMP)
+	$(BIN)/python -m pytest -n $(JOBS) --soak $(PYTEST_ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+readme: $(STAMP)
+	$(BIN)/python tests/helpers/readme_help.py
+
+bench: system $(STAMP)
+	$(BIN)/python tests/bench/bench.py $(BENCH)
+
+demo: $(STAMP)
+	@appspec-examples/demo $(BIN)
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find agent tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,2 @@
+#!/bin/sh
+. /srv/example/daemon/etc/daemon.conf

@@ -1,0 +1,2 @@
+#!/bin/sh
+echo "the portal would run now"

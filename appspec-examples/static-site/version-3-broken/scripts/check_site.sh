@@ -1,0 +1,6 @@
+#!/bin/sh
+# Fails the deployment when the first page is not the one of this version.
+set -eu
+
+grep -q "<h1>Version 3</h1>" /srv/example/www/index.html
+echo "the first page is the one of version 3"

@@ -1,0 +1,110 @@
+"""The revisions that the bench deploys, and the plain commands that are their floor."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import shlex
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+
+APPSPEC = """version: 0.0
+os: linux
+files:
+  - source: files
+    destination: {dest}
+"""
+# The floor of a bundle: unpack it, then copy what came out of it.
+_UNPACK = {
+    "tar": "tar -xf {bundle} -C archive",
+    "tgz": "tar -xzf {bundle} -C archive",
+    "zip": "unzip -q {bundle} -d archive",
+}
+_PACK = {"tar": ["tar", "-cf"], "tgz": ["tar", "-czf"], "zip": ["zip", "-qr"]}
+
+
+@dataclass(frozen=True)
+class Files:
+    """``count`` files of ``size`` bytes, in folders of a hundred."""
+
+    count: int
+    size: int
+
+    def make(self, folder: str) -> None:
+        """Write them below ``folder``; their content does not repeat, so that archives stay about as large."""
+        for number in range(self.count):
+            if number % 100 == 0:
+                os.makedirs(os.path.join(folder, f"folder-{number // 100:04}"))
+            self._write(os.path.join(folder, self.name(number)))
+
+    def name(self, number: int) -> str:
+        return f"folder-{number // 100:04}/file-{number:06}"
+
+    def _write(self, path: str) -> None:
+        with open(path, "wb", buffering=0) as file:
+            left = self.size
+            while left:
+                left -= file.write(os.urandom(min(left, 1 << 20)))
+
+
+def no_permissions(files: Files, dest: str) -> str:
+    return ""
+
+
+def one_entry_for_all(files: Files, dest: str) -> str:
+    """Owner, group and mode for every file, by one entry whose pattern reaches all."""
+    return f"permissions:\n  - object: {dest}\n    type: [file]\n" + _attributes()
+
+
+def one_entry_each(files: Files, dest: str) -> str:
+    """Owner, group and mode for every file, by an entry of its own."""
+    entries = (f"  - object: {dest}/{files.name(number)}\n" + _attributes() for number in range(files.count))
+    return "permissions:\n" + "".join(entries)
+
+
+def _attributes() -> str:
+    # Root can give files away; anybody else can only give them to himself.
+    owner, group = ("nobody", "nogroup")
+    if os.geteuid() != 0:
+        owner, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
+    return f'    owner: {owner}\n    group: {group}\n    mode: "0640"\n'
+
+
+@dataclass(frozen=True)
+class Revision:
+    """What is deployed: files, how they are packed ("directory" for not at all), and the AppSpec's permissions."""
+
+    files: Files
+    kind: str
+    permissions: Callable[[Files, str], str] = no_permissions
+
+    def make(self, folder: str) -> str:
+        """Write the revision below a folder, unless another kind of it is there; gives the location to deploy from.
+
+        Its destination is relative: ``deployed`` below the folder that the deployment is started in.
+        """
+        source = os.path.join(folder, "revision")
+        if not os.path.isdir(source):
+            self.files.make(os.path.join(source, "files"))
+            self.aim(source, "deployed")
+        if self.kind == "directory":
+            return source
+        bundle = os.path.join(folder, f"bundle.{self.kind}")
+        subprocess.run([*_PACK[self.kind], bundle, "."], cwd=source, check=True)
+        return bundle
+
+    def aim(self, source: str, dest: str) -> None:
+        """Write the AppSpec of an unpacked revision for a destination."""
+        with open(os.path.join(source, "appspec.yml"), "w") as file:
+            file.write(APPSPEC.format(dest=dest) + self.permissions(self.files, dest))
+
+    def floor(self, location: str) -> list[str]:
+        """The plain command that unpacks and copies the same, in the working folder."""
+        if self.kind == "directory":
+            steps = f"cp -a {shlex.quote(location)} archive && cp -a archive dest"
+        else:
+            unpack = _UNPACK[self.kind].format(bundle=shlex.quote(location))
+            steps = f"mkdir archive && {unpack} && cp -a archive dest"
+        return ["/bin/sh", "-c", steps]

@@ -1,0 +1,166 @@
+"""What all tests share: guards for root and system packages, the soak switch, and sampling of long walks.
+
+A test that needs root or a program of the system says so with a marker:
+
+    @pytest.mark.needs_root
+    @pytest.mark.needs_tool("setfacl", "getfacl")
+
+On a developer's machine it is skipped with its reason; where CI=true it fails, so that nothing goes missing unseen.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+import hypothesis
+import pytest
+
+Item = TypeVar("Item")
+Sampler = Callable[[Iterable[Item], int], list[Item]]
+
+TOOL_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+
+hypothesis.settings.register_profile("sample", deadline=None, derandomize=True, database=None, max_examples=60)
+hypothesis.settings.register_profile("soak", deadline=None, database=None, max_examples=2000)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("walks")
+    group.addoption("--soak", action="store_true", help="walk everything instead of a sample")
+    group.addoption(
+        "--sample-seed",
+        type=int,
+        default=int(os.environ.get("SAMPLE_SEED", "1")),
+        help="the seed that chooses what a sampled walk visits (default: SAMPLE_SEED or 1)",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if not config.option.basetemp:  # a worker gets its own from the run that started it
+        config.option.basetemp = temporary_folder()
+    config.addinivalue_line("markers", "needs_root: the test changes owners or the like and must run as root")
+    config.addinivalue_line("markers", "needs_tool(*names): the test runs these programs of the system")
+    config.addinivalue_line("markers", "soak_only: the test is too long for a sampled run")
+    hypothesis.settings.load_profile("soak" if config.getoption("--soak") else "sample")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    if config.getoption("--soak"):
+        return "walks: in full (--soak)"
+    return f"walks: sampled with --sample-seed={config.getoption('--sample-seed')}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the soak tests out of a sampled run: they are not skipped, they belong to the other run."""
+    if config.getoption("--soak"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("soak_only")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    missing = missing_for(item)
+    if not missing:
+        return
+    reason = "; ".join(missing)
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{reason} (CI=true, so this is not skipped)", pytrace=False)
+    pytest.skip(reason)
+
+
+def missing_for(item: pytest.Item) -> list[str]:
+    missing = []
+    if item.get_closest_marker("needs_root") and os.geteuid() != 0:
+        missing.append("needs root")
+    for marker in item.iter_markers("needs_tool"):
+        missing += [f"needs the program {name!r}" for name in marker.args if not shutil.which(name, path=TOOL_PATH)]
+    return missing
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print how many of the installer cases end as with the official agent, and how many otherwise on purpose."""
+    outcomes = Counter(
+        value
+        for report in terminalreporter.stats.get("passed", [])
+        for name, value in getattr(report, "user_properties", [])
+        if name == "case"
+    )
+    if outcomes:
+        same, differ = outcomes["same"], outcomes["differs on purpose"]
+        terminalreporter.write_line(f"installer cases: {same} same, {differ} differ on purpose (docs/differences.md)")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Remove what a successful run has made; after a failure it stays for whoever looks into it."""
+    if exitstatus == 0 and not hasattr(session.config, "workerinput"):
+        remove(str(session.config.option.basetemp))
+
+
+def temporary_folder() -> str:
+    """A folder for this run's files, after removing those that earlier runs left when they failed.
+
+    pytest's own folders will not do: it removes old ones by a recursive function, which ends with an error on trees
+    deeper than Python's stack, and some tests make such trees.
+    """
+    ours = os.path.join(tempfile.gettempdir(), f"codedeploy-tests-{os.getuid()}-")
+    left = [path for path in glob.glob(ours + "*") if not os.path.exists(f"/proc/{path.removeprefix(ours)}")]
+    for path in sorted(left, key=os.path.getmtime)[:-2]:
+        remove(path)
+    return ours + str(os.getpid())
+
+
+def remove(path: str) -> None:
+    subprocess.run(["rm", "-rf", "--", path], stderr=subprocess.DEVNULL)
+
+
+@pytest.fixture
+def soak(request: pytest.FixtureRequest) -> bool:
+    """Whether this run walks everything (``make soak``) instead of a sample."""
+    return bool(request.config.getoption("--soak"))
+
+
+@pytest.fixture
+def sample(request: pytest.FixtureRequest) -> Sampler[Item]:
+    """Choose what a test visits of a long walk: ``sample(walk, n)``.
+
+    Gives everything in a soak run, else at most ``n`` items in their order, the first and the last among them.
+    The same seed, test and walk give the same choice.
+    """
+    everything = bool(request.config.getoption("--soak"))
+    seed = f"{request.config.getoption('--sample-seed')}:{request.node.nodeid}"
+
+    def choose(walk: Iterable[Item], n: int) -> list[Item]:
+        steps: Sequence[Item] = list(walk)
+        if everything or len(steps) <= n:
+            return list(steps)
+        ends = {0, len(steps) - 1} if n >= 2 else set()
+        inner = [index for index in range(len(steps)) if index not in ends]
+        chosen = ends | set(random.Random(seed).sample(inner, n - len(ends)))
+        return [steps[index] for index in sorted(chosen)]
+
+    return choose
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[[str], str]:
+    """The path of one of our own console scripts, as the virtual environment of this run installed it."""
+
+    def find(name: str) -> str:
+        path = os.path.join(os.path.dirname(sys.executable), name)
+        assert os.access(path, os.X_OK), f"{path} is missing: install the project into this environment first"
+        return path
+
+    return find

@@ -1,0 +1,42 @@
+"""The documents say what is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from readme_help import printed, shown, words
+
+PROJECT = Path(__file__).resolve().parents[2]
+DOCUMENTS = sorted(
+    [*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md"), *(PROJECT / "appspec-examples").rglob("*.md")]
+)
+LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
+TARGET = re.compile(r"`make ([a-z]+)")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=[str(path.relative_to(PROJECT)) for path in DOCUMENTS])
+def test_links_lead_somewhere(document: Path) -> None:
+    dead = [target for target in LINK.findall(document.read_text()) if not (document.parent / target).exists()]
+    assert not dead
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=[str(path.relative_to(PROJECT)) for path in DOCUMENTS])
+def test_make_targets_that_are_named_exist(document: Path) -> None:
+    makefile = (PROJECT / "Makefile").read_text()
+    for target in TARGET.findall(document.read_text()):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_help_in_the_readme_is_what_the_programs_print() -> None:
+    texts = shown()
+    assert {command.split()[0] for command in texts} == {"codedeploy-agent", "codedeploy-local"}
+    for command, text in texts.items():
+        assert words(text) == words(printed(command)), f"another help for {command}: run make readme"
+
+
+def test_the_readme_names_the_one_test_command() -> None:
+    assert "make test" in (PROJECT / "README.md").read_text()
+    assert (PROJECT / ".ci" / "run").read_text().rstrip().endswith("exec make test")

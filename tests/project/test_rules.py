@@ -1,0 +1,185 @@
+"""The rules of docs/development.md that a machine can check."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+MODULES = sorted((PROJECT / "agent").rglob("*.py"))
+LONGEST_FUNCTION = 80
+LONGEST_MODULE = 400
+LONGEST_MODULE_AT_THE_MEDIAN = 200
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def tree(module: Path) -> ast.Module:
+    return ast.parse(module.read_bytes(), str(module))
+
+
+def line_count(module: Path) -> int:
+    return len(module.read_bytes().splitlines())
+
+
+def test_a_room_knows_only_the_rooms_below_it() -> None:
+    checker = os.path.join(os.path.dirname(sys.executable), "lint-imports")
+    done = subprocess.run([checker, "--no-cache"], cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_package_has_its_place_in_the_table() -> None:
+    with open(PROJECT / "pyproject.toml", "rb") as file:
+        contracts = tomllib.load(file)["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["id"] == "table")
+    placed = {name for layer in layers for name in layer.split(" | ")}
+    there = {
+        path.stem for path in (PROJECT / "agent").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert there - placed == {"__init__", "__main__"}
+
+
+def test_no_function_is_too_long_to_read() -> None:
+    too_long = [
+        f"{module.relative_to(PROJECT)}:{node.lineno} {node.name} has {length} lines"
+        for module in MODULES
+        for node in ast.walk(tree(module))
+        if isinstance(node, Function) and (length := (node.end_lineno or 0) - node.lineno + 1) > LONGEST_FUNCTION
+    ]
+    assert not too_long, "\n".join(too_long)
+
+
+def test_modules_are_short() -> None:
+    lengths = {module: line_count(module) for module in MODULES if module.name != "__init__.py"}
+    too_long = [
+        f"{module.relative_to(PROJECT)} has {length} lines"
+        for module, length in lengths.items()
+        if length > LONGEST_MODULE
+    ]
+    assert not too_long, "\n".join(too_long)
+    assert statistics.median(lengths.values()) < LONGEST_MODULE_AT_THE_MEDIAN
+
+
+def public_definitions(module: Path) -> Iterator[tuple[str, ast.Module | ast.ClassDef | Function]]:
+    """What other modules may use, by its dotted name: the module, its functions and classes, and their methods.
+
+    A class with a base is left at its own docstring: what its methods promise stands with the base.
+    """
+    root = tree(module)
+    yield "the module", root
+    for node in root.body:
+        if isinstance(node, ast.ClassDef | Function) and not node.name.startswith("_"):
+            yield node.name, node
+            if isinstance(node, ast.ClassDef) and not node.bases:
+                for member in node.body:
+                    if isinstance(member, Function) and not member.name.startswith("_"):
+                        yield f"{node.name}.{member.name}", member
+
+
+def test_everything_public_says_what_it_does() -> None:
+    silent = [
+        f"{module.relative_to(PROJECT)}: {name}"
+        for module in MODULES
+        for name, node in public_definitions(module)
+        if "." not in name and not ast.get_docstring(node)
+    ]
+    assert not silent, "\n".join(silent)
+
+
+def test_nearly_every_method_says_what_it_does() -> None:
+    methods = [
+        (f"{module.relative_to(PROJECT)}: {name}", ast.get_docstring(node))
+        for module in MODULES
+        for name, node in public_definitions(module)
+        if "." in name
+    ]
+    silent = [name for name, text in methods if not text]
+    assert len(silent) <= 0.2 * len(methods), "\n".join(silent)
+
+
+def test_a_docstring_opens_with_one_sentence() -> None:
+    open_ended = []
+    for module in MODULES:
+        for name, node in public_definitions(module):
+            first = (ast.get_docstring(node) or "").split("\n\n")[0]
+            if first and not re.search(r"[.:!?]\)?$", first):
+                open_ended.append(f"{module.relative_to(PROJECT)}: {name}: {first!r}")
+    assert not open_ended, "\n".join(open_ended)
+
+
+def test_nothing_is_waved_through_without_a_reason() -> None:
+    bare = re.compile(r"#\s*type:\s*ignore(?!\[)|#\s*noqa(?!:)")
+    waved = [
+        f"{module.relative_to(PROJECT)}:{number}"
+        for module in MODULES
+        for number, line in enumerate(module.read_text().splitlines(), 1)
+        if bare.search(line)
+    ]
+    assert not waved, "\n".join(waved)
+
+
+def committed_files() -> list[Path]:
+    """Every file of the project: those that git knows, or all but what is made by the tools."""
+    done = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=PROJECT, capture_output=True
+    )
+    if done.returncode == 0:
+        names = [PROJECT / os.fsdecode(name) for name in done.stdout.split(b"\0") if name]
+        return [path for path in names if path.is_file()]
+    return [path for path in PROJECT.rglob("*") if path.is_file() and ".venv" not in path.parts]
+
+
+# Written in parts, so that this file does not find itself.
+MACHINE_PATHS = re.compile(
+    "|".join(["/" + r"work/(main|shared|\.)", r"\.\./" + "shared/", "/" + r"root/\.", r"\.py" + "env"])
+)
+
+
+def test_no_file_knows_the_machine_it_was_written_on() -> None:
+    found = []
+    for path in committed_files():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        for number, line in enumerate(text.splitlines(), 1):
+            if MACHINE_PATHS.search(line):
+                found.append(f"{path.relative_to(PROJECT)}:{number}: {line.strip()[:100]}")
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    "example", sorted(path.name for path in (PROJECT / "appspec-examples").iterdir() if path.is_dir())
+)
+def test_every_example_has_a_readme_and_a_place_in_the_list(example: str) -> None:
+    folder = PROJECT / "appspec-examples"
+    text = (folder / example / "README.md").read_text()
+    assert f"appspec-examples/try {example}" in text
+    assert f"]({example}/)" in (folder / "README.md").read_text()
+
+
+def test_there_are_eight_examples_and_one_is_called_appspec_yaml() -> None:
+    folder = PROJECT / "appspec-examples"
+    assert len([path for path in folder.iterdir() if path.is_dir()]) >= 8
+    assert list(folder.rglob("appspec.yaml"))
+
+
+def test_every_test_of_a_module_lies_where_the_module_lies() -> None:
+    homeless = []
+    free = {"bench", "cases", "examples", "helpers", "project"}
+    for path in (PROJECT / "tests").rglob("test_*.py"):
+        room = path.relative_to(PROJECT / "tests").parts[0]
+        if room not in free and not (PROJECT / "agent" / room).exists() and not path.name.startswith("test_agent_"):
+            known = (PROJECT / "agent" / path.name.removeprefix("test_")).exists()
+            if not known:
+                homeless.append(str(path.relative_to(PROJECT)))
+    assert not homeless, "\n".join(homeless)

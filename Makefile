@@ -66,5 +66,5 @@ demo: $(STAMP)
 	@appspec-examples/demo $(BIN)
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find agent tests -name __pycache__ -type d -prune -exec rm -rf {} +

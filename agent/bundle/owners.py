@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import lru_cache
 
 from agent.bundle.tar_headers import HeaderError
 
@@ -12,40 +13,19 @@ _LARGEST_ID = 2**32 - 2
 
 
 class Owners:
-    """Finds ids as ``tar -x`` does for root: the name if this host knows it, else the number of the archive."""
+    """Finds ids as ``tar -x`` does for root: the name if this host knows it, else the number of the archive.
+
+    Names are looked up once each: on hosts with a directory service that is a question to a server.
+    """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[bytes, bytes, int, int], tuple[int, int]] = {}
-        self._users: dict[bytes, int | None] = {}
-        self._groups: dict[bytes, int | None] = {}
+        self._user = lru_cache(1024)(_user_of)
+        self._group = lru_cache(1024)(_group_of)
+        self.find = lru_cache(1024)(self._find)
 
-    def find(self, user: bytes, group: bytes, uid: int, gid: int) -> tuple[int, int]:
+    def _find(self, user: bytes, group: bytes, uid: int, gid: int) -> tuple[int, int]:
         """The ids for one entry; names may be empty. Raises HeaderError for numbers that are no ids."""
-        key = (user, group, uid, gid)
-        found = self._known.get(key)
-        if found is None:
-            found = (self._user(user, uid), self._group(group, gid))
-            if len(self._known) > 4096:  # only an archive made to fill the memory has so many
-                self._known.clear()
-                self._users.clear()
-                self._groups.clear()
-            self._known[key] = found
-        return found
-
-    def _user(self, name: bytes, number: int) -> int:
-        if name not in self._users:
-            # Looked up once for each name: on hosts with a directory service that is a question to a server.
-            import pwd
-
-            self._users[name] = _lookup(name, lambda text: pwd.getpwnam(text).pw_uid)
-        return _first(self._users[name], number)
-
-    def _group(self, name: bytes, number: int) -> int:
-        if name not in self._groups:
-            import grp
-
-            self._groups[name] = _lookup(name, lambda text: grp.getgrnam(text).gr_gid)
-        return _first(self._groups[name], number)
+        return _first(self._user(user), uid), _first(self._group(group), gid)
 
 
 def _first(found: int | None, number: int) -> int:
@@ -54,6 +34,18 @@ def _first(found: int | None, number: int) -> int:
     if not 0 <= number <= _LARGEST_ID:
         raise HeaderError(f"has an owner or group with the number {number}, which is no id")
     return number
+
+
+def _user_of(name: bytes) -> int | None:
+    import pwd
+
+    return _lookup(name, lambda text: pwd.getpwnam(text).pw_uid)
+
+
+def _group_of(name: bytes) -> int | None:
+    import grp
+
+    return _lookup(name, lambda text: grp.getgrnam(text).gr_gid)
 
 
 def _lookup(name: bytes, find: Callable[[str], int]) -> int | None:

@@ -133,7 +133,7 @@ def number(text: bytes) -> int:
 def parse_pax(data: bytes) -> dict[str, bytes]:
     """The records of a pax header, in their order; a keyword may come twice (sparse maps do that).
 
-    Returns the last value of each keyword; of the two keywords that make a map, all of them joined with commas.
+    Returns the last value of each keyword that is used here; of the two keywords that make a map, all of them joined with commas.
     Raises HeaderError.
     """
     records: dict[str, bytes] = {}
@@ -154,7 +154,9 @@ def parse_pax(data: bytes) -> dict[str, bytes]:
         name = keyword.decode("utf-8", "replace")
         if name in _REPEATED:
             repeated[name].append(value)
-        records[name] = value
+        # Only what is used is kept: global headers add up, and may be made to fill the memory.
+        if name in _USED or name.startswith("GNU.sparse."):
+            records[name] = value
         position = end
     for name, values in repeated.items():
         if values:
@@ -162,6 +164,7 @@ def parse_pax(data: bytes) -> dict[str, bytes]:
     return records
 
 
+_USED = frozenset({"path", "linkpath", "size", "uid", "gid", "uname", "gname", "mtime"})
 _REPEATED = frozenset({"GNU.sparse.offset", "GNU.sparse.numbytes"})
 
 

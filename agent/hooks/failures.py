@@ -14,7 +14,7 @@ from agent.hooks.accounts import Account, first_closed_folder
 from agent.hooks.follower import Ending
 from agent.hooks.launch import STEP_FOLDER, STEP_USER
 
-_COMMAND_NOT_FOUND = 127
+_COMMAND_NOT_FOUND = (126, 127)  # as env and the shells have it
 _LONGEST_FIRST_LINE = 256
 
 
@@ -107,7 +107,7 @@ class FailureWriter:
             dumped = " (core dumped)" if os.WCOREDUMP(status) else ""
             return self._failed(f"was killed by signal {_signal_name(-code)}{dumped}.")
         hint = ""
-        if code == _COMMAND_NOT_FOUND and _first_line(self._path).endswith(b"\r"):
+        if code in _COMMAND_NOT_FOUND and _first_line(self._path).endswith(b"\r"):
             hint = " Its lines end in CRLF, as on Windows; a script for Linux needs LF alone."
         return self._failed(f"failed with exit code {code}.{hint}")
 

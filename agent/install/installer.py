@@ -190,7 +190,7 @@ def _undo(journal: Journal, state: InstallState, error: BaseException) -> None:
         record = journal.read()
         if record is not None:
             go_back(record, journal, state.cleanup_file(record.group))
-    except OSError as second:
+    except (OSError, InstallError) as second:
         raise InstallError(
             f"{error} While undoing this: {second}. The host holds parts of both revisions.",
             remedy="Mend the disk; the next deployment or start of the agent puts the old revision back first.",

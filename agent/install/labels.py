@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from agent.appspec.model import SelinuxContext
 from agent.install.cleanup_list import SEMANAGE_PREFIX
 from agent.install.plan import Plan
 from agent.install.selinux import Rule, add_rule, plan_rules, relabel, remove_rule, specification
@@ -11,14 +12,12 @@ from agent.install.selinux import Rule, add_rule, plan_rules, relabel, remove_ru
 
 def rules_of(plan: Plan) -> list[Rule]:
     """Write down the rules that a plan adds, with what each replaces. Raises InstallError where the tools fail."""
-    wanted = [(path, found.context) for path, found in plan.attributes.items() if found.context is not None]
-    return plan_rules(wanted)
+    return plan_rules(_labelled(plan).items())
 
 
 def listed_rules(plan: Plan) -> list[str]:
     """Give the lines of the clean-up list for a plan's rules."""
-    wanted = [path for path, found in plan.attributes.items() if found.context is not None]
-    return [SEMANAGE_PREFIX + specification(path) for path in wanted]
+    return [SEMANAGE_PREFIX + specification(path) for path in _labelled(plan)]
 
 
 def obsolete_rules(plan: Plan) -> list[str]:
@@ -41,6 +40,14 @@ def drop_rules(rules: Iterable[str]) -> None:
 
 def label_installed(plan: Plan) -> None:
     """Label what has a context of its own, in its place. Raises InstallError."""
-    paths = [path for path, found in plan.attributes.items() if found.context is not None]
+    paths = list(_labelled(plan))
     if paths:
         relabel(paths)
+
+
+def _labelled(plan: Plan) -> dict[str, SelinuxContext]:
+    """Give the real paths that get a context; thousands of objects share the few contexts of their entries."""
+    if not any(permission.context for permission in plan.permissions):
+        return {}
+    found = {path: attributes.context for path, attributes in plan.attributes.items()}
+    return {path: context for path, context in found.items() if context is not None}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from agent.appspec.model import AppSpec
+from agent.appspec.model import AppSpec, Permission
 from agent.errors import InstallConflictError
 from agent.install.cleanup import Cleanup, plan_cleanup
 from agent.install.cleanup_list import other_lists
@@ -67,6 +67,7 @@ class Plan:
     """
 
     cleanup: Cleanup
+    permissions: Sequence[Permission]
     entries: dict[str, Entry]
     operations: list[Operation] = field(default_factory=list)
     staged: dict[str, str] = field(default_factory=dict)
@@ -142,9 +143,16 @@ def make_plan(request: PlanRequest) -> Plan:
         cwd=request.cwd,
         follow_directory_links=request.follow_directory_links,
         climbing=request.allow_climbing,
+        filename=request.appspec.filename,
     )
     wanted.add(request.appspec.files)
-    plan = Plan(cleanup, wanted.entries, old_paths=list(request.old_paths), warnings=wanted.warnings)
+    plan = Plan(
+        cleanup,
+        request.appspec.permissions,
+        wanted.entries,
+        old_paths=list(request.old_paths),
+        warnings=wanted.warnings,
+    )
     conflicts = list(wanted.problems)
     planner = _Planner(plan, host, after, request)
     for entry in wanted.entries.values():

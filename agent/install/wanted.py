@@ -38,7 +38,16 @@ class Entry:
 class Wanted:
     """The entries by their real path, in the order in which the official agent makes them, and all problems."""
 
-    def __init__(self, archive: str, after: View, *, cwd: str, follow_directory_links: bool, climbing: bool) -> None:
+    def __init__(
+        self,
+        archive: str,
+        after: View,
+        *,
+        cwd: str,
+        follow_directory_links: bool,
+        climbing: bool,
+        filename: str = "appspec.yml",
+    ) -> None:
         self.entries: dict[str, Entry] = {}
         self.problems: list[str] = []
         self.warnings: list[str] = []
@@ -47,6 +56,7 @@ class Wanted:
         self._cwd = cwd
         self._follow = follow_directory_links
         self._climbing = climbing
+        self._filename = filename
 
     def add(self, mappings: Sequence[FileMapping]) -> None:
         """Add what the mappings want; what cannot be is noted in ``problems``. Raises OSError."""
@@ -150,7 +160,7 @@ class Wanted:
         if other is not None:
             what = "makes a folder there" if other.kind == FOLDER else f"installs {other.source} there"
             self.problems.append(
-                f"{source} cannot be installed at {path}: line {other.line} of the AppSpec {what} already."
+                f"{source} cannot be installed at {path}: {self._filename}:{other.line} {what} already."
                 " Remove one of the two from the files section."
             )
             return
@@ -174,7 +184,7 @@ class Wanted:
             if other.kind == FOLDER:
                 return real
             self.problems.append(
-                f"{source} needs a folder at {real}, where line {other.line} of the AppSpec installs {other.source}."
+                f"{source} needs a folder at {real}, where {self._filename}:{other.line} installs {other.source}."
                 " Remove one of the two from the files section."
             )
             return None
@@ -211,7 +221,7 @@ class Wanted:
             raise OSError(errno.E2BIG, f"The revision unfolds to more than {_MAX_ENTRIES} entries", self._archive)
 
     def _problem(self, mapping: FileMapping, text: str) -> None:
-        self.problems.append(f"Line {mapping.line} of the AppSpec: {text}.")
+        self.problems.append(f"{self._filename}:{mapping.line}: {text}.")
 
 
 def expand(path: str, cwd: str) -> str:

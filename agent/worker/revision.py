@@ -6,6 +6,7 @@ import logging
 import os
 import stat
 from dataclasses import dataclass
+from functools import lru_cache
 
 from agent.appspec.model import AppSpec
 from agent.appspec.names import candidates
@@ -64,7 +65,13 @@ def load_appspec(archive: str, requested: str) -> AppSpec:
     leads out of the revision, OSError.
     """
     name = find_appspec(archive, requested)
-    return parse(_read(os.path.join(archive, name)), filename=name)
+    return _parsed(_read(os.path.join(archive, name)), name)
+
+
+@lru_cache(maxsize=4)
+def _parsed(data: bytes, name: str) -> AppSpec:
+    """Parse the same text only once: a local deployment asks for it at each of its eleven events."""
+    return parse(data, filename=name)
 
 
 def find_appspec(archive: str, requested: str) -> str:

@@ -22,11 +22,13 @@ _NO_PATTERNS = "Patterns are not expanded in sources; give the folder, or each f
 def check_files(archive: str, appspec: AppSpec, report: Report) -> None:
     """Check that the sources are there, that no two want the same place, and what the permissions come to."""
     top = os.path.realpath(archive)
-    wanted = Wanted(top, View(_EmptyHost()), cwd="/", follow_directory_links=True, climbing=True)
+    wanted = Wanted(
+        top, View(_EmptyHost()), cwd="/", follow_directory_links=True, climbing=True, filename=appspec.filename
+    )
     for mapping in appspec.files:
         _check_destination(mapping, report)
         if _check_source(top, mapping, report):
-            _play_through(top, mapping, wanted, report)
+            _play_through(top, mapping, wanted, report, filename=appspec.filename)
     installed = {path: entry.kind for path, entry in wanted.entries.items()}
     _check_permissions(appspec, installed, report)
 
@@ -86,14 +88,14 @@ def _check_source(top: str, mapping: FileMapping, report: Report) -> bool:
     return True
 
 
-def _play_through(top: str, mapping: FileMapping, wanted: Wanted, report: Report) -> None:
+def _play_through(top: str, mapping: FileMapping, wanted: Wanted, report: Report, *, filename: str) -> None:
     before = len(wanted.problems), len(wanted.warnings)
     try:
         wanted.add([mapping])
     except OSError as error:
         place = os.path.relpath(error.filename, top) if isinstance(error.filename, str) else mapping.source
         _fail(report, mapping, f"{shown(place)} cannot be installed: {error.strerror}.", "")
-    prefix = f"Line {mapping.line} of the AppSpec: "
+    prefix = f"{filename}:{mapping.line}: "
     for text in wanted.problems[before[0] :]:
         _fail(report, mapping, text.removeprefix(prefix).replace(f"{top}/", ""), "")
     for text in wanted.warnings[before[1] :]:

@@ -131,6 +131,13 @@ def test_the_size_limit_holds_to_the_byte(box: Box, tmp_path: Path, bundle_type:
     box.unpack(source, bundle_type, max_size=400_600)
 
 
+def test_the_size_limit_holds_where_the_archive_hides_its_size(box: Box) -> None:
+    # What a gzip file says at its end is the size of its last member only.
+    hidden = gzip.compress(tar(entry(b"a", bytes(600)), entry(b"b", bytes(400_000)))) + gzip.compress(b"")
+    assert "archive_max_extraction_size" in box.refused(hidden, "tgz", max_size=400_599)
+    box.unpack(hidden, "tgz", max_size=400_600)
+
+
 @pytest.mark.parametrize(
     ("size", "text"),
     [(0, "0 bytes"), (1023, "1023 bytes"), (1024, "1.0 KiB"), (1536 * MIB, "1.5 GiB"), (1 << 62, "4.0 EiB")],

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
+from agent.bundle.unpack import UnpackOptions, unpack
 from bundle_archives import END, base_256, entry, folder, hard_link, header, octal, padded, pax, symlink, tar
 from bundle_box import Box
 
@@ -60,6 +62,17 @@ def test_a_global_header_counts_for_all_that_follow_until_taken_back(box: Box) -
         )
     )
     assert [found[name][4] // 10**9 for name in "abc"] == [7, 9, 8]
+
+
+def test_global_headers_without_end_do_not_fill_the_memory(box: Box) -> None:
+    headers = b"".join(pax([(b"comment%d" % n, bytes(900_000))], kind=b"g") for n in range(30))
+    box.archive.write_bytes(tar(headers, APPSPEC))
+    tracemalloc.start()
+    try:
+        unpack(str(box.archive), "tar", str(box.destination), options=UnpackOptions())
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -165,10 +165,11 @@ def test_a_top_folder_is_left_out_only_once(box: Box) -> None:
     "entries",
     [
         (entry(b"in/appspec.yml", b"x"), entry(b"README", b"x")),
+        (entry(b"in/appspec.yml", b"x"), entry(b"other/appspec.yml", b"x")),
         (entry(b"in/other.yml", b"x"),),
         (entry(b"in/deeper/appspec.yml", b"x"),),
     ],
-    ids=["another entry beside it", "no appspec in it", "the appspec is further down"],
+    ids=["a file beside it", "a folder beside it", "no appspec in it", "the appspec is further down"],
 )
 def test_a_top_folder_stays_where_the_rule_does_not_hold(box: Box, entries: tuple[bytes, ...]) -> None:
     assert "in" in box.unpack(tar(*entries))

@@ -11,12 +11,9 @@ from case_data import PARTS, Case, expected, load_cases
 
 CASES = load_cases()
 
-pytestmark = [
-    pytest.mark.needs_root,
-    pytest.mark.needs_tool("bash", "tar", "zip", "unshare"),
-]
 
-
+@pytest.mark.needs_root
+@pytest.mark.needs_tool("bash", "tar", "zip", "unshare")
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_a_revision_ends_as_with_the_official_agent(
     case: Case, tmp_path: object, program: Callable[[str], str], record_property: Callable[[str, object], None]

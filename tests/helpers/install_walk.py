@@ -39,7 +39,11 @@ class Walk:
 
 
 def kill_everywhere(stage: Stage, calls: Sequence[Call]) -> Walk:
-    """Kill an Install at each of the calls, look, recover, and deploy again."""
+    """Kill an Install at each of the calls, look, recover, and deploy again.
+
+    A kill comes before its call. What a kill after it would leave is what one before the next call leaves, because
+    all calls that can change anything are among them.
+    """
     walk = Walk()
     for call in calls:
         before = _disturbed(stage)

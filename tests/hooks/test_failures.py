@@ -26,7 +26,7 @@ def test_line_ends_of_windows_are_recognised(revision):
 def test_line_ends_of_windows_behind_env_are_recognised_too(revision):
     revision.script("echo ran\r\n", first="#!/usr/bin/env bash\r\n")
     error = revision.fail("script.sh")
-    assert "exit code 127" in str(error)
+    assert "exit code 12" in str(error)
     assert "CRLF" in str(error)
 
 

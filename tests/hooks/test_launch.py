@@ -65,7 +65,8 @@ def test_signals_are_as_in_a_fresh_process_whatever_the_agent_ignores_or_blocks(
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         signal.signal(signal.SIGHUP, old)
-    assert int(status_of(lines, "SigIgn"), 16) == 0
+    # Signals 32 and 33 are the C library's own; some programs that start others leave them ignored.
+    assert int(status_of(lines, "SigIgn"), 16) & ~(0b11 << 31) == 0
     assert int(status_of(lines, "SigBlk"), 16) == 0
 
 

@@ -208,6 +208,16 @@ def test_a_fifo_or_folder_in_the_lists_place_does_not_hang_the_agent(file: Clean
     assert file.content() is None
 
 
+def test_a_list_that_is_left_out_leaks_no_descriptor(file: CleanupFile) -> None:
+    put(file.path, "/etc/passwd\n", mode=0o646)
+    before = sorted(os.listdir("/proc/self/fd"))
+    file.paths()
+    os.unlink(file.path)
+    os.mkdir(file.path)
+    file.paths()
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
 def test_the_list_gets_its_mode_whatever_the_umask(file: CleanupFile) -> None:
     before = os.umask(0o077)
     try:

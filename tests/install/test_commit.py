@@ -159,6 +159,15 @@ def test_overwriting_gives_content_mode_and_times_and_keeps_the_file(box: Box, c
         assert file.read() == content
 
 
+def test_overwriting_leaks_no_descriptor(box: Box) -> None:
+    source, target = put(f"{box.top}/source", "new"), put(f"{box.top}/target", "old")
+    before = sorted(os.listdir("/proc/self/fd"))
+    overwrite(source, target)
+    with pytest.raises(FileNotFoundError):
+        overwrite(source, f"{box.top}/missing")
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
 def test_overwriting_does_not_follow_a_link(box: Box) -> None:
     source, theirs = put(f"{box.top}/source", "new"), put(f"{box.top}/theirs", "foreign")
     os.symlink(theirs, f"{box.top}/link")
@@ -173,6 +182,7 @@ def test_overwriting_does_not_follow_a_link(box: Box) -> None:
 def test_a_file_that_something_is_mounted_on_is_written_in_place(box: Box) -> None:
     mounted = put(f"{box.top}/volume", "foreign")
     os.chmod(mounted, 0o600)
+    os.chown(mounted, 5, 60)
     box.put("out/conf", "below the mount")
     archive = box.revision({"app/conf": "1", "app/b": "1"})
 
@@ -184,7 +194,8 @@ def test_a_file_that_something_is_mounted_on_is_written_in_place(box: Box) -> No
     assert said == str(({"b": "1", "conf": "1"}, ["out/b", "out/conf"])), said
     with open(mounted) as file:
         assert file.read() == "1"
-    assert os.stat(mounted).st_mode & 0o7777 == 0o644
+    status = os.stat(mounted)
+    assert (status.st_mode & 0o7777, status.st_uid, status.st_gid) == (0o644, 0, 0)
     assert box.tree("out") == {"b": "1", "conf": "below the mount"}
 
 

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.appspec.model import AppSpec, FileExistsBehavior, Permission
+from agent.appspec.model import AppSpec, FileExistsBehavior, Permission, SelinuxContext
 from agent.errors import InstallConflictError, InstallError
 from agent.install import selinux
 from agent.install.installer import InstallOptions, install, recover
@@ -402,6 +402,53 @@ def test_a_signal_that_becomes_an_exception_undoes_too(box: Box) -> None:
     assert snapshot(box.dest) == before
 
 
+def test_an_install_that_fails_at_its_very_last_name_is_undone_whole(box: Box) -> None:
+    """Every kind of change has happened by then."""
+    box.put("out/taken", "foreign")
+    box.put("out/dangling", Link("nowhere"))
+    box.put("late")
+    box.install(
+        {
+            "app/replaced": "1",
+            "app/link": Link("replaced"),
+            "app/gone/x": "1",
+            "app/becomes-file/y/z": "1",
+            "app/becomes-folder": "1",
+            "app/becomes-link/x": "1",
+            "app/kept/f": "1",
+            "app/odd ": "1",
+        }
+    )
+    os.chmod(f"{box.dest}/out/kept", 0o1700)
+    os.link(f"{box.dest}/out/replaced", f"{box.dest}/other-name")
+    before, listed = snapshot(box.dest), box.listed()
+    archive = box.revision(
+        {
+            "app/replaced": "2",
+            "app/link": "2",
+            "app/becomes-file": "2",
+            "app/becomes-folder/x/y": "2",
+            "app/becomes-link": Link("nowhere"),
+            "app/kept/f": "2",
+            "app/taken": "2",
+            "app/dangling": "2",
+            "app/new/x": "2",
+            "late/f": "2",
+        }
+    )
+
+    def appear(_done: int, _total: int) -> None:
+        box.put("late/f", "stranger")
+
+    to = [("app", f"{box.dest}/out"), ("late", f"{box.dest}/late")]
+    with pytest.raises(InstallError, match="Something appeared here"):
+        box.install(archive, to=to, behavior="OVERWRITE", progress=appear)
+    os.unlink(f"{box.dest}/late/f")
+    assert snapshot(box.dest) == before
+    assert box.listed() == listed
+    assert os.path.samefile(f"{box.dest}/out/replaced", f"{box.dest}/other-name")
+
+
 @pytest.mark.needs_root
 @pytest.mark.needs_tool("chattr")
 @pytest.mark.parametrize("which", ["out/b", "out/gone", "out/d"])
@@ -484,6 +531,62 @@ def test_a_mount_on_a_folder_of_our_own_survives_the_revision_that_made_the_fold
 
     said = with_own_mounts(deploy, ["mount", "-t", "tmpfs", "none", f"{box.dest}/out/volume"])
     assert said == "{'volume': None, 'a': '2'}"
+
+
+SEMANAGE = r"""#!/bin/sh
+shift
+case "$1" in
+-l) cat "$STORE/rules" ;;
+-a) for spec in "$@"; do :; done; printf '%s  all files  system_u:object_r:some_t:s0\n' "$spec" >> "$STORE/rules" ;;
+-d) test ! -e "$STORE/broken" || { echo "store is locked" >&2; exit 1; }; : > "$STORE/rules" ;;
+esac
+"""
+
+
+@pytest.fixture
+def semanage(box: Box, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Stand-ins for the SELinux programs; gives the folder where the rules are, and where "broken" makes -d fail."""
+    put(f"{box.top}/bin/semanage", SEMANAGE, mode=0o755)
+    put(f"{box.top}/bin/restorecon", "#!/bin/sh\n", mode=0o755)
+    put(f"{box.top}/store/rules", "")
+    monkeypatch.setenv("PATH", f"{box.top}/bin:{os.environ['PATH']}")
+    monkeypatch.setenv("STORE", f"{box.top}/store")
+    return f"{box.top}/store"
+
+
+def test_an_selinux_rule_is_taken_back_with_all_else(box: Box, semanage: str) -> None:
+    with pytest.raises(InstallError, match="Something appeared here"):
+        install_a_label_and_fail(box)
+    with open(f"{semanage}/rules") as rules:
+        assert rules.read() == ""
+    assert box.tree() == {"late": None, "late/f": "stranger"}
+
+
+def test_a_rule_that_cannot_be_taken_back_hides_no_failure_and_is_tried_again(box: Box, semanage: str) -> None:
+    put(f"{semanage}/broken", "")
+    with pytest.raises(InstallError) as caught:
+        install_a_label_and_fail(box)
+    assert "Something appeared here" in str(caught.value)
+    assert "store is locked" in str(caught.value)
+    assert box.open_journals() == [f"{GROUP}.journal"]
+    os.unlink(f"{semanage}/broken")
+    recover(box.root, options=InstallOptions())
+    with open(f"{semanage}/rules") as rules:
+        assert rules.read() == ""
+    assert box.tree() == {"late": None, "late/f": "stranger"}
+    assert box.open_journals() == []
+
+
+def install_a_label_and_fail(box: Box) -> None:
+    box.put("late")
+    permission = Permission(f"{box.dest}/out/f", context=SelinuxContext("some_t"))
+    to = [("app", f"{box.dest}/out"), ("late", f"{box.dest}/late")]
+    box.install(
+        {"app/f": "1", "late/f": "1"},
+        to=to,
+        permissions=[permission],
+        progress=lambda _done, _total: box.put("late/f", "stranger") and None,
+    )
 
 
 def test_an_error_of_the_permissions_leaves_everything_as_it_was(box: Box) -> None:

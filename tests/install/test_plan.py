@@ -72,6 +72,15 @@ def test_the_deployment_group_that_owns_a_file_is_named(box: Box) -> None:
     assert [("group-b" in text) for text in sorted(found)] == [True, False]
 
 
+@pytest.mark.parametrize("theirs", ["real/out", "alias/out"])
+def test_the_owning_group_is_found_also_behind_an_alias(box: Box, theirs: str) -> None:
+    box.put("real")
+    box.put("alias", Link("real"))
+    box.install({"app/a": "theirs"}, to=theirs, group="group-b")
+    with pytest.raises(InstallConflictError, match="group-b"):
+        box.plan({"app/a": "1"}, to="alias/out")
+
+
 def test_conflicts_on_the_host_and_in_the_appspec_come_together(box: Box) -> None:
     box.put("out/a", "foreign")
     permission = Permission(f"{box.dest}/out", owner="no-such-user-here", line=9)

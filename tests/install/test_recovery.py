@@ -122,6 +122,36 @@ def killed_and_installed_by_another_agent(box: Box, *marks: str) -> dict[str, st
     return box.tree()
 
 
+@pytest.mark.parametrize("number", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("call", ["unlink", "rmdir"])
+def test_an_install_killed_while_finishing_is_completed(box: Box, call: str, number: int) -> None:
+    """Only finishing removes anything."""
+    box.install({**OLD, "app/swapped/d/e": "1", "app/swapped/f": "1", "app/gone/deep/x": "1"})
+    new = {**NEW, "app/swapped": Link("swapped")}
+    archive = box.revision(new)
+
+    def die_at_the_call() -> None:
+        function = getattr(os, call)
+        left = number
+
+        def die(*arguments: object, **options: object) -> object:
+            nonlocal left
+            left -= 1
+            return os._exit(0) if left == 0 else function(*arguments, **options)
+
+        setattr(os, call, die)
+
+    assert in_child(lambda: box.install(archive) and "finished", before=die_at_the_call) in ("", "finished")
+    recovered(box)
+    assert {path: what for path, what in box.tree("out").items() if what is not None} == {
+        path.removeprefix("app/"): what for path, what in new.items()
+    }
+    assert set(box.listed()) == set(box.tree()) | {box.dest}
+    with open(box.state.last_successful(GROUP)) as pointer:
+        assert pointer.read() == os.path.dirname(archive)
+    assert box.open_journals() == []
+
+
 def test_a_damaged_journal_does_not_block_deployments_for_ever(box: Box) -> None:
     box.install(OLD)
     put(box.state.journal(GROUP).path, "{")

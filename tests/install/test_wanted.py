@@ -140,7 +140,7 @@ def test_a_very_deep_revision_is_installed(box: Box) -> None:
 def test_a_missing_source_is_named_with_its_line(box: Box) -> None:
     wanted = want(box, STANDARD, ("app", "out"), ("nope/*.txt", "out"))
     (problem,) = wanted.problems
-    assert "Line 5" in problem
+    assert "appspec.yml:5" in problem
     assert "'nope/*.txt'" in problem
     assert "patterns are not expanded" in problem
 
@@ -169,7 +169,7 @@ def test_climbing_is_refused_where_the_setting_says_so(box: Box, source: str, de
     wanted = Wanted(archive, View(Host()), cwd="/", follow_directory_links=True, climbing=False)
     wanted.add([FileMapping(source, destination, 4)])
     (problem,) = wanted.problems
-    assert "Line 4" in problem
+    assert "appspec.yml:4" in problem
     assert "reject_path_traversal_in_bundle" in problem
     assert wanted.entries == {}
 
@@ -313,7 +313,7 @@ def test_destinations_are_expanded(text: str, expected: str, monkeypatch: pytest
 @pytest.mark.parametrize("destination", ["a\0b", "a\ud800b"])
 def test_a_destination_that_no_file_system_knows_is_a_problem_and_no_crash(box: Box, destination: str) -> None:
     (problem,) = want(box, STANDARD, ("root.txt", destination)).problems
-    assert "Line 4" in problem
+    assert "appspec.yml:4" in problem
 
 
 def test_a_destination_through_a_link_is_recorded_as_written(box: Box) -> None:
@@ -369,7 +369,7 @@ def test_two_sources_for_one_destination_are_both_named(box: Box) -> None:
     (problem,) = wanted.problems
     assert f"{archive}/a/f" in problem
     assert f"{archive}/b/f" in problem
-    assert "line 4" in problem
+    assert "appspec.yml:4" in problem
 
 
 def test_two_sources_meet_also_through_two_names_of_one_folder(box: Box) -> None:

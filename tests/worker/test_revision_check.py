@@ -112,7 +112,7 @@ def test_two_sources_for_one_destination_are_an_error(revision):
     problem = revision.problem(files(("a", "/srv/app"), ("b", "/srv/app/")))
     assert (problem.severity, problem.line) == ("error", 6)
     assert "/srv/app/x" in problem.message
-    assert "line 4" in problem.message
+    assert "appspec.yml:4" in problem.message
 
 
 def test_a_file_where_another_source_needs_a_folder_is_an_error(revision):

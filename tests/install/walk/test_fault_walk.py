@@ -50,6 +50,6 @@ def test_a_recovery_that_meets_an_error_can_be_repeated(
 ) -> None:
     stage = make_stage(scene)
     calls = sample(changing(stage.calls), 5)
-    most = (10 if scene == "overwrite" else 30) if soak else 3
+    most = 6 if soak else 3
     walk = fail_recoveries(stage, calls, "error=EIO", most, onwards=onwards)
     finish(f"EIO in the recovery, {'from then on' if onwards else 'once'} ({scene})", walk)

@@ -131,9 +131,9 @@ def number(text: bytes) -> int:
 
 
 def parse_pax(data: bytes) -> dict[str, bytes]:
-    """The records of a pax header, in their order; a keyword may come twice (sparse maps do that).
+    """The records of a pax header: the last value of each keyword that is used here.
 
-    Returns the last value of each keyword that is used here; of the two keywords that make a map, all of them joined with commas.
+    The two keywords that make a sparse map come once for each piece: of them all values, joined with commas.
     Raises HeaderError.
     """
     records: dict[str, bytes] = {}
@@ -155,7 +155,7 @@ def parse_pax(data: bytes) -> dict[str, bytes]:
         if name in _REPEATED:
             repeated[name].append(value)
         # Only what is used is kept: global headers add up, and may be made to fill the memory.
-        if name in _USED or name.startswith("GNU.sparse."):
+        if name in _USED:
             records[name] = value
         position = end
     for name, values in repeated.items():
@@ -164,8 +164,9 @@ def parse_pax(data: bytes) -> dict[str, bytes]:
     return records
 
 
-_USED = frozenset({"path", "linkpath", "size", "uid", "gid", "uname", "gname", "mtime"})
 _REPEATED = frozenset({"GNU.sparse.offset", "GNU.sparse.numbytes"})
+_SPARSE = frozenset(f"GNU.sparse.{word}" for word in ("major", "minor", "name", "size", "realsize", "map"))
+_USED = frozenset({"path", "linkpath", "size", "uid", "gid", "uname", "gname", "mtime"}) | _REPEATED | _SPARSE
 
 
 def apply_pax(header: Header, records: dict[str, bytes]) -> None:

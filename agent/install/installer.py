@@ -30,6 +30,8 @@ from agent.install.state import InstallState
 
 _log = logging.getLogger(__name__)
 
+_TRY_AGAIN = "Mend the disk; the next deployment or start of the agent ends what was interrupted first."
+
 
 @dataclass(frozen=True, slots=True)
 class InstallRequest:
@@ -68,7 +70,8 @@ def install(
     """
     state = _state(request.root_dir, options)
     with explained("preparing the Install"):
-        for message in _recover_all(state, installing=request.group_id):
+        done, failed = _recover_all(state, installing=request.group_id)
+        for message in [*done, *failed]:
             _log.warning("%s", message)
         plan = _plan(request, state, options)
         make_folder(state.instructions_dir, mode=options.state_folder_mode)
@@ -97,14 +100,25 @@ def recover(root_dir: str, *, options: InstallOptions) -> list[str]:
     The caller holds the host-wide install lock. Raises InstallError where the disk still refuses.
     """
     with explained("recovering an interrupted Install"):
-        return _recover_all(_state(root_dir, options), installing="")
+        done, failed = _recover_all(_state(root_dir, options), installing="")
+    if failed:
+        raise InstallError("\n".join([*done, *failed]), remedy=_TRY_AGAIN)
+    return done
 
 
-def _recover_all(state: InstallState, *, installing: str) -> list[str]:
-    journals = open_journals(state.journal_dir)
-    done = [recover_one(journal, state, installing=installing) for journal in journals]
+def _recover_all(state: InstallState, *, installing: str) -> tuple[list[str], list[str]]:
+    """Give every journal its turn; say what was done and what failed. Raises for the group that is installing only."""
+    done, failed = [], []
+    for journal in open_journals(state.journal_dir):
+        try:
+            text = recover_one(journal, state, installing=installing)
+            done += [text] if text else []
+        except (OSError, InstallError) as error:
+            if journal.group == installing:
+                raise
+            failed.append(f"An interrupted Install of deployment group {journal.group} cannot be ended: {error}")
     state.sweep()
-    return [text for text in done if text]
+    return done, failed
 
 
 def _state(root_dir: str, options: InstallOptions) -> InstallState:
@@ -193,5 +207,5 @@ def _undo(journal: Journal, state: InstallState, error: BaseException) -> None:
     except (OSError, InstallError) as second:
         raise InstallError(
             f"{error} While undoing this: {second}. The host holds parts of both revisions.",
-            remedy="Mend the disk; the next deployment or start of the agent puts the old revision back first.",
+            remedy=_TRY_AGAIN,
         ) from error

@@ -71,6 +71,11 @@ class Journal:
 
     path: str
 
+    @property
+    def group(self) -> str:
+        """The deployment group that the journal is of."""
+        return os.path.basename(self.path).removesuffix(".journal")
+
     def begin(self, record: Record) -> None:
         """Write the record durably, before the first change. Raises OSError."""
         table = {item.name: getattr(record, item.name) for item in fields(record) if item.name != "marks"}

@@ -152,6 +152,60 @@ def test_an_install_killed_while_finishing_is_completed(box: Box, call: str, num
     assert box.open_journals() == []
 
 
+def replayed(box: Box, marks: str, *, new_list: bool) -> tuple[dict[str, object], list[str]]:
+    """Open the journal of a finished Install again, as a kill between two of its writes leaves it; then recover."""
+    box.install(OLD)
+    old = box.raw_list()
+    records: list[Record] = []
+    box.install(NEW, progress=lambda _done, _total: records.append(interrupted(box)))
+    if not new_list:
+        put(box.list_path(), old)
+    journal = box.state.journal(GROUP)
+    journal.begin(records[-1])
+    for word in marks.split():
+        journal.mark(word)
+    before = tree(f"{box.top}/dest")
+    said = recovered(box)
+    assert tree(f"{box.top}/dest") == before
+    return before, said
+
+
+def test_a_kill_before_the_journal_of_a_finished_install_is_closed_costs_nothing(box: Box) -> None:
+    replayed(box, "staged committed", new_list=True)
+    assert box.open_journals() == []
+    assert set(box.listed()) == set(box.tree()) | {box.dest}
+
+
+@pytest.mark.parametrize("marks", ["", "staged reverting reverted"], ids=["nothing had begun", "all was undone"])
+def test_a_kill_while_the_host_is_as_before_costs_nothing(box: Box, marks: str) -> None:
+    replayed(box, marks, new_list=False)
+    assert box.open_journals() == []
+
+
+def test_a_list_that_only_looks_like_the_one_before_is_another_agents(box: Box) -> None:
+    """It has deployed the same revision again: our names are gone from the host, and its files must stay."""
+    _, (said,) = replayed(box, "staged", new_list=False)
+    assert "Another agent" in said
+    assert box.open_journals() == [f"{GROUP}.journal.set-aside"]
+
+
+def test_going_back_once_decided_is_not_changed_by_a_mark_that_was_half_written(box: Box) -> None:
+    """Writing "committed" failed and yet reached the disk; then the agent was killed while it went back."""
+    box.install({"app/a": "1", "app/d/e": "1", "app/link": Link("a")})
+    before, listed = tree(box.dest), box.listed()
+    archive = box.revision({"app/a": "2", "app/d": "2", "app/link/x": "2", "app/new/y": "2"})
+
+    def die_when_something_is_removed() -> None:
+        os.unlink = lambda *_arguments, **_options: os._exit(0)
+
+    assert in_child(lambda: box.install(archive), before=die_when_something_is_removed) == ""
+    assert box.read("out/a") == "2"
+    box.state.journal(GROUP).mark("reverting")
+    recovered(box)
+    assert tree(box.dest) == before
+    assert box.listed() == listed
+
+
 def test_a_damaged_journal_does_not_block_deployments_for_ever(box: Box) -> None:
     box.install(OLD)
     put(box.state.journal(GROUP).path, "{")

@@ -96,7 +96,7 @@ def _run(options: Namespace, report: PlainReport, out: Writer) -> int:
     settings = loaded.settings
     host = Host(settings, layout_of(settings), folder, observer=report)
     if options.dry_run:
-        return _dry_run(options, deployment, host, out)
+        return _dry_run(options, deployment, host, report, out)
     _set_up_log(settings, report)
     return _deploy(options, deployment, host, report, out)
 
@@ -138,11 +138,13 @@ def _deploy(options: Namespace, deployment: LocalDeployment, host: Host, report:
     return 0 if results[-1].outcome.succeeded else 1
 
 
-def _dry_run(options: Namespace, deployment: LocalDeployment, host: Host, out: Writer) -> int:
+def _dry_run(options: Namespace, deployment: LocalDeployment, host: Host, report: PlainReport, out: Writer) -> int:
     from agent.cli import preview
     from agent.worker.dry_run import dry_run
 
+    report.event_started("Dry run")
     found = dry_run(deployment, host)
+    report.settle()
     if options.json:
         from agent.cli.documents import preview_document, render
 

@@ -22,7 +22,7 @@ def check_names(plan: Plan) -> None:
     folders.update(operation.path for operation in plan.operations if operation.kind == RESET)
     for folder in sorted(folders):
         if os.path.realpath(folder) != folder:
-            raise OSError(errno.ELOOP, "This became a symbolic link while the revision was being installed", folder)
+            raise OSError(errno.EEXIST, "This became a symbolic link while the revision was being installed", folder)
 
 
 def commit(plan: Plan) -> None:

@@ -17,7 +17,7 @@ def _pinned(path: str) -> Iterator[str]:
     descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         if stat.S_ISLNK(os.fstat(descriptor).st_mode):
-            raise OSError(errno.ELOOP, "This became a symbolic link while the revision was being installed", path)
+            raise OSError(errno.EEXIST, "This became a symbolic link while the revision was being installed", path)
         yield f"/proc/self/fd/{descriptor}"
     finally:
         os.close(descriptor)
@@ -48,7 +48,7 @@ def write_metadata(path: str, metadata: dict[str, object]) -> None:
             acl.write(pinned, _bytes(metadata["access"]), _bytes(metadata["default"]))
             _set_mode(pinned, mode)
     except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EEXIST):
             raise
 
 

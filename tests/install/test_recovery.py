@@ -306,3 +306,16 @@ def test_leftovers_of_a_killed_write_are_swept_and_strangers_files_are_not(box: 
         put(f"{folder}/{name}", "x")
     recovered(box)
     assert {name for name in os.listdir(folder) if "notes" in name or name.startswith(".")} == {".notes.new~", "notes"}
+
+
+def test_a_group_that_cannot_be_recovered_stops_no_other_groups_deployments(
+    box: Box, caplog: pytest.LogCaptureFixture
+) -> None:
+    os.makedirs(box.state.journal("group-b").path)  # no journal can be read there
+    box.install(OLD)
+    assert "group-b" in caplog.text
+    with pytest.raises(InstallError, match="group-b"):
+        recovered(box)
+    with pytest.raises(InstallError):
+        box.install(NEW, to="other", group="group-b")
+    assert not os.path.exists(f"{box.dest}/other")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 
 class DiagnosticCode(IntEnum):
@@ -20,8 +20,7 @@ class DiagnosticCode(IntEnum):
     FAILED_AFTER_RESTART = 7
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing that is wrong with a text that somebody wrote, and where.
 
     ``file`` is the name to show; ``line`` and ``column`` count from 1, and 0 means "the whole file".

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 
 class FileExistsBehavior(str, Enum):
@@ -15,8 +16,7 @@ class FileExistsBehavior(str, Enum):
     RETAIN = "RETAIN"
 
 
-@dataclass(frozen=True, slots=True)
-class FileMapping:
+class FileMapping(NamedTuple):
     """One entry of ``files``; both texts as written, ``line`` for messages."""
 
     source: str
@@ -24,8 +24,7 @@ class FileMapping:
     line: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class AclEntry:
+class AclEntry(NamedTuple):
     """One access control entry: ``tag`` is user, group, mask or other; ``name`` may be empty; ``perm`` is 0 to 7."""
 
     tag: str
@@ -34,8 +33,7 @@ class AclEntry:
     default: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SelinuxContext:
+class SelinuxContext(NamedTuple):
     """The SELinux context to give; ``range`` as ``semanage`` takes it."""
 
     type: str
@@ -43,8 +41,7 @@ class SelinuxContext:
     range: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Permission:
+class Permission(NamedTuple):
     """One entry of ``permissions``. ``mode`` is the number meant (0o644), owner and group are names or decimal ids."""
 
     object: str
@@ -59,8 +56,7 @@ class Permission:
     line: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(NamedTuple):
     """One script of a lifecycle event.
 
     ``timeout`` is in seconds. ``location`` is as written, without blanks around it, because consoles show it so; it

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from agent.deployment.outcome import Outcome
@@ -39,7 +38,7 @@ def error_document(error: AgentError) -> dict[str, Any]:
     """The document of a deployment or dry run that could not begin, or was stopped."""
     fields: dict[str, Any] = {"error_code": int(error.code), "message": error.message, "remedy": error.remedy}
     if isinstance(error, ProblemsError):
-        fields["problems"] = [asdict(problem) for problem in error.problems]
+        fields["problems"] = [problem._asdict() for problem in error.problems]
     if isinstance(error, InstallConflictError):
         fields["conflicts"] = list(error.conflicts)
     return {"status": FAILED, "error": fields}
@@ -66,7 +65,7 @@ def preview_document(spec: DeploymentSpecification, preview: Preview) -> dict[st
             {"action": change.action, "path": change.path, "detail": change.detail} for change in preview.changes
         ],
         "warnings": list(preview.warnings),
-        "problems": [asdict(problem) for problem in preview.problems],
+        "problems": [problem._asdict() for problem in preview.problems],
     }
 
 

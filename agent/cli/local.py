@@ -7,7 +7,6 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import replace
 
 from agent import logs
 from agent.cli.interrupts import InterruptedBySignal, raise_on_signals
@@ -113,7 +112,7 @@ def _request(options: Namespace, folder: str) -> LocalRequest:
         "github_token": options.github_token or os.environ.get("CODEDEPLOY_GITHUB_TOKEN"),
     }
     request = LocalRequest(folder if options.bundle_location is None else options.bundle_location)
-    return replace(request, **{name: value for name, value in given.items() if value is not None})
+    return request._replace(**{name: value for name, value in given.items() if value is not None})
 
 
 def _set_up_log(settings: Settings, report: PlainReport) -> None:

@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from agent.cli.output import Writer
 from agent.errors import AgentError, Problem
@@ -67,7 +66,7 @@ def _report_unreadable(arguments: argparse.Namespace, message: str, remedy: str)
 def _print_document(valid: bool, file: str, problems: Sequence[Problem]) -> None:
     import json  # not needed for text
 
-    document = {"valid": valid, "file": file, "problems": [asdict(problem) for problem in problems]}
+    document = {"valid": valid, "file": file, "problems": [problem._asdict() for problem in problems]}
     Writer(1).line(json.dumps(document, indent=2))
 
 

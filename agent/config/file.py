@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from agent.config.settings import RETIRED, TABLE, Settings
 from agent.errors import ConfigError, Problem, ProblemsError
@@ -31,8 +30,7 @@ class SettingsError(ProblemsError, ConfigError):
     heading = "problems were found in the configuration file"
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(NamedTuple):
     """Settings, the file that they came from (None: only defaults) and what deserves a warning in it."""
 
     settings: Settings

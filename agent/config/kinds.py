@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 Raw = object
 """What YAML made of a value: None, bool, int, float, str, or a list or mapping (never right here)."""
@@ -21,8 +21,7 @@ _SIZE_UNITS: dict[str, int] = {"b": 1} | {
 _LARGEST = 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(NamedTuple):
     """A kind of value.
 
     ``name`` stands in the table of settings, ``allowed`` completes "expected ..." in a message. ``convert``

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from agent.config.kinds import BOOL, COMPONENT, COUNT, PATH, SECONDS, SIZE, URL, Kind, choice
 
@@ -131,8 +131,7 @@ RETIRED: dict[str, str] = {
 """Keys that older official agents read and nothing reads now, each with why; accepted in silence."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One setting as the table shows it; ``default`` is the typed value, None where there is none."""
 
     key: str

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 
 class RevisionChoice(Enum):
@@ -14,8 +14,7 @@ class RevisionChoice(Enum):
     MOST_RECENT = "most recent"
 
 
-@dataclass(frozen=True, slots=True)
-class LifecycleEvent:
+class LifecycleEvent(NamedTuple):
     """One row of the lifecycle table.
 
     ``is_hook`` tells events that run scripts; ``normal`` and ``blue_green_rollback`` say whose scripts.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from agent.errors import AgentError, DiagnosticCode, ScriptError
 
@@ -20,8 +20,7 @@ _NAME_SHARE = PAYLOAD_LIMIT // 8
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How one host command ended; the four diagnostics as the service and its consoles read them.
 
     ``remedy`` is advice for a person at this host; it is part of ``message`` already.

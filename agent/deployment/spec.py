@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 
 class BundleType(str, Enum):
@@ -15,8 +16,7 @@ class BundleType(str, Enum):
     DIRECTORY = "directory"
 
 
-@dataclass(frozen=True, slots=True)
-class S3Revision:
+class S3Revision(NamedTuple):
     """A bundle in S3."""
 
     bucket: str
@@ -26,8 +26,7 @@ class S3Revision:
     etag: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GitHubRevision:
+class GitHubRevision(NamedTuple):
     """A commit on GitHub, fetched as an archive."""
 
     account: str
@@ -36,8 +35,7 @@ class GitHubRevision:
     bundle_type: BundleType
 
 
-@dataclass(frozen=True, slots=True)
-class LocalRevision:
+class LocalRevision(NamedTuple):
     """A folder or archive on this host; ``location`` is absolute."""
 
     location: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 REPORT_STARTED = "started"  # pid, start time
 REPORT_ENDED = "ended"  # wait status, and if it never became the script: step, error number
@@ -19,8 +19,7 @@ DRAIN_BOTH = b"b"
 DRAIN_NONE = b"n"
 
 
-@dataclass(frozen=True, slots=True)
-class Channels:
+class Channels(NamedTuple):
     """The descriptors between agent and keeper; each side closes what is the other's."""
 
     stdout: tuple[int, int]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class HookOptions:
+class HookOptions(NamedTuple):
     """The settings that concern scripts.
 
     ``wait_for_outputs`` waits, as the official agents do, until everybody has closed the script's outputs, and fails
@@ -23,8 +22,7 @@ class HookOptions:
     umask: int = 0o022
 
 
-@dataclass(frozen=True, slots=True)
-class EventContext:
+class EventContext(NamedTuple):
     """What the scripts of one event share.
 
     ``archive`` is the absolute path of the ``deployment-archive`` that holds them, ``variables`` describe the
@@ -37,8 +35,7 @@ class EventContext:
     cwd: str
 
 
-@dataclass(frozen=True, slots=True)
-class RunningScript:
+class RunningScript(NamedTuple):
     """A script that has just started, for a record from which a later process can find it.
 
     The script leads the process group and session ``pid``. TERM to ``keeper_pid`` ends the script and everything that

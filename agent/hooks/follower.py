@@ -6,8 +6,8 @@ import os
 import select
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from agent.hooks.channels import REPORT_ENDED, REPORT_STARTED, REPORT_STOPPED, REPORT_TIMED_OUT
 from agent.hooks.keeper import Keeper
@@ -32,8 +32,7 @@ class EndKind(Enum):
     KEEPER_LOST = "the keeper is gone"
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(NamedTuple):
     """The end of a script: ``status`` is its wait status; ``failed_step`` and ``error`` say why it never started."""
 
     kind: EndKind

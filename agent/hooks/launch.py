@@ -6,8 +6,7 @@ import errno
 import os
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from agent.hooks.accounts import Account, find_account
 from agent.hooks.environment import DEPLOYMENT_VARIABLES, HOST_VARIABLES
@@ -27,8 +26,7 @@ class NoSudoError(Exception):
     """Only sudo could change to the user, and it is not installed."""
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(NamedTuple):
     """Who a script runs as: ``account`` is None where nothing was asked for, ``sudo`` the words before the command."""
 
     account: Account | None = None
@@ -36,8 +34,7 @@ class User:
     sudo: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
+class Launch(NamedTuple):
     """Everything that the new process needs, looked up beforehand: after the fork nothing asks the name service."""
 
     arguments: list[bytes]

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _LONGEST_COMMAND = 120
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(NamedTuple):
     """A process at one moment; with its start time, in clock ticks since boot, a pid is not taken for another's."""
 
     pid: int

@@ -10,8 +10,8 @@ import errno
 import os
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from agent.appspec.model import AclEntry
 from agent.errors import InstallError
@@ -43,8 +43,7 @@ _ABSENT = frozenset({errno.ENODATA, errno.EOPNOTSUPP})
 Item = tuple[int, int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Acl:
+class Acl(NamedTuple):
     """The entries of one permission with their names turned into ids, without what an object's mode adds."""
 
     access: tuple[Item, ...] = ()

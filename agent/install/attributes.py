@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from agent.appspec.model import Permission, SelinuxContext
 from agent.install import acl as acls
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(NamedTuple):
     """What one permissions entry gives to an object, names turned into ids; shared by all objects of the entry.
 
     ``then`` is what a later entry gives to the same object, which happens through symbolic links only.

@@ -15,7 +15,7 @@ import logging
 import os
 import stat
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from agent.filesystem.durable import make_folder, remove_if_there, sync_folder, write_durably
 
@@ -69,8 +69,7 @@ def _is_odd(path: str) -> bool:
     return path != path.strip() or "\n" in path
 
 
-@dataclass(frozen=True, slots=True)
-class CleanupFile:
+class CleanupFile(NamedTuple):
     """The list of one group on disk: ``path`` the official file, ``extra`` ours for the names it cannot hold."""
 
     path: str

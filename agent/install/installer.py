@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from agent.appspec.model import AppSpec
 from agent.errors import InstallError
@@ -33,8 +33,7 @@ _log = logging.getLogger(__name__)
 _TRY_AGAIN = "Mend the disk; the next deployment or start of the agent ends what was interrupted first."
 
 
-@dataclass(frozen=True, slots=True)
-class InstallRequest:
+class InstallRequest(NamedTuple):
     """What is to be installed: ``archive`` is the unpacked revision, ``cwd`` what relative destinations start from."""
 
     group_id: str
@@ -46,8 +45,7 @@ class InstallRequest:
     root_dir: str
 
 
-@dataclass(frozen=True, slots=True)
-class InstallOptions:
+class InstallOptions(NamedTuple):
     """The settings that concern an Install."""
 
     follow_directory_symlinks: bool = True

@@ -17,6 +17,7 @@ import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
+from typing import NamedTuple
 
 from agent.filesystem.durable import append_durably, remove_if_there, sync_folder, write_durably
 
@@ -65,8 +66,7 @@ class JournalDamagedError(Exception):
     """The journal's text is not one that this program wrote whole."""
 
 
-@dataclass(frozen=True, slots=True)
-class Journal:
+class Journal(NamedTuple):
     """The journal file of one deployment group."""
 
     path: str

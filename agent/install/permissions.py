@@ -11,7 +11,7 @@ import os
 import stat
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from agent.appspec.model import Permission
 from agent.appspec.patterns import matcher
@@ -241,7 +241,7 @@ class _Resolver:
 def _chained(chain: list[Attributes]) -> Attributes:
     last = chain[-1]
     for step in reversed(chain[:-1]):
-        last = replace(step, then=last)
+        last = step._replace(then=last)
     return last
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from agent.appspec.model import AppSpec, Permission
 from agent.errors import InstallConflictError
@@ -46,8 +46,7 @@ class Operation:
         self.entry = entry
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One line of a plan for a person: ``action`` is create, replace, keep, remove, make-folder, remove-folder or
     permissions."""
 
@@ -108,8 +107,7 @@ class Plan:
                     yield f"{swap.backup}/{path.removeprefix(below)}"
 
 
-@dataclass(frozen=True, slots=True)
-class PlanRequest:
+class PlanRequest(NamedTuple):
     """What a plan is made from; ``token`` makes the temporary names unlike any other Install's."""
 
     appspec: AppSpec

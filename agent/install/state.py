@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from agent.filesystem.durable import remove_if_there
 from agent.install.cleanup_list import CleanupFile
 from agent.install.journal import Journal
 
 
-@dataclass(frozen=True, slots=True)
-class InstallState:
+class InstallState(NamedTuple):
     """The files of Installs below ``root_dir``; names and formats outside ``agent-state`` are the official agents'."""
 
     root_dir: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from agent.deployment.parse import safe_component
 from agent.errors import SpecificationError
@@ -13,8 +13,7 @@ INSTRUCTIONS = "deployment-instructions"
 DEPLOYMENT_LOGS = "deployment-logs"
 
 
-@dataclass(frozen=True, slots=True)
-class Modes:
+class Modes(NamedTuple):
     """The modes of what the agent makes below the root folder.
 
     ``passage`` is for folders that a script which runs as another user must pass through, ``instructions`` for
@@ -33,8 +32,7 @@ RESTRICTED = Modes(passage=0o711, instructions=0o700, logs=0o750, state_file=0o6
 """What ``restrict_agent_dir_permissions`` asks for, as the official 2.x gives it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """The paths below one root folder; making a path touches nothing.
 
     Our own records lie in ``agent-state`` and nowhere else, because the official agents count or read everything

@@ -92,7 +92,7 @@ def _plan(
     request = install_request(deployment.spec, appspec, host, archive=archive)
     plan = plan_install(request, options=install_options(host.settings))
     # A person knows the revision's files by their names in it, not by where they were unpacked for a moment.
-    changes = (replace(change, detail=change.detail.removeprefix(f"{archive}/")) for change in plan.changes)
+    changes = (change._replace(detail=change.detail.removeprefix(f"{archive}/")) for change in plan.changes)
     return tuple(changes), tuple(plan.warnings)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from agent.deployment.outcome import Outcome
 from agent.deployment.spec import LocalRevision
@@ -14,8 +15,7 @@ from agent.worker.host import Host, Observer
 from agent.worker.local_request import LocalDeployment
 
 
-@dataclass(frozen=True, slots=True)
-class EventResult:
+class EventResult(NamedTuple):
     """How one lifecycle event ended; ``scripts`` are those that were started, in order."""
 
     name: str

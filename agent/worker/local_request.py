@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from agent.appspec.names import DEFAULT_NAMES, candidates
 from agent.deployment.lifecycle import LIFECYCLE
@@ -41,8 +41,7 @@ _GITHUB = (
 _S3 = re.compile(r"s3://(?P<bucket>[^/?]+)/(?P<key>[^?]+)(\?(?P<query>.*))?")
 
 
-@dataclass(frozen=True, slots=True)
-class LocalRequest:
+class LocalRequest(NamedTuple):
     """The local command's options as typed; the defaults are the official ones."""
 
     location: str
@@ -56,8 +55,7 @@ class LocalRequest:
     github_token: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LocalDeployment:
+class LocalDeployment(NamedTuple):
     """A checked request: what to deploy, and the events to run, in their order."""
 
     spec: DeploymentSpecification

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from agent.appspec.model import AppSpec
 from agent.appspec.names import candidates
@@ -21,8 +21,7 @@ from agent.store.pointers import read_last_successful, read_most_recent
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class ChosenRevision:
+class ChosenRevision(NamedTuple):
     """An unpacked revision, and why it was chosen."""
 
     archive: str

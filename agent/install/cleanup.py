@@ -5,19 +5,18 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from agent.install.cleanup_list import SEMANAGE_PREFIX
 from agent.install.host import FOLDER, Host, View
 
 
-@dataclass(slots=True)
-class Cleanup:
+class Cleanup(NamedTuple):
     """What a clean-up will remove: real paths, in the order of removal; ``rules`` are paths of SELinux rules."""
 
-    files: list[str] = field(default_factory=list)
-    folders: list[str] = field(default_factory=list)
-    rules: list[str] = field(default_factory=list)
+    files: list[str]
+    folders: list[str]
+    rules: list[str]
 
 
 # A line that the kernel cannot follow names nothing that could be removed.
@@ -31,11 +30,13 @@ def plan_cleanup(paths: Sequence[str], host: Host) -> Cleanup:
     then; what is missing is passed over; a listed folder that is a file now goes, as does the reverse.
     """
     now = View(host)
-    cleanup = Cleanup()
+    files: list[str] = []
+    folders: list[str] = []
+    rules: list[str] = []
     gone: set[str] = set()
     for path in reversed(paths):
         if path.startswith(SEMANAGE_PREFIX):
-            cleanup.rules.append(path.removeprefix(SEMANAGE_PREFIX))
+            rules.append(path.removeprefix(SEMANAGE_PREFIX))
             continue
         real, kind = _look_up(path, now)
         if real in gone:
@@ -44,11 +45,11 @@ def plan_cleanup(paths: Sequence[str], host: Host) -> Cleanup:
             continue
         if kind != FOLDER:
             gone.add(real)
-            cleanup.files.append(real)
+            files.append(real)
         elif real != "/" and all(f"{real}/{name}" in gone for name in host.children(real)):
             gone.add(real)
-            cleanup.folders.append(real)
-    return cleanup
+            folders.append(real)
+    return Cleanup(files, folders, rules)
 
 
 def _look_up(path: str, now: View) -> tuple[str, str | None]:

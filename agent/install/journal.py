@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from agent.filesystem.durable import append_durably, remove_if_there, sync_folder, write_durably
@@ -28,8 +27,7 @@ REVERTING = "reverting"
 REVERTED = "reverted"
 
 
-@dataclass(slots=True)
-class Step:
+class Step(NamedTuple):
     """One operation as the journal keeps it; ``old`` is the earlier metadata of a folder that is reset."""
 
     kind: str
@@ -39,26 +37,26 @@ class Step:
     old: dict[str, object] | None = None
 
 
-@dataclass(slots=True)
-class Record:
+class Record(NamedTuple):
     """Everything that is needed to go back or forward.
 
     ``cleanup_before``, ``cleanup_during`` and ``cleanup_after`` are the clean-up lists: as found (None for none), with
     everything old and new, and of the new revision; ``odd_before`` are names that belong to the first but cannot
-    stand in it. ``digests`` name their contents, to notice another agent's hand.
+    stand in it. ``digests`` name their contents, to notice another agent's hand. ``obsolete_rules`` are SELinux rules
+    of the old revision, ``rules`` those that are added, with what they replace.
     """
 
     group: str
     deployment_dir: str
-    steps: list[Step] = field(default_factory=list)
-    obsolete: list[str] = field(default_factory=list)
+    digests: Mapping[str, str]
+    steps: Sequence[Step] = ()
+    obsolete: Sequence[str] = ()
     cleanup_before: str | None = None
-    odd_before: list[str] = field(default_factory=list)
-    cleanup_after: list[str] = field(default_factory=list)
-    digests: dict[str, str] = field(default_factory=dict)
-    rules: list[dict[str, object]] = field(default_factory=list)
-    obsolete_rules: list[str] = field(default_factory=list)
-    marks: list[str] = field(default_factory=list)
+    odd_before: Sequence[str] = ()
+    cleanup_after: Sequence[str] = ()
+    rules: Sequence[dict[str, object]] = ()
+    obsolete_rules: Sequence[str] = ()
+    marks: Sequence[str] = ()
     version: int = VERSION
 
 
@@ -78,8 +76,7 @@ class Journal(NamedTuple):
 
     def begin(self, record: Record) -> None:
         """Write the record durably, before the first change. Raises OSError."""
-        table = {item.name: getattr(record, item.name) for item in fields(record) if item.name != "marks"}
-        table["steps"] = [[step.kind, step.path, step.temp, step.backup, step.old] for step in record.steps]
+        table = record._replace(marks=())._asdict()
         write_durably(self.path, (json.dumps(table) + "\n").encode("ascii"), mode=0o600)
 
     def mark(self, word: str) -> None:
@@ -96,14 +93,14 @@ class Journal(NamedTuple):
             return None
         try:
             table = json.loads(first)
-            steps = [Step(*values) for values in table.pop("steps")]
-            record = Record(steps=steps, **table)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            if table["version"] != VERSION:
+                raise ValueError(f"it has version {table['version']}, this program reads {VERSION}")
+            # What follows the last newline is a mark that was being written at a power cut: it does not count.
+            table["marks"] = [line.decode("ascii", "replace") for line in rest[:-1] if line]
+            table["steps"] = [Step(*values) for values in table["steps"]]
+            record = Record(**table)
+        except (ValueError, TypeError, KeyError) as error:
             raise JournalDamagedError(f"{self.path}: {error}") from error
-        if record.version != VERSION:
-            raise JournalDamagedError(f"{self.path} has version {record.version}, this program reads {VERSION}")
-        # What follows the last newline is a mark that was being written at a power cut: it does not count.
-        record.marks = [line.decode("ascii", "replace") for line in rest[:-1] if line]
         return record
 
     def end(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from agent.appspec.model import AppSpec, Permission
@@ -55,7 +54,6 @@ class Change(NamedTuple):
     detail: str = ""
 
 
-@dataclass(slots=True)
 class Plan:
     """Everything that an Install will do; nothing of it has happened yet.
 
@@ -65,19 +63,28 @@ class Plan:
     folders to remove if they are empty after the commit.
     """
 
-    cleanup: Cleanup
-    permissions: Sequence[Permission]
-    entries: dict[str, Entry]
-    operations: list[Operation] = field(default_factory=list)
-    staged: dict[str, str] = field(default_factory=dict)
-    nested: list[tuple[Entry, str]] = field(default_factory=list)
-    kept: list[str] = field(default_factory=list)
-    recorded: list[str] = field(default_factory=list)
-    obsolete: list[str] = field(default_factory=list)
-    attributes: dict[str, Attributes] = field(default_factory=dict)
-    settings: list[tuple[str, Attributes]] = field(default_factory=list)
-    old_paths: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    def __init__(
+        self,
+        cleanup: Cleanup,
+        permissions: Sequence[Permission],
+        entries: dict[str, Entry],
+        *,
+        old_paths: Sequence[str],
+        warnings: Sequence[str],
+    ) -> None:
+        self.cleanup = cleanup
+        self.permissions = permissions
+        self.entries = entries
+        self.old_paths = old_paths
+        self.warnings = list(warnings)
+        self.operations: list[Operation] = []
+        self.staged: dict[str, str] = {}
+        self.nested: list[tuple[Entry, str]] = []
+        self.kept: list[str] = []
+        self.recorded: list[str] = []
+        self.obsolete: list[str] = []
+        self.attributes: dict[str, Attributes] = {}
+        self.settings: list[tuple[str, Attributes]] = []
 
     @property
     def changes(self) -> list[Change]:

@@ -119,12 +119,12 @@ def test_dots_and_double_slashes_do_not_hide_a_file(top: str) -> None:
 
 @pytest.mark.parametrize("line", ["/", "//", "/."])
 def test_the_root_folder_is_never_removed(line: str) -> None:
-    assert plan_cleanup([line], Host()) == Cleanup()
+    assert plan_cleanup([line], Host()) == Cleanup([], [], [])
 
 
 def test_selinux_rules_are_told_from_paths() -> None:
     found = plan_cleanup(["semanage\0/srv/a", "semanage\0/srv/b"], Host())
-    assert found == Cleanup(rules=["/srv/b", "/srv/a"])
+    assert found == Cleanup([], [], ["/srv/b", "/srv/a"])
 
 
 def test_planning_touches_nothing(top: str) -> None:

@@ -33,6 +33,9 @@ RECORD = Record(
     cleanup_after=["/srv/new"],
     digests={"before": "x", "during": "y", "after": "z"},
     rules=[{"path": "/srv/new", "before": None}],
+    odd_before=[],
+    obsolete_rules=[],
+    marks=[],
 )
 
 
@@ -47,7 +50,7 @@ def test_what_was_written_comes_back_with_names_of_any_bytes(journal: Journal) -
 
 
 def test_a_list_that_was_not_there_comes_back_as_not_there(journal: Journal) -> None:
-    journal.begin(Record("g", "/d", cleanup_before=None))
+    journal.begin(Record("g", "/d", {}, cleanup_before=None))
     record = journal.read()
     assert record is not None
     assert record.cleanup_before is None

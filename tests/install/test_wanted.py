@@ -295,19 +295,19 @@ def test_an_empty_destination_is_the_root_folder(box: Box) -> None:
         ("//srv//app", "/srv/app"),
         ("/srv/./app/../web", "/srv/web"),
         ("/../srv", "/srv"),
-        ("app", "/work/app"),
+        ("app", "/here/app"),
         ("../app", "/app"),
         ("", "/"),
         ("/", "/"),
         ("//", "/"),
         ("~", "/home/me"),
         ("~/app", "/home/me/app"),
-        (" /srv", "/work/ /srv"),
+        (" /srv", "/here/ /srv"),
     ],
 )
 def test_destinations_are_expanded(text: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
-    assert expand(text, "/work") == expected
+    assert expand(text, "/here") == expected
 
 
 @pytest.mark.parametrize("destination", ["a\0b", "a\ud800b"])

@@ -41,7 +41,8 @@ def test_short():
 @pytest.fixture
 def run(tmp_path: Path):
     """Run a test file under our conftest; gives the output."""
-    shutil.copy(CONFTEST, tmp_path / "conftest.py")
+    for needed in (CONFTEST, CONFTEST.parent / "helpers" / "guards.py"):
+        shutil.copy(needed, tmp_path)
 
     def run_file(text: str, *options: str, ci: str = "") -> str:
         (tmp_path / "test_it.py").write_text(text)

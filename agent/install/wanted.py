@@ -72,9 +72,8 @@ class Wanted:
         try:
             mode = os.lstat(path).st_mode
         except (FileNotFoundError, NotADirectoryError):
-            self._problem(
-                mapping, f"the source {mapping.source!r} is not in the revision; patterns are not expanded here"
-            )
+            advice = "patterns are not expanded" if set("*?[") & set(mapping.source) else "mend the name, or pack it"
+            self._problem(mapping, f"the source {mapping.source!r} is not in the revision; {advice}")
             return
         if stat.S_ISLNK(mode) and os.path.isdir(path):
             mode = stat.S_IFDIR

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
+from types import MappingProxyType
 from typing import NamedTuple
 
 
@@ -70,12 +70,11 @@ class Script(NamedTuple):
     line: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class AppSpec:
+class AppSpec(NamedTuple):
     """A valid AppSpec file for a server deployment."""
 
     filename: str
     files: tuple[FileMapping, ...] = ()
     permissions: tuple[Permission, ...] = ()
-    hooks: Mapping[str, tuple[Script, ...]] = field(default_factory=dict)
+    hooks: Mapping[str, tuple[Script, ...]] = MappingProxyType({})
     file_exists_behavior: FileExistsBehavior | None = None

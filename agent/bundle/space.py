@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from agent.errors import BundleError
 
@@ -20,14 +19,14 @@ def human(size: int) -> str:
     return f"{size / 1024**step:.1f} {_UNITS[step - 1]}"
 
 
-@dataclass(slots=True)
 class Need:
     """What a whole archive says it needs: bytes of content, bytes on a disk of whole blocks, files and folders."""
 
-    block: int
-    size: int = 0
-    room: int = 0
-    entries: int = 0
+    def __init__(self, block: int) -> None:
+        self.block = block
+        self.size = 0
+        self.room = 0
+        self.entries = 0
 
     def add(self, size: int) -> None:
         self.size += size

@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from agent.bundle.compression import expected_size, open_tar_stream
 from agent.bundle.folder import FolderReader
@@ -27,8 +26,7 @@ _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True)
-class UnpackOptions:
+class UnpackOptions(NamedTuple):
     """What an operator allows in a revision; each name is that of the setting without its ``_in_bundle``.
 
     ``max_size`` is in bytes, None for no limit. ``folder_mode`` is the mode of the unpacked revision's own folder.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 from agent.config.kinds import BOOL, COMPONENT, COUNT, PATH, SECONDS, SIZE, URL, Kind, choice
@@ -12,12 +11,17 @@ OFFICIAL_2 = "2.x"
 OURS = "this agent"
 
 
-def _setting(kind: Kind, default: object, since: str, meaning: str) -> Any:  # noqa: ANN401 - as dataclasses.field
-    return field(default=default, metadata={"kind": kind, "since": since, "meaning": meaning})
+_NOTES: list[tuple[Kind, object, str, str]] = []
+"""What is said of each setting, in the order of the fields."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+def _setting(kind: Kind, default: object, since: str, meaning: str) -> Any:  # noqa: ANN401 - each field's own type
+    """Note what is said of a setting and give its default."""
+    _NOTES.append((kind, default, since, meaning))
+    return default
+
+
+class Settings(NamedTuple):
     """The settings of one agent, checked.
 
     Keys, kinds and defaults are those of the official agents (1.8.1 and 2.1.0) where ``since`` names one.
@@ -142,8 +146,6 @@ class Row(NamedTuple):
 
 
 TABLE: dict[str, Row] = {
-    entry.name: Row(
-        entry.name, entry.metadata["kind"], entry.default, entry.metadata["since"], entry.metadata["meaning"]
-    )
-    for entry in fields(Settings)
+    name: Row(name, kind, default, since, meaning)
+    for name, (kind, default, since, meaning) in zip(Settings._fields, _NOTES, strict=True)
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
@@ -45,8 +44,7 @@ class LocalRevision(NamedTuple):
 Revision = S3Revision | GitHubRevision | LocalRevision
 
 
-@dataclass(frozen=True, slots=True)
-class DeploymentSpecification:
+class DeploymentSpecification(NamedTuple):
     """A deployment as this host sees it; ids are safe single path components.
 
     ``file_exists_behavior`` is upper-cased but not checked: a wrong value matters only where a file is in the way."""
@@ -61,5 +59,10 @@ class DeploymentSpecification:
     appspec_filename: str = "appspec.yml"
     file_exists_behavior: str = "DISALLOW"
     all_possible_lifecycle_events: tuple[str, ...] | None = None
-    github_access_token: str | None = field(default=None, repr=False)
+    github_access_token: str | None = None
     reuse_archive_from: str | None = None
+
+    def __repr__(self) -> str:
+        """Show what may be logged: everything but the token."""
+        shown = self._asdict() | {"github_access_token": self.github_access_token and "(hidden)"}
+        return f"DeploymentSpecification({', '.join(f'{name}={value!r}' for name, value in shown.items())})"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 
 LIMIT = 2048
 """Bytes of UTF-8; the official agents keep the same amount."""
@@ -12,11 +11,13 @@ _CUT = "..."
 _SMALLEST_REST = 64  # less of a line than this tells a reader nothing
 
 
-@dataclass(slots=True)
 class _Entry:
-    prefix: str
-    data: bytes
-    cut: bool = False
+    __slots__ = ("cut", "data", "prefix")
+
+    def __init__(self, prefix: str, data: bytes, cut: bool = False) -> None:
+        self.prefix = prefix
+        self.data = data
+        self.cut = cut
 
 
 class DiagnosticsTail:

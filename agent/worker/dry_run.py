@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.appspec.model import AppSpec, Script
@@ -97,7 +97,7 @@ def _plan(
 
 
 def _events(deployment: LocalDeployment, appspec: AppSpec, host: Host) -> Iterator[EventPreview]:
-    host = replace(host, custom_events=deployment.custom_events)
+    host = host._replace(custom_events=deployment.custom_events)
     downloaded = False
     for name in deployment.events:
         event = event_named(name, host)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from agent.config.settings import Settings
 from agent.store.layout import OPEN, RESTRICTED, Layout
@@ -24,8 +24,7 @@ class Observer:
         """Something that does not fail the command, but that a person should know."""
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
+class Host(NamedTuple):
     """Where and how commands are carried out.
 
     ``working_folder`` is where scripts start and where relative destinations begin. ``custom_events`` are names
@@ -35,7 +34,7 @@ class Host:
     settings: Settings
     layout: Layout
     working_folder: str
-    observer: Observer = field(default_factory=Observer)
+    observer: Observer = Observer()
     custom_events: frozenset[str] = frozenset()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from agent.deployment.outcome import Outcome
@@ -34,12 +33,12 @@ class LocalObserver(Observer):
         """A lifecycle event has ended."""
 
 
-@dataclass(slots=True)
 class _Listener(Observer):
     """Passes everything on and remembers which scripts were started."""
 
-    inner: Observer
-    scripts: list[str] = field(default_factory=list)
+    def __init__(self, inner: Observer) -> None:
+        self.inner = inner
+        self.scripts: list[str] = []
 
     def header(self, text: str) -> None:
         if text.startswith("Script - "):
@@ -81,7 +80,7 @@ def deploy(deployment: LocalDeployment, host: Host, observer: LocalObserver) -> 
             listener = _Listener(observer)
             observer.event_started(name)
             start = time.monotonic()
-            outcome = execute(name, spec, replace(host, observer=listener, custom_events=deployment.custom_events))
+            outcome = execute(name, spec, host._replace(observer=listener, custom_events=deployment.custom_events))
             results.append(EventResult(name, outcome, time.monotonic() - start, tuple(listener.scripts)))
             observer.event_ended(results[-1])
             if not outcome.succeeded:

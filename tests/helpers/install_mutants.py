@@ -59,7 +59,9 @@ class Mutant:
     indent: int
 
     def make(self, folder: Path) -> None:
-        """Write the whole package with this statement missing into a folder."""
+        """Write the whole package with this statement missing into a folder. Raises RuntimeError if it has moved."""
+        if self not in mutants():
+            raise RuntimeError(f"agent/{self.module} has been changed since its mutants were listed")
         package = folder / "agent"
         shutil.copytree(PROJECT / "agent", package, ignore=shutil.ignore_patterns("__pycache__"))
         lines = (package / self.module).read_text(encoding="utf-8").splitlines(keepends=True)

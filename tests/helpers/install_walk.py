@@ -62,7 +62,7 @@ def deploy_over_kills(stage: Stage, calls: Sequence[Call]) -> Walk:
     for call in calls:
         _disturbed(stage)
         stage.run("install", faults=fault_at(stage.calls, call, KILL))
-        walk.note(call, min((stage.check_next(which) for which in (OLD, NEW)), key=len))
+        walk.note(call, min([stage.check_next(OLD), stage.check_next(NEW)], key=len))
     return walk
 
 

@@ -1,4 +1,3 @@
-import dataclasses
 import os
 import subprocess
 import sys
@@ -50,7 +49,7 @@ def test_a_broken_bundle_is_the_outcome_and_leaves_no_archive(bench):
 
 
 def test_download_bundle_makes_room_first(bench):
-    bench.settings = dataclasses.replace(bench.settings, max_revisions=2)
+    bench.settings = bench.settings._replace(max_revisions=2)
     for number in range(3):
         os.utime(bench.unpacked(f"old{number}", {}), (number, number))
     source = bench.revision("source", {})
@@ -76,7 +75,7 @@ def test_scripts_run_in_the_working_folder_and_are_written_to_both_logs(bench):
 
 
 def test_the_deployments_log_can_be_switched_off(bench):
-    bench.settings = dataclasses.replace(bench.settings, enable_deployments_log=False)
+    bench.settings = bench.settings._replace(enable_deployments_log=False)
     bench.unpacked("d-1", {"a.sh": SHOW}, appspec=hooks(AfterInstall="a.sh"))
     assert execute("AfterInstall", bench.spec("d-1"), bench.host).succeeded
     assert not os.path.exists(os.path.dirname(bench.layout.deployments_log))
@@ -118,7 +117,7 @@ def test_a_command_that_nobody_knows_is_refused(bench):
 
 def test_a_custom_event_runs_where_the_host_allows_it(bench):
     bench.unpacked("d-1", {"a.sh": SHOW}, appspec=hooks(Bogus="a.sh"))
-    host = dataclasses.replace(bench.host, custom_events=frozenset({"Bogus"}))
+    host = bench.host._replace(custom_events=frozenset({"Bogus"}))
     assert execute("Bogus", bench.spec("d-1"), host).succeeded
     assert script_log(bench, "d-1")[0] == "LifecycleEvent - Bogus"
 
@@ -150,7 +149,7 @@ with install_lock(Layout(sys.argv[1])):
 
 def test_two_installs_never_run_at_once(bench):
     bench.unpacked("d-1", {})
-    bench.settings = dataclasses.replace(bench.settings, lock_wait_seconds=0.2)
+    bench.settings = bench.settings._replace(lock_wait_seconds=0.2)
     with subprocess.Popen(
         [sys.executable, "-c", LONG_INSTALL, bench.layout.root_dir],
         stdin=subprocess.PIPE,

@@ -89,16 +89,21 @@ def missing_for(item: pytest.Item) -> list[str]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print how many of the installer cases end as with the official agent, and how many otherwise on purpose."""
-    outcomes = Counter(
-        value
-        for report in terminalreporter.stats.get("passed", [])
-        for name, value in getattr(report, "user_properties", [])
-        if name == "case"
-    )
+    """Print how many installer cases end as with the official agent; in a soak also how far each walk went."""
+    outcomes = Counter(_noted(terminalreporter, "case"))
     if outcomes:
         same, differ = outcomes["same"], outcomes["differs on purpose"]
         terminalreporter.write_line(f"installer cases: {same} same, {differ} differ on purpose (docs/differences.md)")
+    if terminalreporter.config.getoption("--soak"):
+        for walked in sorted(_noted(terminalreporter, "walk")):
+            terminalreporter.write_line(f"walk: {walked}")
+
+
+def _noted(terminalreporter: pytest.TerminalReporter, wanted: str) -> list[str]:
+    """Give what the tests that passed have recorded under a name."""
+    reports = terminalreporter.stats.get("passed", [])
+    properties = [found for report in reports for found in getattr(report, "user_properties", [])]
+    return [str(value) for name, value in properties if name == wanted]
 
 
 @pytest.hookimpl(trylast=True)

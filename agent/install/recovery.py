@@ -148,11 +148,9 @@ def _restore(step: Step) -> None:
     except FileNotFoundError:
         os.rename(step.backup, step.path)
         return
-    if (old.st_dev, old.st_ino) == (new.st_dev, new.st_ino):
-        os.unlink(step.backup)
-        return
     if step.temp and (stat.S_ISDIR(old.st_mode) or stat.S_ISDIR(new.st_mode)):
         os.rename(step.path, step.temp)
+    # Where both names are the same object still, this does nothing (rename(2)); the backup name is dropped later.
     os.rename(step.backup, step.path)
 
 

@@ -93,22 +93,31 @@ class ByteStream(Protocol):
     def close(self) -> None: ...
 
 
-class PlainStream:
-    """The archive's own bytes. Large contents go from file to file inside the kernel."""
+class _Window:
+    """The window of a stream, and how it grows; ``more`` gives the next bytes, none at the end."""
 
-    def __init__(self, archive: ArchiveFile) -> None:
+    def __init__(self, more: Callable[[], bytes]) -> None:
         self.buffer = b""
         self.position = 0
-        self._archive = archive
+        self._more = more
 
     def need(self, count: int) -> bool:
+        """See ``ByteStream``."""
         while len(self.buffer) - self.position < count:
-            more = self._archive.read()
+            more = self._more()
             if not more:
                 return False
             self.buffer = self.buffer[self.position :] + more
             self.position = 0
         return True
+
+
+class PlainStream(_Window):
+    """The archive's own bytes. Large contents go from file to file inside the kernel."""
+
+    def __init__(self, archive: ArchiveFile) -> None:
+        super().__init__(archive.read)
+        self._archive = archive
 
     def skip(self, count: int) -> bool:
         ahead = len(self.buffer) - self.position
@@ -145,22 +154,12 @@ class PlainStream:
         pass
 
 
-class ChunkStream:
+class ChunkStream(_Window):
     """A stream that comes in pieces of any size, as decompressors give them."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
-        self.buffer = b""
-        self.position = 0
+        super().__init__(lambda: next(chunks, b""))
         self._chunks = chunks
-
-    def need(self, count: int) -> bool:
-        while len(self.buffer) - self.position < count:
-            more = next(self._chunks, b"")
-            if not more:
-                return False
-            self.buffer = self.buffer[self.position :] + more
-            self.position = 0
-        return True
 
     def skip(self, count: int) -> bool:
         for _ in self._pieces(count):

@@ -7,18 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from agent.errors import InstallError
+from agent.filesystem.reasons import place_and_reason, remedy_for
 
-_REMEDIES = {
-    errno.ENOSPC: "Free some space (or inodes) on that file system and deploy again.",
-    errno.EDQUOT: "Raise the disk quota or free some space and deploy again.",
-    errno.EROFS: "The file system is mounted read-only: remount it, or choose another destination.",
-    errno.EACCES: "The agent's user may not do this: check the owner and mode of the folders on the way.",
-    errno.EPERM: "Check the owner, and with lsattr whether the file or its folder is marked immutable.",
-    errno.EIO: "The disk reports an error: see the kernel log, then check the file system.",
-    errno.ELOOP: "Symbolic links lead in a circle: mend the links.",
-    errno.ENAMETOOLONG: "Shorten the destination or the names in the revision.",
-    errno.EEXIST: "Something else writes to the destination: stop it before Install, for example in ApplicationStop.",
-}
+_SOMEBODY_ELSE = "Something else writes to the destination: stop it before Install, for example in ApplicationStop."
 
 
 @contextmanager
@@ -27,9 +18,5 @@ def explained(doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        where = error.filename or "a file"
-        if error.filename2:
-            where = f"{where} -> {error.filename2}"
-        reason = error.strerror or str(error)
-        remedy = _REMEDIES.get(error.errno or 0, "")
-        raise InstallError(f"While {doing}: {where}: {reason}.", remedy=remedy) from error
+        remedy = _SOMEBODY_ELSE if error.errno == errno.EEXIST else remedy_for(error)
+        raise InstallError(f"While {doing}: {place_and_reason(error)}.", remedy=remedy) from error

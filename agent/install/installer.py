@@ -155,11 +155,7 @@ def _record(request: InstallRequest, plan: Plan, state: InstallState, meanwhile:
         cleanup_before=None if before is None else os.fsdecode(before),
         odd_before=cleanup.odd_paths(before),
         cleanup_after=plan.recorded,
-        digests={
-            "before": digest(before),
-            "during": digest(encode(meanwhile)),
-            "after": digest(encode(plan.recorded)),
-        },
+        digests={"before": digest(before), "during": digest(encode(meanwhile))},
         rules=rules_of(plan),
         obsolete_rules=obsolete_rules(plan),
     )

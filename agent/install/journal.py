@@ -40,10 +40,10 @@ class Step(NamedTuple):
 class Record(NamedTuple):
     """Everything that is needed to go back or forward.
 
-    ``cleanup_before``, ``cleanup_during`` and ``cleanup_after`` are the clean-up lists: as found (None for none), with
-    everything old and new, and of the new revision; ``odd_before`` are names that belong to the first but cannot
-    stand in it. ``digests`` name their contents, to notice another agent's hand. ``obsolete_rules`` are SELinux rules
-    of the old revision, ``rules`` those that are added, with what they replace.
+    ``cleanup_before`` and ``cleanup_after`` are the clean-up lists as found (None for none) and of the new revision;
+    ``odd_before`` are names that belong to the first but cannot stand in it. ``digests`` name the contents of the list
+    "before" and of the one "during" the Install, which is like no other, to notice another agent's hand.
+    ``obsolete_rules`` are SELinux rules of the old revision, ``rules`` those that are added, with what they replace.
     """
 
     group: str

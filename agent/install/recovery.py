@@ -56,9 +56,10 @@ def _bring_to_its_end(record: Record, journal: Journal, state: InstallState, *, 
     if found == record.digests["during"]:
         missing = _missing_folder(record)
         if missing and record.group != installing:
-            return f"It is not ended before the folder {missing} is there again; is its file system mounted?"
+            return f"The folder {missing} is not there: mount its file system. Until then everything stays as it is."
         if missing:
-            return f"The folder {missing} is gone since, so its journal was set aside as {journal.set_aside()}."
+            aside = journal.set_aside()
+            return f"Its folder {missing} is gone, so the clean-up takes away the rest; the journal is now {aside}."
         if forward:
             go_forward(record, journal, state)
         else:

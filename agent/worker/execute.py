@@ -8,6 +8,7 @@ from agent.deployment.lifecycle import BY_NAME, LifecycleEvent
 from agent.deployment.outcome import Outcome, failure, success
 from agent.deployment.spec import DeploymentSpecification
 from agent.errors import AgentError, SpecificationError
+from agent.filesystem.reasons import place_and_reason, remedy_for
 from agent.worker.bundle_command import download_bundle
 from agent.worker.hook_command import run_hooks
 from agent.worker.host import Host
@@ -48,9 +49,8 @@ def event_named(command_name: str, host: Host) -> LifecycleEvent:
 
 
 def explain(error: OSError, doing: str) -> AgentError:
-    """An operating system's error as one that says where it happened and during what."""
-    where = f"{error.filename}: " if error.filename else ""
-    return AgentError(f"{doing}: {where}{error.strerror or error}.")
+    """An operating system's error as one that says where it happened, during what, and what to do."""
+    return AgentError(f"{doing}: {place_and_reason(error)}.", remedy=remedy_for(error))
 
 
 def _carry_out(command_name: str, spec: DeploymentSpecification, host: Host) -> str:

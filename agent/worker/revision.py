@@ -64,7 +64,7 @@ def load_appspec(archive: str, requested: str) -> AppSpec:
     leads out of the revision, OSError.
     """
     name = find_appspec(archive, requested)
-    return _parsed(_read(os.path.join(archive, name)), name)
+    return _parsed(read_start(os.path.join(archive, name)), name)
 
 
 @lru_cache(maxsize=4)
@@ -105,16 +105,17 @@ def _similar_names(archive: str) -> str:
     return f", found {', '.join(names[:3])}" if names else ""
 
 
-def _read(path: str) -> bytes:
+def read_start(path: str, limit: int = MAX_SIZE + 1) -> bytes:
+    """Read the beginning of a regular file; one byte more than an AppSpec may have is enough for it to be refused.
+
+    Raises AppSpecMissingError for anything but a regular file, OSError.
+    """
     # Non-blocking, so that a fifo of this name cannot hold the agent up.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise AppSpecMissingError(
-                f"The AppSpec file {path} is not a regular file.", remedy="Put a plain file there."
-            )
+            raise AppSpecMissingError(f"{path} is not a regular file.", remedy="Put a plain file there.")
         with open(descriptor, "rb", closefd=False) as file:
-            # One byte more than may be is enough for the parser to refuse the file.
-            return file.read(MAX_SIZE + 1)
+            return file.read(limit)
     finally:
         os.close(descriptor)

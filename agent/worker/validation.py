@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from agent.appspec.names import DEFAULT_NAMES
 from agent.appspec.parse import check
-from agent.appspec.text import MAX_SIZE
-from agent.errors import AgentError, Problem, UsageError
-from agent.worker.revision import find_appspec
+from agent.errors import Problem, UsageError
+from agent.worker.revision import find_appspec, read_start
 from agent.worker.revision_check import check_revision
 
 # How far into a file its kind shows: the mark of a tar archive stands at byte 257.
@@ -50,7 +48,7 @@ def validate_path(path: str, requested: str) -> Validation:
         return _validate_revision(path, path, requested)
     bundle_type = _archive_type(path)
     if bundle_type is None:
-        data = _read(path)
+        data = read_start(path)
         return Validation(path, data, tuple(check(data, filename=path)[1]), complete=False)
     with _unpacked(path, bundle_type) as folder:
         return _validate_revision(folder, path, requested)
@@ -59,7 +57,7 @@ def validate_path(path: str, requested: str) -> Validation:
 def _validate_revision(folder: str, shown: str, requested: str) -> Validation:
     name = find_appspec(folder, requested)
     file = os.path.normpath(os.path.join(shown, name))
-    data = _read(os.path.join(folder, name))
+    data = read_start(os.path.join(folder, name))
     appspec, problems = check(data, filename=file)
     if name != requested and requested not in DEFAULT_NAMES:
         message = f"The revision holds no {requested}, so this file is used."
@@ -74,7 +72,7 @@ def _validate_revision(folder: str, shown: str, requested: str) -> Validation:
 
 def _archive_type(path: str) -> str | None:
     """Tell what kind of archive a file is, by what it holds and, failing that, by its name; None for another file."""
-    head = _read(path, _HEAD)
+    head = read_start(path, _HEAD)
     if head[_TAR_MARK] == b"ustar" or head.startswith(_COMPRESSED_TAR):
         return "tar"
     if head.startswith(b"\x1f\x8b"):
@@ -99,16 +97,3 @@ def _unpacked(path: str, bundle_type: str) -> Iterator[str]:
         yield destination
     finally:
         remove_tree(folder)
-
-
-def _read(path: str, limit: int = MAX_SIZE + 1) -> bytes:
-    """Read the beginning of a file; one byte more than an AppSpec may have is enough for it to be refused."""
-    # Non-blocking, so that a fifo cannot hold the command up.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise AgentError(f"{path} is not a regular file.", remedy="An AppSpec file must be one.")
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read(limit)
-    finally:
-        os.close(descriptor)

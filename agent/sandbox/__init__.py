@@ -1,0 +1,1 @@
+"""A CodeDeploy-compatible service on one machine, for trying, developing and testing; never for production."""

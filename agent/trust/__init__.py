@@ -1,0 +1,1 @@
+"""From the envelope that the service sends to a payload that may be acted upon; nobody else makes one."""

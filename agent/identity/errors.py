@@ -1,0 +1,37 @@
+"""What can go wrong while the agent finds out who its host is and which credentials it has."""
+
+from __future__ import annotations
+
+from agent.errors import AgentError, ProblemsError
+
+
+class IdentityError(AgentError):
+    """The host's identity cannot be told.
+
+    ``lasting`` is true where only a person can change that, so that trying again as things are is of no use.
+    """
+
+    lasting = False
+
+    def __init__(self, message: str, *, remedy: str = "", lasting: bool = False) -> None:
+        super().__init__(message, remedy=remedy)
+        self.lasting = lasting
+
+
+class OnPremisesError(ProblemsError, IdentityError):
+    """The on-premises configuration file has problems; all of them are listed with their lines."""
+
+    heading = "problems were found in the on-premises configuration file"
+    lasting = True
+
+
+class MetadataError(IdentityError):
+    """The instance metadata service gives no answer, or one that cannot be right."""
+
+
+class NotFoundError(MetadataError):
+    """The instance metadata service answers that there is no such thing."""
+
+
+class CredentialsError(IdentityError):
+    """There are no credentials that could be used now."""

@@ -1,0 +1,232 @@
+"""From the text of an on-premises configuration file to an identity, or every problem in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import NamedTuple, cast
+
+import yaml
+
+from agent.appspec.report import Placed, Report, shown
+from agent.appspec.suggest import did_you_mean
+from agent.appspec.yaml_errors import explain
+from agent.identity import names
+from agent.identity.errors import OnPremisesError
+from agent.identity.on_premises import OnPremises, OnPremisesFile
+
+USER = "iam_user_arn"
+SESSION = "iam_session_arn"
+NEEDED = {
+    USER: ("region", "aws_access_key_id", "aws_secret_access_key"),
+    SESSION: ("region", "aws_credentials_file"),
+}
+"""What has to stand beside each ARN."""
+
+_KNOWN = sorted({*NEEDED, *NEEDED[USER], *NEEDED[SESSION]})
+_SECRET = ("aws_access_key_id", "aws_secret_access_key")
+_RESOURCES = {USER: ("user/", "an IAM user"), SESSION: ("assumed-role/", "a session of a role")}
+_NULLS = ("", "~", "null", "Null", "NULL")
+
+
+DEEPEST = 20
+"""Levels of lists and maps in one another; the file needs one, and the parser's cost for each grows with the depth."""
+
+
+class _NestedError(Exception):
+    """Lists or maps are nested more deeply than anybody means."""
+
+
+class _Entry(NamedTuple):
+    """A key's value and where it stands, counted from 0; ``text`` is None for a list or a map."""
+
+    text: str | None
+    line: int
+    column: int
+
+
+def parse(data: bytes, *, path: str) -> OnPremisesFile:
+    """Make an identity of the text of an on-premises file; also return what deserves a warning.
+
+    Values are taken as they are written: a key id of digits is no number here. Raises OnPremisesError with all
+    problems at once; no message holds a secret.
+    """
+    report = Report(path)
+    entries = _Reader(report).read(data)
+    found = None
+    if not report.failed:
+        found = _identity(entries, report, path)
+    problems = report.problems()
+    if report.failed:
+        raise OnPremisesError([problem for problem in problems if problem.severity == "error"])
+    return OnPremisesFile(found, tuple(problems))
+
+
+class _Reader:
+    """Walks the events of the first document: a map of single values is expected."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._anchors: dict[str | None, str] = {}
+
+    def read(self, data: bytes) -> dict[str, _Entry]:
+        """Give the values by their keys, without colons."""
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        try:
+            # By events, since composing a tree recurses as deeply as the text wants.
+            return self._document(iter(yaml.parse(data, Loader=loader)))
+        except yaml.YAMLError as error:
+            explain(error, data.decode("utf-8-sig", "replace"), self._report)
+        except _NestedError:
+            self._report.add(0, 0, "Lists or maps are nested too deeply.", "Values are single texts.", severity="error")
+        except ValueError:
+            self._report.add(0, 0, "This is not text.", "Save it as UTF-8.", severity="error")
+        return {}
+
+    def _document(self, events: Iterator[yaml.Event]) -> dict[str, _Entry]:
+        for event in events:
+            if isinstance(event, yaml.MappingStartEvent):
+                return dict(self._entries(events))
+            if isinstance(event, yaml.ScalarEvent | yaml.SequenceStartEvent):
+                if not (isinstance(event, yaml.ScalarEvent) and not event.style and event.value in _NULLS):
+                    self._report.error(
+                        _place(event),
+                        "Keys with values were expected.",
+                        "Write one a line, such as region: eu-west-1.",
+                    )
+                break
+        return {}
+
+    def _entries(self, events: Iterator[yaml.Event]) -> Iterator[tuple[str, _Entry]]:
+        seen: dict[str, int] = {}
+        for event in events:
+            if isinstance(event, yaml.MappingEndEvent):
+                return
+            key = self._entry(event, events)
+            value = self._entry(next(events), events)
+            if key.text is None:
+                self._report.warning(key, "A key that is a list or a map is ignored.")
+                continue
+            name = key.text.removeprefix(":")
+            if name in seen:
+                message = f"{shown(name)} stands in line {seen[name]} too; the last one counts."
+                self._report.warning(key, message, "Remove one of them.")
+            elif name not in _KNOWN:
+                self._report.warning(key, f"Unknown key {shown(name)}.", did_you_mean(name, _KNOWN))
+            seen[name] = key.line + 1
+            yield name, value
+
+    def _entry(self, event: yaml.Event, events: Iterator[yaml.Event]) -> _Entry:
+        text = None
+        if isinstance(event, yaml.ScalarEvent):
+            text = "" if not event.style and event.value in _NULLS else event.value.strip()
+            if event.anchor:
+                self._anchors[event.anchor] = text
+        elif isinstance(event, yaml.AliasEvent):
+            text = self._anchors.get(event.anchor)
+        else:
+            _skip_to_the_end(events)
+        mark = _place(event)
+        return _Entry(text, mark.line, mark.column)
+
+
+def _place(event: yaml.Event) -> Placed:
+    """Give where an event begins; every event that comes from a text has a mark, whatever the stubs say."""
+    return cast(Placed, event.start_mark)
+
+
+def _skip_to_the_end(events: Iterator[yaml.Event]) -> None:
+    depth = 1
+    while depth:
+        if depth > DEEPEST:
+            raise _NestedError
+        event = next(events)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+
+
+def _identity(entries: dict[str, _Entry], report: Report, path: str) -> OnPremises | None:
+    given = {name: entry for name, entry in entries.items() if entry.text != ""}
+    arn = _chosen_arn(given, report)
+    if arn is None and not report.failed:
+        return None
+    values = {name: _value(name, entry, report) for name, entry in given.items() if name in _KNOWN}
+    if arn is None:
+        return None
+    for name in NEEDED[arn]:
+        if name not in given:
+            report.add(0, 0, f"{name} is missing; {arn} needs it.", f"Add a line {name}: ...", severity="error")
+    for name in sorted(set(values) - {arn, *NEEDED[arn]}):
+        report.warning(given[name], f"{name} has no effect beside {arn}.", "Remove the line.")
+    if report.failed:
+        return None
+    session = arn == SESSION
+    return OnPremises(
+        arn=values[arn],
+        region=values["region"],
+        access_key=None if session else values["aws_access_key_id"],
+        secret_key=None if session else values["aws_secret_access_key"],
+        credentials_file=_credentials_file(given["aws_credentials_file"], report, path) if session else None,
+        path=path,
+    )
+
+
+def _chosen_arn(given: dict[str, _Entry], report: Report) -> str | None:
+    """Find which of the two ARNs is given; none is a warning, both are an error."""
+    arns = [name for name in NEEDED if name in given]
+    if len(arns) == 1:
+        return arns[0]
+    if arns:
+        later = max((given[name] for name in arns), key=lambda entry: entry.line)
+        remedy = "Keep the one that this host is registered with."
+        report.error(later, f"{USER} and {SESSION} exclude each other.", remedy)
+    else:
+        remedy = "Add one of them, or remove the file if this is an EC2 instance."
+        report.add(0, 0, f"There is neither {USER} nor {SESSION}: this file is not used.", remedy, severity="warning")
+    return None
+
+
+def _value(name: str, entry: _Entry, report: Report) -> str:
+    """Check one value; what is wrong with it goes into the report."""
+    text = entry.text
+    if text is None:
+        report.error(entry, f"{name} has a list or a map as its value.", "Write one text.")
+        return ""
+    if name in _SECRET and not names.is_key(text):
+        report.error(entry, f"{name} holds blanks or characters that no key has.", "Copy it again, without line ends.")
+    elif name == "region":
+        _check_region(text, entry, report)
+    elif name in NEEDED:
+        _check_arn(name, text, entry, report)
+    elif "\0" in text:
+        report.error(entry, f"{name} holds a null character.", "Write the path of a file.")
+    return text
+
+
+def _check_region(text: str, entry: _Entry, report: Report) -> None:
+    fault = names.region_fault(text)
+    if fault:
+        report.error(entry, f"The region {shown(text)} {fault}.", "Write the region that this host is registered in.")
+    elif not names.is_usual_region(text):
+        report.warning(entry, f"{shown(text)} does not look like a region.", "They are named like eu-west-1.")
+
+
+def _check_arn(name: str, text: str, entry: _Entry, report: Report) -> None:
+    beginning, whose = _RESOURCES[name]
+    if not names.is_arn(text):
+        remedy = "Copy it from: aws deploy get-on-premises-instance, or from IAM."
+        report.error(entry, f"{name} is {shown(text)}, which is not an ARN.", remedy)
+    elif not text.split(":", 5)[5].startswith(beginning):
+        report.warning(
+            entry, f"{name} is {shown(text)}, which is not the ARN of {whose}.", f"One has {beginning} in it."
+        )
+
+
+def _credentials_file(entry: _Entry, report: Report, path: str) -> str:
+    """Make an absolute path, since a working folder of the agent is nothing to rely on."""
+    text = os.path.expanduser(entry.text or "")
+    if not os.path.isabs(text):
+        text = os.path.join(os.path.dirname(os.path.abspath(path)), text)
+        report.warning(
+            entry, f"aws_credentials_file is a relative path; {text} is meant then.", "Write the whole path."
+        )
+    return text

@@ -1,0 +1,169 @@
+"""What an instance can read about itself, as the tree that its metadata service shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from agent.network.credentials import Credentials
+
+Content = str | bytes | Callable[[], Mapping[str, Any]]
+"""A text, bytes, or a function that makes a JSON object when it is asked."""
+
+
+class Folder:
+    """Entries by their names; ``shown`` replaces an entry's name in the listing."""
+
+    def __init__(
+        self, entries: Mapping[str, Content | Folder | None], *, shown: Mapping[str, str] | None = None
+    ) -> None:
+        self.entries = {name: entry for name, entry in entries.items() if entry is not None}
+        self._shown = shown or {}
+
+    def listing(self) -> str:
+        """One name a line, folders with a slash at the end."""
+        return "\n".join(
+            self._shown.get(name, f"{name}/" if isinstance(entry, Folder) else name)
+            for name, entry in self.entries.items()
+        )
+
+
+class MetadataInstance(NamedTuple):
+    """An instance: what it is told about itself; an empty or missing part is absent from its metadata.
+
+    ``credentials`` is asked for the role's credentials each time somebody reads them; without it, or without ``role``,
+    no role is attached. ``tags`` are those that the instance may read; None where it may read none.
+    """
+
+    instance_id: str
+    account: str = "123456789012"
+    region: str = "us-east-1"
+    partition: str = "aws"
+    domain: str = "amazonaws.com"
+    zone: str = ""
+    private_address: str = "127.0.0.1"
+    host_name: str = ""
+    mac: str = ""
+    image_id: str = "ami-00000000000000000"
+    instance_type: str = "t3.micro"
+    role: str = ""
+    credentials: Callable[[], Credentials] | None = None
+    user_data: bytes = b""
+    public_keys: Mapping[str, str] = {}
+    tags: Mapping[str, str] | None = None
+
+
+def tree_of(instance: MetadataInstance) -> Folder:
+    """Build the tree below ``latest``, in the forms of the EC2 user guide, "Instance metadata categories"."""
+    return Folder(
+        {
+            "dynamic": Folder({"instance-identity": Folder({"document": lambda: _document(instance)})}),
+            "meta-data": _meta_data(instance),
+            "user-data": instance.user_data or None,
+        }
+    )
+
+
+def _meta_data(instance: MetadataInstance) -> Folder:
+    name = instance.host_name or f"ip-{instance.private_address.replace('.', '-')}.ec2.internal"
+    return Folder(
+        {
+            "ami-id": instance.image_id,
+            "ami-launch-index": "0",
+            "hostname": name,
+            "iam": _iam(instance),
+            "instance-action": "none",
+            "instance-id": instance.instance_id,
+            "instance-life-cycle": "on-demand",
+            "instance-type": instance.instance_type,
+            "local-hostname": name,
+            "local-ipv4": instance.private_address,
+            "mac": instance.mac or None,
+            "network": _network(instance, name),
+            "placement": Folder({"availability-zone": _zone(instance), "region": instance.region}),
+            "public-keys": _public_keys(instance),
+            "reservation-id": f"r-{instance.instance_id.removeprefix('i-')}",
+            "security-groups": "default",
+            "services": Folder({"domain": instance.domain, "partition": instance.partition}),
+            "tags": None if instance.tags is None else Folder({"instance": Folder(instance.tags)}),
+        }
+    )
+
+
+def _zone(instance: MetadataInstance) -> str:
+    return instance.zone or f"{instance.region}a"
+
+
+def _document(instance: MetadataInstance) -> Mapping[str, Any]:
+    return {
+        "accountId": instance.account,
+        "architecture": "x86_64",
+        "availabilityZone": _zone(instance),
+        "billingProducts": None,
+        "devpayProductCodes": None,
+        "marketplaceProductCodes": None,
+        "imageId": instance.image_id,
+        "instanceId": instance.instance_id,
+        "instanceType": instance.instance_type,
+        "kernelId": None,
+        "pendingTime": "2026-01-01T00:00:00Z",
+        "privateIp": instance.private_address,
+        "ramdiskId": None,
+        "region": instance.region,
+        "version": "2017-09-30",
+    }
+
+
+def _iam(instance: MetadataInstance) -> Folder | None:
+    give = instance.credentials
+    if not instance.role or give is None:
+        return None
+    profile = {
+        "Code": "Success",
+        "LastUpdated": _stamp(),
+        "InstanceProfileArn": f"arn:{instance.partition}:iam::{instance.account}:instance-profile/{instance.role}",
+        "InstanceProfileId": "AIPAIOSFODNN7EXAMPLE",
+    }
+
+    def credentials() -> Mapping[str, Any]:
+        found = give()
+        return {
+            "Code": "Success",
+            "LastUpdated": _stamp(),
+            "Type": "AWS-HMAC",
+            "AccessKeyId": found.access_key,
+            "SecretAccessKey": found.secret_key,
+            "Token": found.token or "",
+            "Expiration": _stamp(found.expires_at),
+        }
+
+    return Folder({"info": lambda: profile, "security-credentials": Folder({instance.role: credentials})})
+
+
+def _network(instance: MetadataInstance, name: str) -> Folder | None:
+    if not instance.mac:
+        return None
+    card = Folder(
+        {
+            "device-number": "0",
+            "local-hostname": name,
+            "local-ipv4s": instance.private_address,
+            "mac": instance.mac,
+            "owner-id": instance.account,
+        }
+    )
+    return Folder({"interfaces": Folder({"macs": Folder({instance.mac: card})})})
+
+
+def _public_keys(instance: MetadataInstance) -> Folder | None:
+    if not instance.public_keys:
+        return None
+    folders = {str(number): Folder({"openssh-key": key}) for number, key in enumerate(instance.public_keys.values())}
+    shown = {str(number): f"{number}={name}" for number, name in enumerate(instance.public_keys)}
+    return Folder(folders, shown=shown)
+
+
+def _stamp(seconds: float | None = None) -> str:
+    when = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    return when.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,218 @@
+"""What a failed request means, and what to do about it."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from urllib3 import exceptions as urllib3_errors
+
+from agent.network.connections import ClosedError
+from agent.network.errors import NetworkError, NetworkReason
+from agent.network.proxies import Proxy
+
+
+class Target(NamedTuple):
+    """Where a request goes, as far as messages say it."""
+
+    host: str
+    port: int
+    proxy: Proxy | None
+    connect_timeout: float
+    read_timeout: float
+
+    @property
+    def place(self) -> str:
+        """Host and port."""
+        return f"{self.host}:{self.port}"
+
+    @property
+    def peer(self) -> str:
+        """Whom this host itself connects to."""
+        return f"the proxy {self.proxy.place}" if self.proxy else self.place
+
+    @property
+    def way(self) -> str:
+        """How the target is reached, as the end of a clause."""
+        return f"{self.place} through the proxy {self.proxy.place}" if self.proxy else self.place
+
+
+def explain(error: BaseException, target: Target) -> NetworkError:
+    """Turn an error of urllib3, ssl or the system into one that says what happened, where, and what to do."""
+    chain = list(_chain(error))
+    for judge in (_closed, _tunnel, _tls, _name, _timeout, _connect):
+        found = judge(chain, target)
+        if found is not None:
+            return found
+    return _broken(chain, target)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """All errors that an error came from; urllib3 keeps some as an argument only."""
+    seen: set[int] = set()
+    waiting: list[object] = [error]
+    while waiting:
+        found = waiting.pop(0)
+        if not isinstance(found, BaseException) or id(found) in seen:
+            continue
+        seen.add(id(found))
+        yield found
+        waiting += [found.__cause__, found.__context__, getattr(found, "original_error", None), *found.args]
+
+
+def _closed(chain: list[BaseException], target: Target) -> NetworkError | None:
+    if not any(isinstance(error, ClosedError) for error in chain):
+        return None
+    return NetworkError(f"The request to {target.place} was given up.", reason=NetworkReason.BROKEN)
+
+
+def _tunnel(chain: list[BaseException], target: Target) -> NetworkError | None:
+    if target.proxy is None:
+        return None
+    for error in chain:
+        found = re.search(r"Tunnel connection failed: (\d{3})", str(error)) if isinstance(error, OSError) else None
+        if found:
+            return refused_by_proxy(int(found[1]), target)
+    return None
+
+
+def refused_by_proxy(status: int, target: Target) -> NetworkError:
+    """Say that the proxy answered in the place of the target, with this status."""
+    proxy = target.proxy.place if target.proxy else ""
+    if status == 407:
+        text = f"The proxy {proxy} asks for a user name and a password (status 407)"
+        sent = target.proxy is not None and target.proxy.authorization is not None
+        text += ", and refused those that were sent." if sent else ", and none were given."
+        remedy = "Put them into proxy_uri or HTTPS_PROXY: http://user:password@host:port, special characters as %XX."
+    else:
+        text = f"The proxy {proxy} does not connect to {target.place} (status {status})."
+        remedy = f"Allow {target.place} in the proxy, or name the host in NO_PROXY if it is reached directly."
+    return NetworkError(text, reason=NetworkReason.PROXY, remedy=remedy)
+
+
+UNKNOWN_ISSUER = (2, 18, 19, 20, 21)
+"""OpenSSL's verification codes for a chain that ends in no certificate that we trust."""
+
+EXPIRED, NOT_YET_VALID = 10, 9
+WRONG_NAME, WRONG_ADDRESS = 62, 64
+
+
+def _tls(chain: list[BaseException], target: Target) -> NetworkError | None:
+    found = next((error for error in chain if isinstance(error, ssl.SSLError)), None)
+    if found is None:
+        return _wrong_name(chain, target)
+    proxied = any(isinstance(error, urllib3_errors.ProxyError) for error in chain)
+    peer = target.peer if proxied else target.place
+    if isinstance(found, ssl.SSLCertVerificationError):
+        text, remedy = _certificate(found, peer)
+    else:
+        text, remedy = _handshake(found, peer)
+    return NetworkError(text, reason=NetworkReason.TLS, remedy=remedy)
+
+
+def _wrong_name(chain: list[BaseException], target: Target) -> NetworkError | None:
+    """Judge the error of urllib3 1.26, which compares the names itself."""
+    if not any(isinstance(error, urllib3_errors.SSLError) for error in chain):
+        return None
+    text, remedy = _other_name(target.place, str(chain[-1]))
+    return NetworkError(text, reason=NetworkReason.TLS, remedy=remedy)
+
+
+def _other_name(peer: str, detail: str) -> tuple[str, str]:
+    return (
+        f"The certificate of {peer} is for another name ({detail.rstrip('.')}).",
+        "Use the name that the certificate bears; a private endpoint or a proxy may be answering in its place.",
+    )
+
+
+def _certificate(error: ssl.SSLCertVerificationError, peer: str) -> tuple[str, str]:
+    code = error.verify_code
+    now = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+    if code in UNKNOWN_ISSUER:
+        return (
+            f"The certificate of {peer} was issued by nobody that this host trusts ({error.verify_message}).",
+            "If a proxy inspects TLS, or the endpoint has its own issuer, name the issuer's certificate as a PEM file"
+            " in AWS_CA_BUNDLE or add it to the system's; else install the package ca-certificates.",
+        )
+    if code in (EXPIRED, NOT_YET_VALID):
+        state = "has expired" if code == EXPIRED else "is not valid yet"
+        return (
+            f"The certificate of {peer} or of its issuer {state}, by this host's clock ({now}).",
+            "Correct the clock if it is wrong; else the other side needs a new certificate.",
+        )
+    if code in (WRONG_NAME, WRONG_ADDRESS):
+        return _other_name(peer, error.verify_message)
+    return f"The certificate of {peer} is refused: {error.verify_message}.", "Have it replaced by a valid one."
+
+
+def _handshake(error: ssl.SSLError, peer: str) -> tuple[str, str]:
+    detail = error.reason or str(error)
+    if detail in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
+        return f"{peer} does not speak TLS at that port.", "Check scheme and port of the URL, and of the proxy's."
+    text = f"No TLS connection to {peer} could be made ({detail.replace('_', ' ').lower()})."
+    return text, "TLS 1.2 or later is needed; a firewall between may cut it off."
+
+
+def _name(chain: list[BaseException], target: Target) -> NetworkError | None:
+    found = next((error for error in chain if isinstance(error, socket.gaierror)), None)
+    if found is None:
+        return None
+    if found.errno == socket.EAI_AGAIN:
+        text, remedy = "could not be looked up for now", "Check that the name servers in /etc/resolv.conf answer."
+    else:
+        text, remedy = "is not known to the name servers", "Check its spelling, the region, and /etc/resolv.conf."
+    return NetworkError(f"The name of {target.peer} {text}.", reason=NetworkReason.DNS, remedy=remedy)
+
+
+def _timeout(chain: list[BaseException], target: Target) -> NetworkError | None:
+    # In urllib3 a NewConnectionError counts as a timeout of the connection, whatever its cause.
+    never = urllib3_errors.NewConnectionError
+    if any(isinstance(e, urllib3_errors.ConnectTimeoutError) and not isinstance(e, never) for e in chain):
+        return NetworkError(
+            f"No connection to {target.peer} within {target.connect_timeout:g} s.",
+            reason=NetworkReason.TIMEOUT,
+            remedy="Check routes, security groups and firewalls, and whether a proxy must be used.",
+        )
+    if any(isinstance(error, TimeoutError) and "handshake" in str(error) for error in chain):
+        return NetworkError(
+            f"No TLS handshake with {target.way} within {target.connect_timeout:g} s.",
+            reason=NetworkReason.TIMEOUT,
+            remedy="Check scheme and port of the URL, and whether a firewall lets TLS pass.",
+        )
+    if any(isinstance(error, TimeoutError | urllib3_errors.ReadTimeoutError) for error in chain):
+        return NetworkError(
+            f"Nothing came from {target.way} for {target.read_timeout:g} s.",
+            reason=NetworkReason.TIMEOUT,
+            remedy="It is tried again where that makes sense; if it stays so, look at firewalls and at the proxy.",
+        )
+    return None
+
+
+def _connect(chain: list[BaseException], target: Target) -> NetworkError | None:
+    never = (urllib3_errors.NewConnectionError, urllib3_errors.ProxyError, urllib3_errors.LocationValueError)
+    if not any(isinstance(error, never) for error in chain):
+        return None
+    if isinstance(chain[0], urllib3_errors.LocationValueError):
+        return NetworkError(f"{target.place} is no usable address of a host.", reason=NetworkReason.CONNECT)
+    found = next((e.strerror for e in chain if isinstance(e, OSError) and e.strerror), "") or str(chain[-1])
+    refused = any(isinstance(error, ConnectionRefusedError) for error in chain)
+    return NetworkError(
+        f"No connection to {target.peer}: {found}.",
+        reason=NetworkReason.PROXY if target.proxy else NetworkReason.CONNECT,
+        remedy="Check that it runs and that the port is right." if refused else "Check this host's network and routes.",
+    )
+
+
+def _broken(chain: list[BaseException], target: Target) -> NetworkError:
+    detail = next((e.strerror for e in chain if isinstance(e, OSError) and e.strerror), "")
+    if any(isinstance(error, urllib3_errors.IncompleteRead) or "IncompleteRead" in repr(error) for error in chain):
+        detail = "the answer is shorter than announced"
+    return NetworkError(
+        f"The connection to {target.way} broke" + (f": {detail}." if detail else " before a whole answer had come."),
+        reason=NetworkReason.BROKEN,
+        remedy="It is tried again where that makes sense; if it stays so, look at firewalls and at the proxy.",
+    )

@@ -1,0 +1,97 @@
+"""An answer, read whole or piece by piece, and never beyond what the reader allows."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from urllib3 import exceptions as urllib3_errors
+
+from agent.network.errors import NetworkError, NetworkReason
+from agent.network.explain import Target, explain
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse
+
+PIECE = 64 * 1024
+BROKEN = (urllib3_errors.HTTPError, http.client.HTTPException, OSError)
+"""What urllib3 lets through while a body is read."""
+
+
+class Response:
+    """The answer to one request; its body is still on the way.
+
+    ``headers`` is case-insensitive. Read it, or close it: a connection whose answer was read to its end is used again.
+    """
+
+    def __init__(
+        self, raw: BaseHTTPResponse, target: Target, *, on_body: Callable[[bytes], None] | None = None
+    ) -> None:
+        self.status: int = raw.status
+        self.headers: Mapping[str, str] = raw.headers
+        self._raw = raw
+        self._target = target
+        self._on_body = on_body
+
+    def read(self, limit: int = 1 << 20) -> bytes:
+        """Give the whole body, of at most ``limit`` bytes.
+
+        Raises NetworkError when it is larger, breaks off or is shorter than announced.
+        """
+        announced = self._raw.length_remaining  # 0 for HEAD, whose Content-Length is that of another answer
+        if announced is not None and announced > limit:
+            self.close()
+            raise self._too_large(limit)
+        body = bytearray()
+        for piece in self.chunks(PIECE):
+            body += piece
+            if len(body) > limit:
+                self.close()
+                raise self._too_large(limit)
+        if self._on_body is not None:
+            self._on_body(bytes(body))
+        return bytes(body)
+
+    def _too_large(self, limit: int) -> NetworkError:
+        return NetworkError(
+            f"The answer of {self._target.way} is larger than {limit} bytes.",
+            reason=NetworkReason.TOO_LARGE,
+            remedy="Check that the URL leads to the service itself and not to some other site.",
+        )
+
+    def chunks(self, size: int = 262144) -> Iterator[bytes]:
+        """Give the body in pieces of ``size`` bytes, the last one shorter.
+
+        Raises NetworkError when it breaks off or is shorter than announced. Leaving early closes the connection.
+        """
+        ended = False
+        try:
+            while piece := self._piece(size):
+                yield piece
+            ended = True
+        finally:
+            if ended:
+                self._raw.release_conn()
+            else:
+                self.close()
+
+    def _piece(self, size: int) -> bytes:
+        try:
+            return bytes(self._raw.read(size))
+        except BROKEN as error:
+            raise explain(error, self._target) from error
+
+    def close(self) -> None:
+        """End it, read or not; a connection whose answer was not read to its end is closed."""
+        self._raw.close()
+        self._raw.release_conn()
+
+    def __enter__(self) -> Response:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,38 @@
+"""AWS Signature Version 4 for requests that are sent without a botocore client."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+
+from botocore.auth import S3SigV4Auth, SigV4Auth  # type: ignore[import-untyped]
+from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
+
+from agent.network.credentials import Credentials
+
+# At debug level botocore writes what it signs to its log, the session token included.
+logging.getLogger("botocore").setLevel(logging.INFO)
+
+
+def sign(
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    body: bytes,
+    credentials: Credentials,
+    service: str,
+    region: str,
+) -> dict[str, str]:
+    """Give all headers to send: those given, the date, the token if there is one, the body's digest, the signature.
+
+    ``service`` is the signing name; "s3" is signed as S3 wants it, with the path as it stands. The path and the query
+    of ``url`` must be percent-encoded as they will be sent. Every header that is given is signed but User-Agent.
+    """
+    request = AWSRequest(method=method, url=url, headers=dict(headers), data=body)
+    # The official agent signs the digest as a header for every service; botocore would add it for S3 alone.
+    request.headers["X-Amz-Content-SHA256"] = hashlib.sha256(body).hexdigest()
+    kind = S3SigV4Auth if service == "s3" else SigV4Auth
+    kind(credentials, service, region).add_auth(request)
+    return {str(name): str(value) for name, value in request.headers.items()}

@@ -1,0 +1,88 @@
+"""Whose certificates are trusted: a given bundle, the environment's, or the system's."""
+
+from __future__ import annotations
+
+import glob
+import os
+import ssl
+from collections.abc import Mapping
+
+import urllib3
+
+from agent.network.errors import NetworkError, NetworkReason
+
+KNOWN_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+"""Where distributions keep their certificates, for an OpenSSL that was built to look elsewhere."""
+
+
+def make_context(ca_bundle: str | None, environment: Mapping[str, str]) -> ssl.SSLContext:
+    """Make the context of all TLS connections: TLS 1.2 or later, the issuer and the name are checked.
+
+    The first of these that is set says whom to trust: ``ca_bundle``, AWS_CA_BUNDLE, SSL_CERT_FILE (each a PEM file,
+    in place of the system's certificates), AWS_SSL_CA_DIRECTORY (its ``*.pem`` files, beside the system's). Raises
+    NetworkError for a file that cannot be read or holds no certificate.
+    """
+    # Not ssl.create_default_context: from Python 3.13 on it refuses certificates that lack what RFC 5280 asks of an
+    # issuer, and those that inspecting proxies make often do.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.hostname_checks_common_name = False
+    # urllib3 1.26 compares the names itself, and cannot connect to an address where the context does it.
+    context.check_hostname = not urllib3.__version__.startswith("1.")  # type: ignore[attr-defined]
+    named = _named_bundle(ca_bundle, environment)
+    if named is not None:
+        _load(context, *named)
+        return context
+    _load_system(context)
+    folder = environment.get("AWS_SSL_CA_DIRECTORY")
+    for path in sorted(glob.glob(os.path.join(glob.escape(folder), "*.pem"))) if folder else ():
+        _load(context, path, "AWS_SSL_CA_DIRECTORY")
+    return context
+
+
+def _named_bundle(ca_bundle: str | None, environment: Mapping[str, str]) -> tuple[str, str] | None:
+    if ca_bundle:
+        return ca_bundle, "the configuration"
+    for name in ("AWS_CA_BUNDLE", "SSL_CERT_FILE"):
+        if environment.get(name):
+            return environment[name], name
+    return None
+
+
+def _load(context: ssl.SSLContext, path: str, origin: str) -> None:
+    try:
+        context.load_verify_locations(cafile=path)
+    except ssl.SSLError as error:
+        problem = "holds no certificates in PEM form"
+        raise _unusable(path, origin, problem) from error
+    except OSError as error:
+        raise _unusable(path, origin, f"cannot be read: {error.strerror}") from error
+
+
+def _unusable(path: str, origin: str, problem: str) -> NetworkError:
+    return NetworkError(
+        f"The certificate file {path} that {origin} names {problem}.",
+        reason=NetworkReason.TLS,
+        remedy="Name a PEM file with the certificates of the issuers to trust, or none to trust the system's.",
+    )
+
+
+def _load_system(context: ssl.SSLContext) -> None:
+    paths = ssl.get_default_verify_paths()
+    folder = paths.capath
+    if folder and glob.glob(os.path.join(glob.escape(folder), "*.0")):
+        # A folder with hashed names is searched for the one issuer that is needed; a bundle is held in memory whole.
+        context.load_verify_locations(capath=folder)
+        return
+    if paths.cafile:
+        context.load_default_certs()
+        return
+    for path in KNOWN_BUNDLES:
+        if os.path.isfile(path):
+            context.load_verify_locations(cafile=path)
+            return

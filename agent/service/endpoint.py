@@ -1,0 +1,108 @@
+"""Where the command service is: its URL, and the names that a request is signed with."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from agent.network.proxies import is_loopback
+from agent.service.errors import ServiceConfigError
+from agent.service.shapes import load_model
+
+DEFAULT_DOMAIN = "amazonaws.com"
+
+PARTITION_DOMAINS = (
+    ("cn-", "amazonaws.com.cn"),
+    ("us-gov-", "amazonaws.com"),
+    ("us-iso-", "c2s.ic.gov"),
+    ("us-isob-", "sc2s.sgov.gov"),
+    ("us-isof-", "csp.hci.ic.gov"),
+    ("eu-isoe-", "cloud.adc-e.uk"),
+    ("eusc-", "amazonaws.eu"),
+)
+"""By which domain a region's services are reached; a test compares it with botocore's partitions."""
+
+FIPS_REGIONS = ("us-east-1", "us-east-2", "us-west-1", "us-west-2", "us-gov-east-1", "us-gov-west-1")
+"""Where the command service has FIPS endpoints, by the CodeDeploy user guide and the official agent 2.1.0."""
+
+_REGION = re.compile(r"[a-z]{2,8}(-[a-z0-9]{1,20}){1,5}")
+_DOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+")
+
+
+class EndpointOptions(NamedTuple):
+    """What decides on the endpoint; ``domain`` (from instance metadata) wins over the region's usual one.
+
+    ``secure`` is the setting ``enable_auth_policy``, ``override`` a URL in the place of all the rest.
+    """
+
+    region: str
+    domain: str = ""
+    secure: bool = False
+    fips: bool = False
+    override: str | None = None
+
+
+class Endpoint(NamedTuple):
+    """A URL, and what else is part of every request to it."""
+
+    url: str
+    signing_name: str
+    target_prefix: str
+    region: str
+
+
+def domain_of(region: str) -> str:
+    """Give the domain under which a region's services are reached."""
+    return next((domain for start, domain in PARTITION_DOMAINS if region.startswith(start)), DEFAULT_DOMAIN)
+
+
+def endpoint_for(options: EndpointOptions, *, allow_plain: bool = False) -> Endpoint:
+    """Give the endpoint of the command service.
+
+    Plain http is for loopback, and with ``allow_plain`` for anywhere: the caller says so when the signer of the
+    deployments is pinned. Raises ServiceConfigError.
+    """
+    if not _REGION.fullmatch(options.region):
+        raise ServiceConfigError(
+            f"{options.region!r} is not the name of a region.",
+            remedy="Correct the region in the on-premises file or in AWS_REGION, such as eu-central-1.",
+        )
+    metadata = load_model(secure=options.secure)["metadata"]
+    if options.override:
+        url = _checked_override(options.override, allow_plain)
+    else:
+        url = _computed(options, str(metadata["endpointPrefix"]))
+    return Endpoint(url, str(metadata["signingName"]), str(metadata["targetPrefix"]), options.region)
+
+
+def _computed(options: EndpointOptions, prefix: str) -> str:
+    if options.fips and options.region not in FIPS_REGIONS:
+        raise ServiceConfigError(
+            f"CodeDeploy has no FIPS endpoint in {options.region}.",
+            remedy=f"Set use_fips_mode to false; FIPS endpoints are in {', '.join(FIPS_REGIONS)}.",
+        )
+    domain = options.domain or domain_of(options.region)
+    # It may come from instance metadata, which anybody on the link can answer.
+    if not _DOMAIN.fullmatch(domain):
+        raise ServiceConfigError(f"{domain!r} is not the name of a domain.", remedy="Instance metadata answers it.")
+    return f"https://{prefix}{'-fips' if options.fips else ''}.{options.region}.{domain}/"
+
+
+def _checked_override(text: str, allow_plain: bool) -> str:
+    try:
+        parts = urlsplit(text)
+        usable = bool(parts.hostname) and parts.port != 0 and parts.scheme in ("http", "https")
+    except ValueError:
+        parts, usable = urlsplit(""), False
+    # The text is not repeated where it may hold a password.
+    if not usable or parts.username is not None or parts.query or parts.fragment:
+        raise ServiceConfigError(
+            "The control endpoint is not of the form https://host[:port].", remedy="Correct deploy_control_endpoint."
+        )
+    if parts.scheme == "http" and not allow_plain and not is_loopback(parts.hostname or ""):
+        raise ServiceConfigError(
+            f"The control endpoint {text} is plain http: anybody on the way could have this host run commands.",
+            remedy="Use https in deploy_control_endpoint, or pin the certificate that deployments are signed with.",
+        )
+    return text.rstrip("/") + "/"

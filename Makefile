@@ -16,6 +16,9 @@ PYTHON ?= $(shell for p in /usr/bin/python3 python3.11 python3.12 python3.13 pyt
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# The AWS CLI pins one botocore, so it has an environment of its own.
+AWS_VENV := .venv-aws
+AWS_STAMP := $(AWS_VENV)/.installed
 JOBS ?= auto
 PYTEST_ARGS ?=
 BENCH ?=
@@ -25,7 +28,7 @@ BENCH ?=
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
-setup: $(STAMP)
+setup: $(STAMP) $(AWS_STAMP)
 
 system:
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or later was found; set PYTHON=/path/to/python3" >&2; exit 1; }
@@ -37,13 +40,19 @@ $(STAMP): pyproject.toml | system
 	@$(BIN)/python -c '' 2>/dev/null || "$(PYTHON)" -m venv --clear $(VENV)
 	@echo "installing the project and its test tools into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--config-settings editable_mode=compat --editable '.[test]'
+		--config-settings editable_mode=compat --editable '.[test,sandbox]'
 	@touch $@
 
-test: system $(STAMP)
+$(AWS_STAMP): | system
+	@$(AWS_VENV)/bin/python -c '' 2>/dev/null || "$(PYTHON)" -m venv --clear $(AWS_VENV)
+	@echo "installing the AWS CLI into $(AWS_VENV)"
+	@$(AWS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check 'awscli>=1.44'
+	@touch $@
+
+test: system $(STAMP) $(AWS_STAMP)
 	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
 
-soak: system $(STAMP)
+soak: system $(STAMP) $(AWS_STAMP)
 	$(BIN)/python -m pytest -n $(JOBS) --soak $(PYTEST_ARGS)
 
 lint: $(STAMP)
@@ -62,9 +71,9 @@ readme: $(STAMP)
 bench: system $(STAMP)
 	$(BIN)/python tests/bench/bench.py $(BENCH)
 
-demo: $(STAMP)
+demo: $(STAMP) $(AWS_STAMP)
 	@appspec-examples/demo $(BIN)
 
 clean:
-	rm -rf $(VENV) build *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(AWS_VENV) build *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find agent tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,44 +1,69 @@
-"""``codedeploy-agent``: the commands of the agent."""
+"""``codedeploy-agent``: the daemon, and everything else that is not a local deployment."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from importlib import import_module
+from typing import NamedTuple, NoReturn
 
 from agent import __version__
 from agent.cli.output import Writer
-from agent.errors import AgentError
+from agent.errors import AgentError, UsageError
 
 PROGRAM = "codedeploy-agent"
 
-_USAGE = 64  # EX_USAGE of sysexits.h; the official command ends so too
+USAGE = 64
+"""EX_USAGE of sysexits.h; the official command ends so too."""
 
-_SUMMARIES = {
-    "validate": "find every mistake in an AppSpec file and its revision",
-    "deploy-local": "deploy a revision to this machine (the same as codedeploy-local)",
-    "settings": "show the settings, what they mean and their values",
+_CONFIG_OPTIONS = ("--config-file", "--config_file")
+
+
+class _Command(NamedTuple):
+    """A command: its line in the help, the module that has it (none: it is handled here), its status for bad usage."""
+
+    summary: str
+    module: str = ""
+    usage_status: int = 2
+
+
+_COMMANDS = {
+    "start": _Command("run the agent, in the foreground, until it is stopped", "daemon", USAGE),
+    "stop": _Command("stop the agent; deployments in progress are not ended", "daemon", USAGE),
+    "restart": _Command("stop the agent and run it again", "daemon", USAGE),
+    "status": _Command("say whether the agent is running, and what it does", "daemon", USAGE),
+    "validate": _Command("find every mistake in an AppSpec file and its revision", "validate"),
+    "deploy-local": _Command("deploy a revision to this machine (the same as codedeploy-local)"),
+    "settings": _Command("show the settings, what they mean and their values", "settings"),
+    "sandbox": _Command("run a CodeDeploy-compatible service on this machine, to try and test with", "sandbox"),
+    "update": _Command("say how this agent is updated"),
+    "help": _Command("show the help of a command"),
 }
+"""Every command; a module is imported only when its command is the one that was asked for."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """The parser of the command's own line; unknown commands and options end it as they end the official command."""
+    """A parser with an exit status of its own for unknown commands and options."""
+
+    usage_status = USAGE
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
-        self.exit(_USAGE, f"{self.prog}: {message}\n")
+        self.exit(self.usage_status, f"{self.prog}: {message}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (those of the process if None); give its exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments[:1] == ["deploy-local"]:
-        from agent.cli import local  # each command imports only what it needs, here and below
-
-        return local.main(arguments[1:], prog=f"{PROGRAM} deploy-local")
-    parser = _make_parser(arguments[0] if arguments else "")
+    before, command, after = _split(arguments)
+    if command == "help":
+        command = "".join(after[:1])
+        arguments = [*before, *after[:1], "--help"]
+    parser = _make_parser(command)
     try:
+        if command == "deploy-local":
+            return _deploy_locally(parser.parse_args(before), arguments[len(before) + 1 :])
         options = parser.parse_args(arguments)
     except SystemExit as end:
         sys.stdout.flush()
@@ -46,32 +71,80 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "run" not in options:
         parser.print_help()
         return 0
-    run: Callable[[argparse.Namespace], int] = options.run
+    if getattr(options, "config_file", None) is None:
+        options.config_file = options.config_file_before
+    return _run(options.run, options)
+
+
+def _run(run: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
     try:
         return run(options)
     except AgentError as error:
         Writer(2).line(f"{PROGRAM}: {error}")
         return 1
+    except OSError as error:
+        from agent.filesystem.reasons import place_and_reason, remedy_for
+
+        Writer(2).line(f"{PROGRAM}: {place_and_reason(error)}. {remedy_for(error)}".rstrip())
+        return 1
     except KeyboardInterrupt:
         return 130
 
 
-def _make_parser(command: str) -> argparse.ArgumentParser:
-    parser = _Parser(prog=PROGRAM, description="A CodeDeploy-compatible deployment agent for Linux hosts.")
-    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}", help="show the version")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=argparse.ArgumentParser)
-    for name, summary in _SUMMARIES.items():
-        sub = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
-        if name != command or name == "deploy-local":
-            continue
-        if name == "validate":
-            from agent.cli import validate
+def _split(arguments: Sequence[str]) -> tuple[list[str], str, list[str]]:
+    """The options before the command, the command (empty if there is none) and what follows it."""
+    index = 0
+    while index < len(arguments) and arguments[index].startswith("-"):
+        index += 2 if arguments[index] in _CONFIG_OPTIONS else 1
+    return list(arguments[:index]), "".join(arguments[index : index + 1]), list(arguments[index + 1 :])
 
-            validate.add_arguments(sub)
-            sub.set_defaults(run=validate.run)
-        else:
-            from agent.cli import settings
 
-            settings.add_arguments(sub)
-            sub.set_defaults(run=settings.run)
+def _deploy_locally(options: argparse.Namespace, arguments: list[str]) -> int:
+    from agent.cli import local
+
+    named = [f"--config-file={options.config_file_before}"] if options.config_file_before else []
+    return local.main([*named, *arguments], prog=f"{PROGRAM} deploy-local")
+
+
+def _make_parser(command: str) -> _Parser:
+    parser = _Parser(
+        prog=PROGRAM, description="A CodeDeploy-compatible deployment agent for Linux hosts.", allow_abbrev=False
+    )
+    parser.add_argument(
+        "-v", "--version", action="version", version=f"{PROGRAM} {__version__}", help="show the version"
+    )
+    parser.add_argument(
+        "--config-file", dest="config_file_before", metavar="PATH", help="the agent's configuration file"
+    )
+    parser.add_argument("--config_file", dest="config_file_before", help=argparse.SUPPRESS)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
+    for name, row in _COMMANDS.items():
+        sub = commands.add_parser(name, help=row.summary, description=f"{row.summary[0].upper()}{row.summary[1:]}.")
+        sub.usage_status = row.usage_status
+        if name == command:
+            _add_command(sub, name, row)
     return parser
+
+
+def _add_command(parser: _Parser, name: str, row: _Command) -> None:
+    if name == "update":
+        parser.set_defaults(run=_update)
+    elif row.module == "daemon":
+        from agent.cli import daemon
+
+        daemon.add_arguments(parser, name)
+        parser.set_defaults(run=getattr(daemon, name))
+    elif row.module:
+        module = import_module(f"agent.cli.{row.module}")
+        module.add_arguments(parser)
+        parser.set_defaults(run=module.run)
+
+
+def _update(_: argparse.Namespace) -> int:
+    raise UsageError(
+        f"This agent, version {__version__} in {sys.prefix}, does not update itself.",
+        remedy=(
+            "Install a newer release there in the way this one was installed, then run systemctl restart"
+            " codedeploy-agent; a lifecycle event in progress goes on meanwhile."
+        ),
+    )

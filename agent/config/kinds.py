@@ -19,6 +19,7 @@ _SIZE_UNITS: dict[str, int] = {"b": 1} | {
     for power, letter in enumerate("kmgt", start=1)
 }
 _LARGEST = 2**63 - 1
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
 
 class Kind(NamedTuple):
@@ -92,6 +93,17 @@ def _to_size(raw: Raw) -> int:
     return size
 
 
+def _to_fingerprints(raw: Raw) -> tuple[str, ...]:
+    # A number is refused too: YAML makes one of 64 decimal digits, and drops the zeros at their beginning.
+    if not isinstance(raw, str):
+        raise ValueError
+    # With colons, as openssl prints them, they mean the same.
+    parts = tuple(part.strip().replace(":", "").lower() for part in raw.split(",")) if raw.strip() else ()
+    if not all(_FINGERPRINT.fullmatch(part) for part in parts):
+        raise ValueError
+    return parts
+
+
 COMPONENT = Kind("name", 'the name of a file or folder, without "/"', _to_component)
 PATH = Kind("path", "the path of a file or folder", _to_path)
 URL = Kind("URL", "a URL that begins with https:// or http://", _to_url)
@@ -99,6 +111,10 @@ BOOL = Kind("boolean", "true or false", _to_bool)
 SECONDS = Kind("seconds", "a number of seconds, 0 or more", _to_seconds)
 COUNT = Kind("count", "a whole number, 1 or more", _to_count)
 SIZE = Kind("size", "a number of bytes, 1 or more, or a size such as 500MB, 4GB or 1GiB", _to_size)
+
+FINGERPRINTS = Kind(
+    "fingerprints", "SHA-256 fingerprints: 64 hexadecimal digits each, in quotes, separated by commas", _to_fingerprints
+)
 
 
 def choice(*values: str) -> Kind:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from agent.config.kinds import BOOL, COMPONENT, COUNT, PATH, SECONDS, SIZE, URL, Kind, choice
+from agent.config.kinds import BOOL, COMPONENT, COUNT, FINGERPRINTS, PATH, SECONDS, SIZE, URL, Kind, choice
 
 OFFICIAL_1 = "1.x"
 OFFICIAL_2 = "2.x"
@@ -57,6 +57,18 @@ class Settings(NamedTuple):
         URL, None, OFFICIAL_1, "replaces the command service's endpoint of the region"
     )
     s3_endpoint_override: str | None = _setting(URL, None, OFFICIAL_1, "replaces the S3 endpoint of the region")
+    github_endpoint_override: str | None = _setting(
+        URL, None, OURS, "replaces https://api.github.com, for an enterprise server or a mirror"
+    )
+    ca_bundle: str | None = _setting(
+        PATH, None, OURS, "PEM file with the certificates to trust, instead of the system's"
+    )
+    deployment_signer_ca_file: str | None = _setting(
+        PATH, None, OURS, "PEM file with the issuers whose signature on a deployment is accepted"
+    )
+    deployment_signer_fingerprints: tuple[str, ...] = _setting(
+        FINGERPRINTS, (), OURS, "certificates whose signature on a deployment is accepted, and no others"
+    )
     use_fips_mode: bool = _setting(BOOL, False, OFFICIAL_1, "use FIPS endpoints")
     enable_auth_policy: bool = _setting(BOOL, False, OFFICIAL_1, "use the command service's secure endpoint")
     disable_imds_v1: bool = _setting(BOOL, False, OFFICIAL_1, "ask for instance metadata with a token only")

@@ -15,20 +15,33 @@ def write_durably(path: str, data: bytes, *, mode: int = 0o644) -> None:
     A reader sees the old content or the new, never a part; when this returns the new content survives
     a power cut. ``mode`` is exact, the umask does not matter. Raises OSError, and then the old content stands.
     """
+    _write_and_rename(path, data, mode=mode, durably=True)
+    sync_folder(os.path.dirname(path))
+
+
+def replace(path: str, data: bytes, *, mode: int = 0o644) -> None:
+    """Replace the content of a file whole, for readers on this host while it runs.
+
+    As ``write_durably``, but without waiting for the disk: after a power cut the content may be the old one or none.
+    """
+    _write_and_rename(path, data, mode=mode, durably=False)
+
+
+def _write_and_rename(path: str, data: bytes, *, mode: int, durably: bool) -> None:
     temporary = temporary_name(path)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         try:
             write_all(descriptor, data)
             os.fchmod(descriptor, mode)
-            os.fsync(descriptor)
+            if durably:
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
         os.rename(temporary, path)
     except BaseException:
         remove_if_there(temporary)
         raise
-    sync_folder(os.path.dirname(path))
 
 
 def temporary_name(path: str) -> str:

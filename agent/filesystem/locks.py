@@ -69,6 +69,25 @@ class FileLock:
         text = os.pread(descriptor, 32, 0).split(b"\n")[0]
         return text.decode("ascii", "replace") or "unknown"
 
+    @staticmethod
+    def holder(path: str) -> int | None:
+        """The process that holds a lock, 0 if it does not say, None if nobody does or there is no such file.
+
+        To find out the lock is taken for a moment, so whoever takes it in earnest should wait that long. Raises
+        OSError where the file cannot be opened.
+        """
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            if _try_lock(descriptor):
+                return None
+            text = FileLock._holder(descriptor)
+            return int(text) if text.isdigit() else 0
+        finally:
+            os.close(descriptor)
+
     def release(self) -> None:
         """Let go of the lock; nothing happens if it is not held."""
         if self._descriptor is not None:

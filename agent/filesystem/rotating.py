@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import time
 from collections.abc import Callable
 
 from agent.filesystem.durable import write_all
@@ -15,7 +16,53 @@ LARGEST = 64 * 1024 * 1024
 KEPT = 8
 """Files at most, the one in use counted; the older ones are named .0 to .6, as Ruby's logger names them."""
 
+LOCK_TRIES = 40
+LOCK_PAUSE = 0.005
+"""Seconds between two tries for the lock of a rotation.
+
+Whoever may read a log may lock it, so that nothing may wait for that lock for long.
+"""
+
 _log = logging.getLogger(__name__)
+
+
+def open_log(path: str, *, mode: int, folder_mode: int) -> int:
+    """Open a log file for appending, making it and its folder where they are missing; gives the descriptor.
+
+    ``mode`` and ``folder_mode`` are exact for what is made here, the umask does not matter. A link under that name
+    is not followed. Raises OSError.
+    """
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        os.makedirs(folder, exist_ok=True)
+        os.chmod(folder, folder_mode)
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    status = os.fstat(descriptor)
+    if status.st_size == 0 and status.st_uid == os.geteuid():
+        os.fchmod(descriptor, mode)
+    return descriptor
+
+
+def is_current(path: str, descriptor: int) -> bool:
+    """Whether an open log file still lies under its name; False where something else or nothing does."""
+    try:
+        there = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    ours = os.fstat(descriptor)
+    return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+
+
+def lock_shortly(descriptor: int) -> bool:
+    """Take the lock of an open file, which ends when it is closed; False where others keep it for too long."""
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOCK_PAUSE)
+        else:
+            return True
+    return False
 
 
 class RotatingFile:
@@ -76,29 +123,21 @@ class RotatingFile:
             self._descriptor = -1
 
     def _open(self) -> None:
-        folder = os.path.dirname(self.path)
-        if not os.path.isdir(folder):
-            os.makedirs(folder, exist_ok=True)
-            os.chmod(folder, self._folder_mode)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._descriptor = os.open(self.path, flags, self._mode)
-        status = os.fstat(self._descriptor)
-        self._size = status.st_size
-        if self._size == 0:
-            # The umask must not decide who may read a log.
-            if status.st_uid == os.geteuid():
-                os.fchmod(self._descriptor, self._mode)
-            if self._opening is not None:
-                self._write_opening(self._opening())
+        self._descriptor = open_log(self.path, mode=self._mode, folder_mode=self._folder_mode)
+        self._size = os.fstat(self._descriptor).st_size
+        if self._size == 0 and self._opening is not None:
+            self._write_opening(self._opening())
 
     def _write_opening(self, line: bytes) -> None:
         write_all(self._descriptor, line)
         self._size = len(line)
 
     def _rotate(self) -> None:
+        if not lock_shortly(self._descriptor):
+            self._size = 0  # so that the next try comes when as much again has been written
+            return
         # Another process may have rotated already: then its new file is the one to go on with.
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-        if self._is_current():
+        if is_current(self.path, self._descriptor):
             for number in range(self._kept - 3, -1, -1):
                 older = f"{self.path}.{number}"
                 if os.path.lexists(older):
@@ -106,11 +145,3 @@ class RotatingFile:
             os.rename(self.path, f"{self.path}.0")
         self.close()
         self._open()
-
-    def _is_current(self) -> bool:
-        try:
-            there = os.lstat(self.path)
-        except FileNotFoundError:
-            return False
-        ours = os.fstat(self._descriptor)
-        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)

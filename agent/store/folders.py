@@ -35,6 +35,12 @@ def make_state_folder(layout: Layout, folder: str) -> None:
     _make(folder, 0o700)
 
 
+def make_shared_folder(layout: Layout, folder: str) -> None:
+    """Make a folder below the root folder that the official agents use too. Raises RootFolderError."""
+    _make(layout.root_dir, layout.modes.passage)
+    _make(folder, layout.modes.instructions)
+
+
 def _make(folder: str, mode: int) -> None:
     missing = []
     while not os.path.isdir(folder):

@@ -72,6 +72,16 @@ class Layout(NamedTuple):
         return os.path.join(deployment, "deployment-archive")
 
     @staticmethod
+    def bundle_source(deployment: str) -> str:
+        """The note on where a deployment's revision came from."""
+        return os.path.join(deployment, ".bundle-source")
+
+    @staticmethod
+    def bundle_etag(deployment: str) -> str:
+        """The ETag of a deployment's bundle, as S3 gave it."""
+        return os.path.join(deployment, ".bundle-etag")
+
+    @staticmethod
     def script_log(deployment: str) -> str:
         """The log of a deployment's scripts."""
         return os.path.join(deployment, "logs", "scripts.log")

@@ -13,6 +13,7 @@ from agent.worker.bundle_command import download_bundle
 from agent.worker.hook_command import run_hooks
 from agent.worker.host import Host
 from agent.worker.install_command import install_revision
+from agent.worker.noop import UPDATE
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +55,11 @@ def explain(error: OSError, doing: str) -> AgentError:
 
 
 def _carry_out(command_name: str, spec: DeploymentSpecification, host: Host) -> str:
+    if command_name == UPDATE:
+        raise SpecificationError(
+            "This agent is not updated by a command of the service: nothing was downloaded and nothing was run.",
+            remedy="Update it with the tool that installed it, for example codedeploy-agent install on the host.",
+        )
     event = event_named(command_name, host)
     if event.is_hook:
         return run_hooks(event, spec, host)

@@ -11,6 +11,7 @@ from agent.deployment.spec import DeploymentSpecification, GitHubRevision, S3Rev
 from agent.errors import ScriptError
 from agent.store.folders import make_deployment_folder
 from agent.store.script_logs import DeploymentsLog, ScriptLog
+from agent.worker.archive_reuse import read_etag
 from agent.worker.host import Host
 from agent.worker.revision import ChosenRevision, choose_revision, load_appspec
 
@@ -56,26 +57,35 @@ def _run(
     from agent.hooks.runner import EventContext, run_event  # a deployment without scripts is spared the import
     from agent.worker.options import hook_options
 
+    deployment = host.layout.deployment(spec.deployment_group_id, spec.deployment_id)
     context = EventContext(
         event=event.name,
         archive=revision.archive,
-        variables=variables(event.name, spec),
+        variables=variables(event.name, spec, seen_etag=read_etag(deployment)),
         cwd=host.working_folder,
     )
     # The new deployment's logs, also where an earlier revision's script runs: that is where its operator looks.
-    deployment = host.layout.deployment(spec.deployment_group_id, spec.deployment_id)
     logs: list[ScriptLog | DeploymentsLog] = [ScriptLog(host.layout, deployment)]
     if host.settings.enable_deployments_log:
         logs.append(DeploymentsLog(host.layout, spec.deployment_id))
     try:
-        run_event(scripts, context, sinks=[*logs, host.observer], options=hook_options(host.settings))
+        run_event(
+            scripts,
+            context,
+            sinks=[*logs, host.observer],
+            options=hook_options(host.settings),
+            on_started=host.observer.script_started,
+        )
     finally:
         for log in logs:
             log.close()
 
 
-def variables(event: str, spec: DeploymentSpecification) -> dict[str, str]:
-    """The deployment variables that scripts see; they describe the new deployment, whosever script runs."""
+def variables(event: str, spec: DeploymentSpecification, *, seen_etag: str | None = None) -> dict[str, str]:
+    """The deployment variables that scripts see; they describe the new deployment, whosever script runs.
+
+    ``seen_etag`` is that of the download, for a specification that names none (as 2.x has it).
+    """
     values = {
         "LIFECYCLE_EVENT": event,
         "DEPLOYMENT_ID": spec.deployment_id,
@@ -87,7 +97,8 @@ def variables(event: str, spec: DeploymentSpecification) -> dict[str, str]:
     if isinstance(revision, S3Revision):
         values |= {"BUNDLE_BUCKET": revision.bucket, "BUNDLE_KEY": revision.key}
         values |= {"BUNDLE_VERSION": revision.version} if revision.version is not None else {}
-        values |= {"BUNDLE_ETAG": revision.etag} if revision.etag is not None else {}
+        etag = seen_etag if revision.etag is None else revision.etag
+        values |= {"BUNDLE_ETAG": etag} if etag is not None else {}
     elif isinstance(revision, GitHubRevision):
         values["BUNDLE_COMMIT"] = revision.commit_id
     return values

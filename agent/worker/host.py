@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 from agent.config.settings import Settings
 from agent.store.layout import OPEN, RESTRICTED, Layout
+
+if TYPE_CHECKING:  # what a command does not need it is spared the import of
+    from agent.bundle.fetch import FetchOptions
+    from agent.hooks.context import RunningScript
 
 
 class Observer:
@@ -20,6 +25,9 @@ class Observer:
     def progress(self, done: int, total: int, unit: str) -> None:
         """A long step has come so far; ``unit`` is "bytes" or "files"."""
 
+    def script_started(self, script: RunningScript) -> None:
+        """A script's process exists."""
+
     def notice(self, text: str) -> None:
         """Something that does not fail the command, but that a person should know."""
 
@@ -29,6 +37,7 @@ class Host(NamedTuple):
 
     ``working_folder`` is where scripts start and where relative destinations begin. ``custom_events`` are names
     beside the lifecycle table that may be executed as hooks of the current revision; only the local command has any.
+    ``remote`` gives the way to S3 and GitHub; it is called where a bundle is to be downloaded, and not before.
     """
 
     settings: Settings
@@ -36,6 +45,7 @@ class Host(NamedTuple):
     working_folder: str
     observer: Observer = Observer()
     custom_events: frozenset[str] = frozenset()
+    remote: Callable[[], FetchOptions] | None = None
 
 
 def layout_of(settings: Settings) -> Layout:

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -19,20 +20,21 @@ def agent(program):
 def test_without_a_command_it_says_what_there_is(agent):
     result = agent()
     assert (result.returncode, result.stderr) == (0, "")
-    for command in ("validate", "deploy-local", "settings"):
+    for command in ("start", "stop", "restart", "status", "validate", "deploy-local", "settings", "sandbox", "update"):
         assert command in result.stdout
 
 
-def test_the_version_is_no_failure(agent):
-    result = agent("--version")
+@pytest.mark.parametrize("option", ["--version", "-v"])
+def test_the_version_is_no_failure(agent, option):
+    result = agent(option)
     assert (result.returncode, result.stdout) == (0, f"codedeploy-agent {__version__}\n")
 
 
-@pytest.mark.parametrize("arguments", [["bogus"], ["--bogus"]])
+@pytest.mark.parametrize("arguments", [["bogus"], ["--bogus"], ["status", "--bogus"], ["help", "bogus"], ["--config"]])
 def test_an_unknown_command_or_option_ends_as_with_the_official_agent(agent, arguments):
     result = agent(*arguments)
     assert (result.returncode, result.stdout) == (64, "")
-    assert "bogus" in result.stderr
+    assert arguments[-1] in result.stderr
     assert "usage: codedeploy-agent" in result.stderr
 
 
@@ -74,3 +76,56 @@ def test_settings_names_every_problem_of_a_file(agent, console):
 
 def test_settings_prints_the_table_of_the_documentation(agent):
     assert agent("settings", "--markdown").stdout == table.markdown()
+
+
+@pytest.mark.parametrize("command", ["status", "stop", "validate", "deploy-local"])
+def test_help_shows_the_help_of_a_command(agent, command):
+    assert agent("help", command).stdout == agent(command, "--help").stdout != ""
+    assert agent("help").stdout == agent().stdout
+
+
+@pytest.mark.parametrize("name", ["--config-file", "--config_file"])
+@pytest.mark.parametrize(
+    "form", ["{name} {path} {verb}", "{name}={path} {verb}", "{verb} {name} {path}", "{verb} {name}={path}"]
+)
+@pytest.mark.parametrize("verb", ["status", "settings"])
+def test_the_configuration_is_named_before_or_after_the_verb(agent, console, name, form, verb):
+    console.configure(max_revisions=0)
+    result = agent(*form.format(name=name, path=console.config, verb=verb).split(" "))
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "max_revisions is 0" in result.stderr
+
+
+def test_the_configuration_after_the_verb_comes_first(agent, console):
+    assert agent("--config-file", "/nowhere", "settings", "--config-file", console.config).returncode == 0
+
+
+def test_a_local_deployment_takes_the_configuration_before_the_verb_too(agent, console):
+    console.revision()
+    result = agent("--config-file", console.config, "deploy-local", "-l", console.bundle)
+    assert (result.returncode, console.root in result.stdout) == (0, True)
+
+
+def test_update_says_how_and_changes_nothing(agent):
+    result = agent("update")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "does not update itself" in result.stderr
+    assert sys.prefix in result.stderr
+
+
+def test_a_failure_of_the_system_is_told_without_a_traceback(agent, console):
+    console.configure(pid_dir=f"{console.top}/pid", root_dir=f"{console.top}/root")
+    os.makedirs(f"{console.top}/root/agent-state")
+    with open(f"{console.top}/root/agent-state/commands", "w"):
+        pass
+    result = agent("status", "--config-file", console.config)
+    assert result.returncode == 4
+    assert "Not a directory" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_each_command_loads_only_what_it_needs():
+    code = "import sys\nfrom agent.cli.main import main\nmain(['help'])\n"
+    code += "print(sorted({name.split('.')[0] for name in sys.modules} & {'yaml', 'logging', 'json', 'ssl', 'psutil'}))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.endswith("\n[]\n")

@@ -133,12 +133,25 @@ def test_all_problems_are_reported_at_once_with_their_lines():
         "deploy_control_endpoint: 'https://a b'",
         "hook_outputs_left_open: sometimes",
         "log_format: xml",
+        "github_endpoint_override: github.example",
+        "deployment_signer_fingerprints: abc",
+        "deployment_signer_fingerprints: '" + "g" * 64 + "'",
+        "deployment_signer_fingerprints: '" + "a" * 64 + ",'",
+        "deployment_signer_fingerprints: " + "1" * 64,
+        "deployment_signer_fingerprints: [" + "a" * 64 + "]",
     ],
 )
 def test_a_value_of_the_wrong_kind_is_refused_and_the_right_kind_named(line):
     (text,) = errors_of(line)
     assert f"agent.yml:1:{line.index(': ') + 3}:" in text
     assert "Expected" in text
+
+
+def test_fingerprints_may_be_written_as_openssl_prints_them():
+    colons = ":".join(["AB"] * 32)
+    text = f"deployment_signer_fingerprints: '{colons}, {'c' * 64}'"
+    assert read(text).deployment_signer_fingerprints == ("ab" * 32, "c" * 64)
+    assert read("deployment_signer_fingerprints: ''").deployment_signer_fingerprints == ()
 
 
 def test_an_unknown_key_is_named_once_with_what_was_meant():

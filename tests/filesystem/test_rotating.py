@@ -1,3 +1,4 @@
+import fcntl
 import logging
 import os
 import subprocess
@@ -53,6 +54,17 @@ def test_two_processes_lose_nothing_and_cut_no_line_while_the_file_rotates(tmp_p
     lines = b"".join(contents(tmp_path).values()).split(b"\n")
     assert sorted(filter(None, lines)) == sorted(b"%s %d" % (name, n) for name in (b"a", b"b") for n in range(3000))
     assert len(os.listdir(tmp_path)) > 3
+
+
+def test_a_user_who_locks_the_log_cannot_hold_up_a_deployment(tmp_path):
+    log = RotatingFile(str(tmp_path / "x.log"), largest=4)
+    log.write(b"one\n")
+    with open(tmp_path / "x.log") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        log.write(b"two\n")
+        assert contents(tmp_path) == {"x.log": b"one\ntwo\n"}
+    log.write(b"three\n")
+    assert contents(tmp_path) == {"x.log": b"three\n", "x.log.0": b"one\ntwo\n"}
 
 
 def test_a_full_disk_drops_text_and_says_so_once(tmp_path, caplog):

@@ -1,0 +1,57 @@
+"""Who this host is and the service that it polls; made in the background, because it may take a while at boot."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from agent.config.settings import Settings
+from agent.identity.credentials import CredentialSource
+from agent.identity.identity import HostIdentity, find_identity
+from agent.identity.on_premises import OnPremises
+from agent.network.credentials import Credentials
+from agent.service.client import CommandService, HostCommand
+from agent.worker.connections import make_http, make_metadata, make_service
+
+HIDDEN = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_CREDENTIAL_FILE",
+    "AWS_ACCESS_KEY",
+    "AWS_SECRET_KEY",
+)
+"""Environment variables that the agent does not look at, as the official one, and does not pass on."""
+
+
+class Connection(NamedTuple):
+    """An identity, the credentials that go with it, and the command service of its region."""
+
+    identity: HostIdentity
+    credentials: CredentialSource
+    service: CommandService
+
+
+class Polled(NamedTuple):
+    """What one poll has brought, and the credentials that it was signed with, for the worker that may follow."""
+
+    command: HostCommand | None
+    credentials: Credentials
+
+
+def connect(settings: Settings, on_premises: OnPremises | None) -> Connection:
+    """Find out who this host is and how to reach its service; one attempt.
+
+    Raises IdentityError, ServiceConfigError, NetworkError.
+    """
+    http = make_http(settings)
+    metadata = make_metadata(settings, http)
+    identity = find_identity(on_premises, metadata, os.environ)
+    credentials = CredentialSource(identity, on_premises, metadata)
+    return Connection(identity, credentials, make_service(settings, identity, credentials.current, http))
+
+
+def poll(connection: Connection) -> Polled:
+    """Ask for a command. Raises what ``CommandService.poll`` and ``CredentialSource.current`` raise."""
+    command = connection.service.poll(connection.identity.host_identifier)
+    return Polled(command, connection.credentials.current())

@@ -1,0 +1,90 @@
+"""What the files of this host say: the settings and the on-premises identity.
+
+They are YAML, and reading YAML takes memory that is never given back. So a short-lived child reads them, and the
+supervisor, which lives for months, reads the child's JSON: ``python -m agent.daemon.facts [CONFIGURATION FILE]``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any, NamedTuple
+
+from agent.config.settings import Settings
+from agent.daemon.spawn import Child, collect, spawn_module
+from agent.errors import AgentError, ConfigError
+from agent.identity.on_premises import OnPremises
+
+
+class Facts(NamedTuple):
+    """The settings with the file that they came from, what deserves a warning, and the on-premises identity."""
+
+    settings: Settings
+    path: str | None
+    warnings: tuple[str, ...]
+    on_premises: OnPremises | None
+
+    def __repr__(self) -> str:
+        """Show what may be logged."""
+        return f"Facts(path={self.path!r}, on_premises={self.on_premises is not None})"
+
+
+def read_facts(config_file: str | None) -> Facts:
+    """Have the files read by a child. Raises ConfigError with everything that is wrong in them, OSError."""
+    return take_facts(start_reading(config_file))
+
+
+def start_reading(config_file: str | None) -> Child:
+    """Start the child that reads, so that something else can be done meanwhile. Raises OSError."""
+    arguments = [config_file] if config_file else []
+    return spawn_module("agent.daemon.facts", *arguments, capture=True, environment=os.environ)
+
+
+def take_facts(child: Child) -> Facts:
+    """What a child has read. Raises as ``read_facts`` does."""
+    status, output = collect(child)
+    try:
+        found: dict[str, Any] = json.loads(output)
+    except ValueError as error:
+        raise ConfigError(
+            f"The configuration could not be read: the process that reads it ended with status {status}.",
+            remedy="See what it printed to the standard error output.",
+        ) from error
+    if "error" in found:
+        raise ConfigError(str(found["error"]))
+    on_premises = found["on_premises"]
+    return Facts(
+        settings=Settings(**found["settings"]),
+        path=found["path"],
+        warnings=tuple(found["warnings"]),
+        on_premises=OnPremises(**on_premises) if on_premises else None,
+    )
+
+
+def _read(config_file: str | None) -> dict[str, Any]:
+    from agent.config.file import load  # the child's alone, as is everything that brings in YAML
+    from agent.identity.on_premises import read_on_premises
+
+    loaded = load(config_file)
+    found = read_on_premises(loaded.settings.on_premises_config_file)
+    return {
+        "settings": loaded.settings._asdict(),
+        "path": loaded.path,
+        "warnings": [str(problem) for problem in (*loaded.warnings, *found.warnings)],
+        "on_premises": found.on_premises._asdict() if found.on_premises else None,
+    }
+
+
+def main() -> int:
+    """Print what the files say, or what is wrong with them, as JSON."""
+    try:
+        answer = _read(sys.argv[1] if len(sys.argv) > 1 else None)
+    except AgentError as error:
+        answer = {"error": str(error)}
+    json.dump(answer, sys.stdout)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""Taking on what a poll has brought: a record first, then a worker; nothing twice."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from agent.daemon.schedule import Poll
+from agent.daemon.workers import Start, Workers
+from agent.errors import AgentError
+from agent.service.client import HostCommand
+from agent.store.commands import CommandRecord, CommandStore, new_record
+from agent.worker.report import CLOSED
+
+REPEAT_AFTER = 60.0
+"""Seconds before a command that was reported, but is handed out again, is reported again."""
+
+_log = logging.getLogger(__name__)
+
+
+class Intake:
+    """Decides about each command that the service hands out; ``clock`` gives seconds that never go back."""
+
+    def __init__(
+        self, store: CommandStore, workers: Workers, start: Start, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._store = store
+        self._workers = workers
+        self._start = start
+        self._clock = clock
+        self._repeated: dict[str, float] = {}
+
+    def take(self, command: HostCommand) -> Poll:
+        """Take a command on, unless it is in hand or was reported already.
+
+        The record is on the disk before anything is done. Raises OSError, RootFolderError where it cannot be written:
+        then nothing was begun, and the service hands the command out again.
+        """
+        record = _record_of(command)
+        folder = self._store.folder_of(command.identifier)
+        if self._workers.knows(folder):
+            _log.debug("The command %s is in hand already", command.identifier)
+            return Poll.KNOWN
+        finished = self._store.finished(command.identifier)
+        if finished is not None:
+            if finished.status != CLOSED:
+                self._report_again(record, finished.deployment_id)
+            return Poll.KNOWN
+        _log.info("Received %s, command %s", command.name, command.identifier)
+        self._workers.begin(self._store.add(record), self._start)
+        return Poll.NEW
+
+    def _report_again(self, record: CommandRecord, deployment_id: str) -> None:
+        """Send a known outcome once more: the service seems not to have heard of it."""
+        now = self._clock()
+        self._repeated = {key: at for key, at in self._repeated.items() if now - at < REPEAT_AFTER}
+        if record.command_identifier in self._repeated:
+            return
+        self._repeated[record.command_identifier] = now
+        outcome = self._store.finished(record.command_identifier)
+        if outcome is None:
+            raise AgentError(f"The outcome of command {record.command_identifier} has just been forgotten.")
+        _log.warning(
+            "%s of %s was handed out again although it has ended; its outcome is sent once more, and nothing is run",
+            record.command_name,
+            deployment_id or "an unknown deployment",
+        )
+        self._workers.begin(self._store.reopen(record, outcome), self._start)
+
+
+def _record_of(command: HostCommand) -> CommandRecord:
+    return new_record(
+        {
+            "command_identifier": command.identifier,
+            "host_identifier": command.host_identifier,
+            "execution_id": command.execution_id,
+            "command_name": command.name,
+        },
+        now=time.time(),
+    )

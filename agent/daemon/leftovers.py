@@ -1,0 +1,60 @@
+"""What an earlier agent, ours or an official one, has left unfinished on this host."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+
+from agent.deployment.outcome import Outcome
+from agent.errors import AgentError, DiagnosticCode
+from agent.filesystem.durable import remove_if_there
+from agent.store.commands import CommandStore, SavedOutcome, new_record
+from agent.store.layout import Layout
+from agent.store.tracking import Tracked, tracked
+
+_log = logging.getLogger(__name__)
+
+
+def take_over_tracked(store: CommandStore, layout: Layout, *, host_identifier: str) -> None:
+    """Put every command in hand, as failed, that an official agent was working on when it ended.
+
+    What ours was working on has a record of its own. Trouble with one file is logged and stops nothing.
+    """
+    for found in tracked(layout):
+        try:
+            _take_over(found, store, host_identifier)
+        except (OSError, AgentError) as error:
+            _log.warning("The command in %s cannot be taken over: %s", found.path, error)
+
+
+def _take_over(found: Tracked, store: CommandStore, host_identifier: str) -> None:
+    folder = store.folder_of(found.command_identifier)
+    if os.path.isdir(folder.path):
+        return
+    if store.finished(found.command_identifier) is not None:
+        remove_if_there(found.path)
+        return
+    _log.warning(
+        "Another agent was working on command %s of deployment %s when it ended; the command is reported as failed",
+        found.command_identifier,
+        found.deployment_id,
+    )
+    outcome = Outcome(
+        DiagnosticCode.FAILED_AFTER_RESTART,
+        message=(
+            "The agent that worked on this lifecycle event ended before it was done, and another agent has taken over"
+            " this host. Nothing of the event was run a second time."
+        ),
+    )
+    record = new_record(
+        {
+            "command_identifier": found.command_identifier,
+            "host_identifier": host_identifier,
+            "execution_id": "",
+            "command_name": "",
+        },
+        now=time.time(),
+    )
+    saved = SavedOutcome(outcome.status, outcome.payload(), time.time(), deployment_id=found.deployment_id)
+    store.reopen(record, saved)

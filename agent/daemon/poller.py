@@ -1,0 +1,152 @@
+"""Asking the service for commands: first who this host is, then poll after poll, and what to make of trouble."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+from agent.config.settings import Settings
+from agent.daemon.background import Background, Done
+from agent.daemon.connection import Connection, Polled, connect, poll
+from agent.daemon.facts import Facts
+from agent.daemon.notify import Notifier
+from agent.daemon.recurring import Recurring
+from agent.daemon.schedule import Poll, Schedule
+from agent.daemon.status_file import StatusFile
+from agent.errors import AgentError
+from agent.identity.identity import HostIdentity
+from agent.network.credentials import Credentials
+from agent.service.client import HostCommand
+from agent.service.errors import ServiceError, ServiceErrorKind
+
+LONGEST_STATUS = 500
+"""Characters of trouble that systemd is told."""
+
+_log = logging.getLogger(__name__)
+
+
+class Poller:
+    """Polls in the background, one request at a time.
+
+    ``take`` is given each command and says what became of it; ``connected`` is called with the identity before the
+    first poll, and again when the facts have changed.
+    """
+
+    def __init__(
+        self,
+        facts: Facts,
+        *,
+        take: Callable[[HostCommand], Poll],
+        connected: Callable[[HostIdentity], None],
+        status: StatusFile,
+        notifier: Notifier,
+    ) -> None:
+        self._facts = facts
+        self._take = take
+        self._connected = connected
+        self._status = status
+        self._notifier = notifier
+        self._recurring = Recurring(_log)
+        self._schedule = Schedule(wait_between_runs=facts.settings.wait_between_runs, random=random.random)
+        self.background = Background()
+        self.connection: Connection | None = None
+        self.credentials: Credentials | None = None
+        self._outdated = True
+        self._waiting = False
+        self._next = 0.0
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that polls are made with."""
+        return self._facts.settings
+
+    def follow(self, facts: Facts, *, reconnect: bool) -> None:
+        """Go on with other facts; what is under way is finished with the old ones."""
+        self._facts = facts
+        self._schedule.wait_between_runs = facts.settings.wait_between_runs
+        if reconnect:
+            self._outdated = True
+            self._next = 0.0
+
+    def forget_credentials(self) -> None:
+        """Have the credentials read anew before they are used again."""
+        if self.connection is not None:
+            self.connection.credentials.forget()
+
+    def hurry(self) -> None:
+        """Poll at once, unless the service is in trouble: an event that follows may be ready."""
+        if self.connection is not None and self._schedule.failures == 0:
+            self._next = 0.0
+
+    def turn(self) -> None:
+        """Start the next request if it is time."""
+        if self._waiting or time.monotonic() < self._next:
+            return
+        self._waiting = True
+        facts, connection = self._facts, self.connection
+        if connection is None or self._outdated:
+            self._outdated = False
+            self.background.start("connect", lambda: connect(facts.settings, facts.on_premises))
+        else:
+            self.background.start("poll", lambda: poll(connection))
+
+    def due(self) -> float | None:
+        """When the next request is due, on the monotonic clock; None while one is under way."""
+        return None if self._waiting else self._next
+
+    def take_results(self) -> None:
+        """Act upon what has come back."""
+        for done in self.background.take():
+            self._waiting = False
+            if done.error is not None:
+                self._failed(done.name, done.error, done.seconds)
+            elif done.name == "connect":
+                self._connection_made(done.result)
+            else:
+                self._polled(done)
+
+    def _connection_made(self, connection: Connection) -> None:
+        self.connection = connection
+        identity = connection.identity
+        self._recurring.over("connect", "This host knows who it is")
+        _log.info("This host is %s in %s, by %s", identity.host_identifier, identity.region, identity.source)
+        self._status.note(host_identifier=identity.host_identifier)
+        self._connected(identity)
+        self._next = 0.0
+
+    def _polled(self, done: Done) -> None:
+        polled: Polled = done.result
+        self.credentials = polled.credentials
+        if self._recurring.over("poll", "The command service answers again") or not self._status.is_polling:
+            self._notifier.status("Polling")
+        now = time.time()
+        self._status.note(last_poll=now, last_success=now, trouble=None)
+        try:
+            found = Poll.NOTHING if polled.command is None else self._take(polled.command)
+        except (OSError, AgentError) as error:
+            # Nothing was begun; the service hands the command out again, once the disk takes its record.
+            self._failed("record", AgentError(f"A command cannot be taken on: {error}"), done.seconds)
+            return
+        if polled.command is not None:
+            self._recurring.over("record", "Commands can be taken on again")
+        self._next = time.monotonic() + self._schedule.pause_after(found, elapsed=done.seconds)
+
+    def _failed(self, key: str, error: Exception, seconds: float) -> None:
+        """Say what is wrong, once, and try again later and later."""
+        if not isinstance(error, (AgentError, OSError)):
+            _log.error("A defect of the agent: %s failed", key, exc_info=error)
+        if isinstance(error, ServiceError) and error.kind is ServiceErrorKind.CREDENTIALS:
+            self.forget_credentials()
+        self._recurring.happened(key, str(error))
+        self._status.note(last_poll=time.time(), trouble=self._trouble())
+        self._notifier.status(f"In trouble: {error}"[:LONGEST_STATUS])
+        if key == "connect":
+            self._outdated = True
+        self._next = time.monotonic() + self._schedule.pause_after(Poll.FAILED, elapsed=seconds)
+
+    def _trouble(self) -> dict[str, Any] | None:
+        current = self._recurring.current()
+        return None if current is None else {"text": current[0], "since": round(time.time() - current[1])}

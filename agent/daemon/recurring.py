@@ -1,0 +1,93 @@
+"""Errors that last: told once in full, then counted, summed up ever more rarely, and told to be over."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+FIRST_INTERVAL = 60.0
+"""Seconds from the full text to the first summary; each later interval is twice as long."""
+
+LONGEST_INTERVAL = 3600.0
+"""Seconds; an error that lasts for days is still told of every hour."""
+
+
+class _Trouble(NamedTuple):
+    text: str
+    since: float
+    times: int
+    told: float
+    interval: float
+
+
+class Recurring:
+    """Keeps errors that come back at every poll from filling the log.
+
+    Each kind of error has a key. The first occurrence is logged as it is, with cause and remedy; later ones are
+    counted, and a line sums them up after one minute, two, four and so on up to an hour; one line says when it is
+    over. May be used from several threads. ``clock`` gives seconds that never go back.
+    """
+
+    def __init__(self, log: logging.Logger, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._log = log
+        self._clock = clock
+        self._troubles: dict[str, _Trouble] = {}
+        self._lock = threading.Lock()
+
+    def happened(self, key: str, text: str, *, level: int = logging.ERROR) -> None:
+        """Note that an error has happened (again)."""
+        now = self._clock()
+        with self._lock:
+            trouble = self._troubles.get(key)
+            if trouble is None:
+                self._troubles[key] = _Trouble(text, now, 1, now, FIRST_INTERVAL)
+            elif now - trouble.told < trouble.interval:
+                self._troubles[key] = trouble._replace(text=text, times=trouble.times + 1)
+                return
+            else:
+                longer = min(trouble.interval * 2, LONGEST_INTERVAL)
+                trouble = trouble._replace(text=text, times=trouble.times + 1, told=now, interval=longer)
+                self._troubles[key] = trouble
+        if trouble is None:
+            self._log.log(level, "%s", text)
+        else:
+            lasting = readable_duration(now - trouble.since)
+            self._log.log(level, "Still so after %s, %d times by now: %s", lasting, trouble.times, text)
+
+    def over(self, key: str, text: str) -> bool:
+        """Say with ``text`` that an error is over, if there was one; gives whether there was.
+
+        The text is a whole sentence without its full stop, such as "The command service answers again".
+        """
+        with self._lock:
+            trouble = self._troubles.pop(key, None)
+        if trouble is None:
+            return False
+        lasted = readable_duration(self._clock() - trouble.since)
+        times = "once" if trouble.times == 1 else f"{trouble.times} times"
+        self._log.info("%s, after %s in which the error happened %s.", text, lasted, times)
+        return True
+
+    def current(self) -> tuple[str, float] | None:
+        """The text of the error that has lasted longest, and for how many seconds; None when all is well."""
+        with self._lock:
+            if not self._troubles:
+                return None
+            oldest = min(self._troubles.values(), key=lambda trouble: trouble.since)
+        return oldest.text, self._clock() - oldest.since
+
+
+def readable_duration(seconds: float) -> str:
+    """A length of time in the two largest of its units: ``45 s``, ``12 min``, ``3 h 5 min``, ``2 d 4 h``."""
+    whole = max(int(seconds), 0)
+    if whole < 120:
+        return f"{whole} s"
+    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
+    if hours < 2:
+        return f"{minutes} min"
+    if days < 2:
+        return f"{hours} h {minutes % 60} min"
+    return f"{days} d {hours % 24} h"

@@ -1,0 +1,60 @@
+"""A configuration that changes while the agent runs: what takes effect at once, and what needs a restart."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from agent.config.settings import Settings
+from agent.daemon.facts import Facts
+from agent.daemon.watch import FileWatch
+
+NEED_RESTART = (
+    "program_name",
+    "log_dir",
+    "pid_dir",
+    "root_dir",
+    "ongoing_deployment_tracking",
+    "log_format",
+    "restrict_log_dir_permissions",
+    "disable_core_dumps",
+)
+"""Settings that the running agent has built itself upon: its lock, its logs, its records."""
+
+_log = logging.getLogger(__name__)
+
+
+def merge(old: Settings, new: Settings) -> tuple[Settings, list[str], list[str]]:
+    """The settings that count from now on; the keys that have changed, and those that need a restart to change."""
+    changed = [key for key in Settings._fields if getattr(old, key) != getattr(new, key)]
+    late = [key for key in changed if key in NEED_RESTART]
+    merged = new._replace(**{key: getattr(old, key) for key in late})
+    return merged, [key for key in changed if key not in late], late
+
+
+class Watch:
+    """Watches the files that the agent's facts come from; ``on_change`` may be called from another thread."""
+
+    def __init__(self, facts: Facts, config_file: str | None, on_change: Callable[[], None]) -> None:
+        self._on_change = on_change
+        self._watch: FileWatch | None = None
+        self._paths: tuple[str, ...] = ()
+        self.follow(facts, config_file)
+
+    def follow(self, facts: Facts, config_file: str | None) -> None:
+        """Watch the files that these facts came from, and those that they name."""
+        found = [facts.path or config_file, facts.settings.on_premises_config_file]
+        if facts.on_premises is not None:
+            found.append(facts.on_premises.credentials_file)
+        paths = tuple(path for path in found if path)
+        if paths == self._paths:
+            return
+        self.close()
+        self._paths = paths
+        self._watch = FileWatch(paths, lambda changed: self._on_change())
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None

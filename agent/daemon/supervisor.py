@@ -1,0 +1,229 @@
+"""The supervisor: one loop that polls, starts workers, looks after what they leave, and answers signals.
+
+Everything that may take long happens elsewhere: asking the services in a background thread, the commands themselves in
+their workers, reading YAML in a child. So a stop is answered at once, and systemd's watchdog is fed as long as the
+loop turns.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import selectors
+import time
+
+from agent import __version__, logs
+from agent.config.file import ENVIRONMENT_VARIABLE
+from agent.daemon.connection import HIDDEN
+from agent.daemon.facts import Facts, start_reading, take_facts
+from agent.daemon.intake import Intake
+from agent.daemon.leftovers import take_over_tracked
+from agent.daemon.notify import VARIABLES, Notifier
+from agent.daemon.pidfile import PidFile, lock_path
+from agent.daemon.poller import Poller
+from agent.daemon.reload import Watch, merge
+from agent.daemon.signals import Signals
+from agent.daemon.spawn import Child, keep_descriptors, spawn_module
+from agent.daemon.status_file import StatusFile
+from agent.daemon.version_file import write_version
+from agent.daemon.workers import AT_MOST, Workers
+from agent.errors import AgentError
+from agent.identity.identity import HostIdentity, ignored_variables
+from agent.store.commands import CommandFolder, CommandStore
+from agent.worker.handoff import Handoff
+from agent.worker.host import layout_of
+from agent.worker.log_files import set_up_logs
+
+LONGEST_TURN = 30.0
+"""Seconds for which the loop may sleep without looking around."""
+
+POLL_GRACE = 30.0
+"""Seconds beyond its time-out after which a poll counts as stuck, and systemd is no longer told that all is well."""
+
+_log = logging.getLogger(__name__)
+
+
+def run(config_file: str | None) -> int:
+    """Be the agent until a signal stops it; gives the exit status.
+
+    Raises ConfigError, AlreadyRunningError, PidFileError, OSError where the agent cannot start.
+    """
+    config_file = config_file or os.environ.get(ENVIRONMENT_VARIABLE)
+    config_file = os.path.abspath(config_file) if config_file else None
+    reading = start_reading(config_file)
+    os.chdir("/")
+    os.umask(0o022)
+    keep_descriptors()
+    facts = take_facts(reading)
+    with PidFile(facts.settings.pid_dir) as pid_file:
+        set_up_logs(facts.settings)
+        try:
+            return Supervisor(facts, config_file, supervisor_lock=lock_path(pid_file.path)).run()
+        except Exception:
+            _log.exception("A defect of the agent ended it; commands that are worked on go on")
+            raise
+
+
+class Supervisor:
+    """The running agent; ``supervisor_lock`` is held as long as it lives."""
+
+    def __init__(self, facts: Facts, config_file: str | None, *, supervisor_lock: str) -> None:
+        self._facts = facts
+        self._config_file = config_file
+        self._supervisor_lock = supervisor_lock
+        self._notifier = Notifier(os.environ)
+        self._ignored = ignored_variables(os.environ)
+        for name in (*HIDDEN, *VARIABLES):
+            os.environ.pop(name, None)
+        self._environment = dict(os.environ)
+        self._layout = layout_of(facts.settings)
+        self._store = CommandStore(self._layout)
+        self._selector = selectors.DefaultSelector()
+        self._signals = Signals()
+        self._workers = Workers(self._store, self._selector)
+        self._status = StatusFile(self._layout)
+        self._poller = Poller(
+            facts,
+            take=Intake(self._store, self._workers, self._start_worker).take,
+            connected=self._connected,
+            status=self._status,
+            notifier=self._notifier,
+        )
+        self._watch = Watch(facts, config_file, self._signals.wake)
+        self._reading: Child | None = None
+
+    def run(self) -> int:
+        """Turn the loop until a signal ends it."""
+        self._start()
+        self._selector.register(self._signals.descriptor, selectors.EVENT_READ, self._signals.drain)
+        self._selector.register(self._poller.background.wake, selectors.EVENT_READ, self._poller.take_results)
+        while not self._signals.stop:
+            self._turn()
+            for key, _ in self._selector.select(self._pause()):
+                if key.data is self._workers:
+                    self._workers.ended(key.fd)
+                    # The next event of the deployment is ready as soon as this one is reported.
+                    self._poller.hurry()
+                else:
+                    key.data()
+        return self._stop()
+
+    def _start(self) -> None:
+        settings = self._facts.settings
+        if settings.disable_core_dumps:
+            import resource
+
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        _log.info("Starting version %s with %s", __version__, self._facts.path or "default settings")
+        self._warn()
+        if self._ignored:
+            _log.warning("Not used, as credentials of this agent come from elsewhere: %s", ", ".join(self._ignored))
+        write_version(settings.root_dir)
+        self._recover_installs()
+        self._workers.look_around()
+        # The agent is up from here on, however long instance metadata or the network may take.
+        self._notifier.ready("Finding out who this host is")
+
+    def _stop(self) -> int:
+        self._notifier.stopping()
+        self._watch.close()
+        _log.info("Stopped by %s", self._signals.stop)
+        in_hand = [folder.key for folder in self._workers.at_work()]
+        if in_hand:
+            _log.info("These commands go on, and their workers report them: %s", ", ".join(in_hand))
+        return 0
+
+    def _turn(self) -> None:
+        if self._signals.take_reload():
+            self._begin_reload()
+        if self._poller.connection is not None:
+            self._workers.begin_due(self._start_worker)
+        # A poll that nobody could take on would only hide its command from the service.
+        if len(self._workers) < AT_MOST:
+            self._poller.turn()
+        if self._poller.background.busy_for() < self._facts.settings.http_read_timeout + POLL_GRACE:
+            self._notifier.watchdog()
+        self._status.write_if_due()
+
+    def _pause(self) -> float:
+        """Seconds until the next turn, unless something happens before."""
+        due = [time.monotonic() + min(self._notifier.watchdog_interval or LONGEST_TURN, LONGEST_TURN)]
+        if len(self._workers) < AT_MOST:
+            waiting = self._workers.next_due() if self._poller.connection is not None else None
+            due += [moment for moment in (self._poller.due(), waiting) if moment is not None]
+        return max(min(due) - time.monotonic(), 0.0)
+
+    def _connected(self, identity: HostIdentity) -> None:
+        if self._facts.on_premises is not None:
+            # Scripts of on-premises hosts rely on these two, which the official agents give them.
+            self._environment |= {"AWS_REGION": identity.region, "AWS_HOST_IDENTIFIER": identity.host_identifier}
+        take_over_tracked(self._store, self._layout, host_identifier=identity.host_identifier)
+        self._workers.look_around()
+
+    def _start_worker(self, folder: CommandFolder) -> Child:
+        """Start a worker for a command; it gets what it needs to know, and nothing of ours stays open in it."""
+        connection = self._poller.connection
+        if connection is None:
+            raise AgentError("This host does not know yet who it is.")
+        handoff = Handoff(
+            settings=self._facts.settings,
+            identity=connection.identity,
+            on_premises=self._facts.on_premises,
+            credentials=self._poller.credentials,
+            supervisor_lock=self._supervisor_lock,
+        )
+        return spawn_module(
+            "agent.worker.process", folder.path, handoff=handoff.render(), environment=self._environment
+        )
+
+    def _recover_installs(self) -> None:
+        """Have interrupted Installs brought to their end, by a child, since that takes the installer."""
+        folder = os.path.join(self._layout.state, "install")
+        if os.path.isdir(folder) and os.listdir(folder):
+            _log.warning("An Install was interrupted; it is brought to its end")
+            handoff = json.dumps(self._facts.settings._asdict()).encode()
+            child = spawn_module("agent.worker.recovery", handoff=handoff, environment=self._environment)
+            self._selector.register(child.pidfd, selectors.EVENT_READ, lambda: self._recovered(child))
+
+    def _recovered(self, child: Child) -> None:
+        self._selector.unregister(child.pidfd)
+        os.close(child.pidfd)
+        os.waitpid(child.pid, 0)
+
+    def _begin_reload(self) -> None:
+        logs.reopen()
+        self._poller.forget_credentials()
+        if self._reading is None:
+            self._notifier.reloading()
+            self._reading = start_reading(self._config_file)
+            self._selector.register(self._reading.output, selectors.EVENT_READ, self._end_reload)
+
+    def _end_reload(self) -> None:
+        if self._reading is None:
+            return
+        reading, self._reading = self._reading, None
+        self._selector.unregister(reading.output)
+        try:
+            new = take_facts(reading)
+        except (AgentError, OSError) as error:
+            _log.error("The configuration stays as it was, because it cannot be read: %s", error)
+            self._notifier.ready("The changed configuration cannot be read; the old one counts")
+            return
+        settings, changed, late = merge(self._facts.settings, new.settings)
+        if late:
+            _log.warning("Changed in the configuration, but only after a restart: %s", ", ".join(late))
+        other_identity = new.on_premises != self._facts.on_premises
+        if changed or other_identity:
+            names = [*changed, *(["the on-premises identity"] if other_identity else [])]
+            _log.info("The configuration was read again; changed: %s", ", ".join(names))
+        self._facts = new._replace(settings=settings)
+        self._warn()
+        self._poller.follow(self._facts, reconnect=bool(changed) or other_identity)
+        self._watch.follow(self._facts, self._config_file)
+        set_up_logs(settings)
+        self._notifier.ready()
+
+    def _warn(self) -> None:
+        for warning in self._facts.warnings:
+            _log.warning("%s", warning)

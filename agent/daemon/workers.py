@@ -1,0 +1,151 @@
+"""The commands in hand and their workers: starting them, adopting those of an earlier supervisor, trying again."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import selectors
+import signal
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from agent.daemon.spawn import Child
+from agent.errors import AgentError
+from agent.service.backoff import poll_pause
+from agent.store.commands import CommandFolder, CommandStore
+from agent.worker.handoff import EXIT_UNREPORTED
+
+AT_MOST = 16
+"""Commands that are worked on at once, as with the official agents."""
+
+_log = logging.getLogger(__name__)
+
+Start = Callable[[CommandFolder], Child]
+
+
+class _Worker(NamedTuple):
+    """A worker at work; ``ours`` tells our own children from the workers of an earlier supervisor."""
+
+    folder: CommandFolder
+    pid: int
+    pidfd: int
+    ours: bool
+
+
+class _Rest(NamedTuple):
+    """A command that nobody works on: when it is tried again, and how often that was in vain."""
+
+    due: float
+    failures: int
+
+
+class Workers:
+    """Sees to it that somebody works on every command until it is closed.
+
+    ``start`` starts a worker for a folder. The pidfds are registered with ``selector``, with this object as data.
+    """
+
+    def __init__(
+        self, store: CommandStore, selector: selectors.BaseSelector, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._store = store
+        self._selector = selector
+        self._clock = clock
+        self._at_work: dict[int, _Worker] = {}
+        self._resting: dict[str, _Rest] = {}
+        self._failures: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        """How many commands are worked on now."""
+        return len(self._at_work)
+
+    @property
+    def unreported(self) -> int:
+        """How many commands wait for another attempt."""
+        return len(self._resting)
+
+    def at_work(self) -> list[CommandFolder]:
+        """The commands that are worked on now."""
+        return [worker.folder for worker in self._at_work.values()]
+
+    def knows(self, folder: CommandFolder) -> bool:
+        """Whether a command is in hand."""
+        return os.path.isdir(folder.path)
+
+    def look_around(self) -> None:
+        """Find every command that is in hand: adopt the workers that live, and put the other ones down for now."""
+        for folder in self._store:
+            if folder.key in self._resting or any(worker.folder.key == folder.key for worker in self._at_work.values()):
+                continue
+            if not self._adopt(folder):
+                self._resting[folder.key] = _Rest(self._clock(), 0)
+
+    def begin(self, folder: CommandFolder, start: Start) -> None:
+        """Start a worker; where that is impossible now, it is tried again later."""
+        failures = self._resting[folder.key].failures if folder.key in self._resting else 0
+        try:
+            child = start(folder)
+        except (OSError, AgentError) as error:
+            _log.error("No worker could be started for command %s: %s", folder.key, error)
+            self._rest(folder, failures + 1)
+            return
+        self._resting.pop(folder.key, None)
+        self._watch(_Worker(folder, child.pid, child.pidfd, ours=True), failures)
+
+    def begin_due(self, start: Start) -> None:
+        """Start a worker for every command whose time has come, as far as there is room."""
+        now = self._clock()
+        for key, rest in sorted(self._resting.items(), key=lambda item: item[1].due):
+            if rest.due > now or len(self) >= AT_MOST:
+                return
+            folder = CommandFolder(os.path.join(self._store.folder, key))
+            if not self.knows(folder):
+                del self._resting[key]
+            elif not self._adopt(folder):
+                self.begin(folder, start)
+
+    def next_due(self) -> float | None:
+        """When the next command is to be tried again, on the monotonic clock; None if none waits."""
+        return min((rest.due for rest in self._resting.values()), default=None)
+
+    def ended(self, pidfd: int) -> None:
+        """Take note of the end of the worker with this pidfd."""
+        worker = self._at_work.pop(pidfd)
+        self._selector.unregister(pidfd)
+        os.close(pidfd)
+        failures = self._failures.pop(worker.folder.key, 0)
+        status = os.waitstatus_to_exitcode(os.waitpid(worker.pid, 0)[1]) if worker.ours else 0
+        if not self.knows(worker.folder):
+            return
+        if status == EXIT_UNREPORTED:
+            self._rest(worker.folder, failures + 1)
+            return
+        if status:
+            how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+            _log.error("The worker %d of command %s %s", worker.pid, worker.folder.key, how)
+        # What it has left is judged at once, by a worker of its own; one that cannot even start is not hurried.
+        self._rest(worker.folder, failures + 1, at_once=failures == 0)
+
+    def _adopt(self, folder: CommandFolder) -> bool:
+        """Watch the worker that holds a command's lock; False if there is none."""
+        try:
+            pid = folder.holder()
+            if not pid:
+                return False
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            return False
+        self._resting.pop(folder.key, None)
+        self._watch(_Worker(folder, pid, pidfd, ours=False), 0)
+        return True
+
+    def _watch(self, worker: _Worker, failures: int) -> None:
+        self._at_work[worker.pidfd] = worker
+        self._failures[worker.folder.key] = failures
+        self._selector.register(worker.pidfd, selectors.EVENT_READ, self)
+
+    def _rest(self, folder: CommandFolder, failures: int, *, at_once: bool = False) -> None:
+        pause = 0.0 if at_once else poll_pause(failures, elapsed=0.0, random=random.random)
+        self._resting[folder.key] = _Rest(self._clock() + pause, failures)

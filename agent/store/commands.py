@@ -1,0 +1,274 @@
+"""What is known of each host command while it is in hand: one folder below ``agent-state/commands`` for each.
+
+``record.json`` is the intent: written by the supervisor before anything is done, never changed. ``progress.json`` is
+written by the worker before its first step, and again as it goes on. ``outcome.json`` is how the command ended, from
+before it is reported until the service has accepted it. Whoever works on a command holds the lock on ``lock``.
+
+Of a command that is reported a single file remains in ``finished``, so that one that the service hands out again is
+answered with its outcome instead of being run twice.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+from agent.errors import AgentError
+from agent.filesystem.boot import boot_id, since_boot
+from agent.filesystem.durable import replace, sync_folder, write_durably
+from agent.filesystem.locks import FileLock
+from agent.filesystem.trees import remove_tree
+from agent.store.folders import make_state_folder
+from agent.store.layout import Layout
+
+VERSION = 1
+"""Of the format of all files here; a file with another one is set aside."""
+
+FINISHED_KEPT = 200
+"""Commands that are remembered after they were reported; seven make a deployment."""
+
+_LARGEST = 1024 * 1024
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+
+_log = logging.getLogger(__name__)
+
+
+class RecordError(AgentError):
+    """A record of a command cannot be used."""
+
+
+class CommandRecord(NamedTuple):
+    """A command as the service handed it out, and when; ``order`` counts nanoseconds of the boot ``boot_id``."""
+
+    command_identifier: str
+    host_identifier: str
+    execution_id: str
+    command_name: str
+    received_at: float
+    order: int
+    boot_id: str
+
+
+class Progress(NamedTuple):
+    """How far a worker has come: what it works on, and the script that runs now with its keeper.
+
+    ``committed`` is true from before the acknowledgement is sent: as long as it is false nothing was done to this host,
+    and the command may be begun again; ``starts`` counts how often it was. The processes are told from later
+    ones with the same numbers by their start times and by the boot.
+    """
+
+    boot_id: str
+    starts: int = 1
+    deployment_id: str = ""
+    group_id: str = ""
+    committed: bool = False
+    script: str = ""
+    script_pid: int = 0
+    script_start_time: int = 0
+    keeper_pid: int = 0
+    keeper_start_time: int = 0
+
+
+class SavedOutcome(NamedTuple):
+    """How a command ended, as it is reported; ``ended_at`` is in seconds since the epoch."""
+
+    status: str
+    payload: str
+    ended_at: float
+    deployment_id: str = ""
+    group_id: str = ""
+    attempts: int = 0
+
+
+Kind = TypeVar("Kind", CommandRecord, Progress, SavedOutcome)
+
+
+class CommandFolder:
+    """The files of one command."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.key = os.path.basename(path)
+
+    def lock(self) -> FileLock:
+        """The lock of whoever works on the command; not yet taken."""
+        return FileLock(os.path.join(self.path, "lock"), purpose=f"the worker of command {self.key}")
+
+    def holder(self) -> int | None:
+        """The process that works on the command now, None where nobody does. Raises OSError."""
+        return FileLock.holder(os.path.join(self.path, "lock"))
+
+    def record(self) -> CommandRecord:
+        """The intent. Raises RecordError where it is missing or unreadable."""
+        found = self._read("record.json", CommandRecord)
+        if found is None:
+            raise RecordError(f"The folder {self.path} holds no record of a command.")
+        return found
+
+    def progress(self) -> Progress | None:
+        """How far a worker came; None where none has begun. Raises RecordError."""
+        return self._read("progress.json", Progress)
+
+    def outcome(self) -> SavedOutcome | None:
+        """How the command ended; None as long as it has not. Raises RecordError."""
+        return self._read("outcome.json", SavedOutcome)
+
+    def save_progress(self, progress: Progress, *, durably: bool) -> None:
+        """Write the progress; one that need not survive a power cut is written without waiting for the disk.
+
+        Raises OSError.
+        """
+        if durably:
+            self._write("progress.json", progress)
+        else:
+            replace(os.path.join(self.path, "progress.json"), _render(progress), mode=0o600)
+
+    def save_outcome(self, outcome: SavedOutcome) -> None:
+        """Write the outcome durably. Raises OSError."""
+        self._write("outcome.json", outcome)
+
+    def _write(self, name: str, value: CommandRecord | Progress | SavedOutcome) -> None:
+        write_durably(os.path.join(self.path, name), _render(value), mode=0o600)
+
+    def _read(self, name: str, kind: type[Kind]) -> Kind | None:
+        path = os.path.join(self.path, name)
+        try:
+            with open(path, "rb") as file:
+                data = file.read(_LARGEST)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise RecordError(f"The record {path} cannot be read: {error.strerror}.") from error
+        return _parse(data, kind, path)
+
+
+def _render(value: CommandRecord | Progress | SavedOutcome) -> bytes:
+    return json.dumps({"version": VERSION, **value._asdict()}).encode()
+
+
+def _parse(data: bytes, kind: type[Kind], path: str) -> Kind:
+    try:
+        fields = json.loads(data)
+        if not isinstance(fields, dict) or fields.pop("version", None) != VERSION:
+            raise ValueError("it has another format")
+        known: dict[str, Any] = {name: value for name, value in fields.items() if name in kind._fields}
+        value = kind(**known)
+        _check_types(value)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise RecordError(f"The record {path} cannot be understood: {error}.") from error
+    return value
+
+
+def _check_types(value: CommandRecord | Progress | SavedOutcome) -> None:
+    for name, expected in type(value).__annotations__.items():
+        expected = getattr(expected, "__forward_arg__", expected)
+        found = type(getattr(value, name)).__name__
+        if found != expected and not (expected == "float" and found == "int"):
+            raise ValueError(f"{name} is no {expected}")
+
+
+def key_of(command_identifier: str) -> str:
+    """The name of a command's folder: readable, safe as a file name, and different for different commands."""
+    import hashlib  # a local deployment is spared it
+
+    digest = hashlib.sha256(command_identifier.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{_UNSAFE.sub('_', command_identifier)[:60].lstrip('.')}-{digest[:12]}"
+
+
+class CommandStore:
+    """All commands that are in hand below one root folder, and those that were."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self.folder = os.path.join(layout.state, "commands")
+        self._finished = os.path.join(layout.state, "finished")
+        self._aside = os.path.join(layout.state, "set-aside")
+
+    def folder_of(self, command_identifier: str) -> CommandFolder:
+        """Where a command's files are, or would be."""
+        return CommandFolder(os.path.join(self.folder, key_of(command_identifier)))
+
+    def add(self, record: CommandRecord) -> CommandFolder:
+        """Write down durably what is to be done. Raises OSError, RootFolderError."""
+        make_state_folder(self._layout, self.folder)
+        folder = self.folder_of(record.command_identifier)
+        # The folder appears with its record in it, so that whoever looks never meets one without.
+        making = os.path.join(self.folder, f".{folder.key}.new~")
+        if os.path.isdir(making):
+            remove_tree(making)
+        os.mkdir(making, 0o700)
+        write_durably(os.path.join(making, "record.json"), _render(record), mode=0o600)
+        os.rename(making, folder.path)
+        sync_folder(self.folder)
+        return folder
+
+    def __iter__(self) -> Iterator[CommandFolder]:
+        """The commands in hand, in no order; what is half made is left out."""
+        try:
+            names = os.listdir(self.folder)
+        except FileNotFoundError:
+            return
+        for name in names:
+            if not name.startswith("."):
+                yield CommandFolder(os.path.join(self.folder, name))
+
+    def finish(self, folder: CommandFolder, outcome: SavedOutcome) -> None:
+        """Keep only the outcome of a command that was reported, and of the earlier ones the newest. Raises OSError."""
+        make_state_folder(self._layout, self._finished)
+        write_durably(self._finished_file(folder.key), _render(outcome), mode=0o600)
+        remove_tree(folder.path)
+        self._forget_old()
+
+    def finished(self, command_identifier: str) -> SavedOutcome | None:
+        """How a command ended that was reported already; None where it is not known (any more)."""
+        path = self._finished_file(key_of(command_identifier))
+        try:
+            with open(path, "rb") as file:
+                found: SavedOutcome = _parse(file.read(_LARGEST), SavedOutcome, path)
+        except (OSError, RecordError):
+            return None
+        return found
+
+    def reopen(self, record: CommandRecord, outcome: SavedOutcome) -> CommandFolder:
+        """Put a finished command in hand again, to be reported once more. Raises OSError."""
+        folder = self.add(record)
+        folder.save_outcome(outcome)
+        return folder
+
+    def set_aside(self, folder: CommandFolder) -> str:
+        """Move what cannot be understood out of the way; give its new place. Raises OSError."""
+        make_state_folder(self._layout, self._aside)
+        for number in range(1000):
+            target = os.path.join(self._aside, f"{folder.key}.{number}" if number else folder.key)
+            if not os.path.lexists(target):
+                os.rename(folder.path, target)
+                return target
+        raise RecordError(f"{self._aside} is full of records that were set aside.", remedy="Look at them; delete them.")
+
+    def _finished_file(self, key: str) -> str:
+        return os.path.join(self._finished, f"{key}.json")
+
+    def _forget_old(self) -> None:
+        with os.scandir(self._finished) as entries:
+            known = sorted((entry.stat().st_mtime, entry.path) for entry in entries)
+        # Only every so often, so that the usual case costs one listing.
+        if len(known) > FINISHED_KEPT * 5 // 4:
+            for _, path in known[:-FINISHED_KEPT]:
+                os.unlink(path)
+
+
+def new_record(fields: Mapping[str, str], *, now: float) -> CommandRecord:
+    """A record of a command that has just come; ``fields`` are the four texts of the service."""
+    return CommandRecord(
+        command_identifier=fields["command_identifier"],
+        host_identifier=fields["host_identifier"],
+        execution_id=fields["execution_id"],
+        command_name=fields["command_name"],
+        received_at=now,
+        order=since_boot(),
+        boot_id=boot_id(),
+    )

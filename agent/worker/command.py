@@ -1,0 +1,152 @@
+"""One host command of the service, from its record to its outcome."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from agent import logs
+from agent.deployment.outcome import Outcome, failure, success
+from agent.deployment.spec import DeploymentSpecification
+from agent.errors import AgentError
+from agent.filesystem.boot import boot_id
+from agent.filesystem.locks import FileLock
+from agent.hooks.context import RunningScript
+from agent.service.retry import with_retries
+from agent.store.commands import CommandFolder, CommandRecord, Progress, SavedOutcome
+from agent.store.tracking import write_tracking
+from agent.worker.execute import execute, explain
+from agent.worker.host import Observer
+from agent.worker.noop import is_noop
+from agent.worker.report import CLOSED
+from agent.worker.session import Session
+from agent.worker.turn import take_turn
+
+COMPLETED_NOOP = "CompletedNoopCommand"
+
+_FETCH_ATTEMPTS = 6
+_TERMINAL = ("Succeeded", "Failed")
+
+_log = logging.getLogger(__name__)
+
+
+class Closed(Exception):  # noqa: N818 - not an error: the service wants nothing more of this command
+    """The service has already closed the command; nothing is to be done or reported."""
+
+
+class Command(Observer):
+    """One command in the hands of its worker, which holds the lock of its folder.
+
+    As an observer it keeps the running script in the progress file, for whoever has to clean up after this worker.
+    """
+
+    def __init__(self, folder: CommandFolder, record: CommandRecord, session: Session, *, starts: int) -> None:
+        self._folder = folder
+        self._record = record
+        self._session = session
+        self.state = Progress(boot_id(), starts=starts)
+        self._turn: FileLock | None = None
+
+    def run(self) -> SavedOutcome:
+        """Do what the service asks for, and save the outcome; its status is ``CLOSED`` where the service wants none.
+
+        Every failure that can be explained becomes an outcome. Raises KeyboardInterrupt when the worker is told to
+        stop, and then the script that ran is ended and an unfinished Install is undone.
+        """
+        outcome: Outcome | None
+        try:
+            outcome = self._outcome()
+        except Closed:
+            outcome = None
+        except AgentError as error:
+            _log.error("%s was not begun: %s", self._record.command_name, error)
+            outcome = failure(error)
+        except OSError as error:
+            _log.error("%s was not begun: %s", self._record.command_name, error)
+            outcome = failure(explain(error, self._record.command_name))
+        saved = self.saved(outcome)
+        self._folder.save_outcome(saved)
+        if self._turn is not None:
+            # The next command of the group may come as soon as this one's outcome is known.
+            self._turn.release()
+        return saved
+
+    def saved(self, outcome: Outcome | None) -> SavedOutcome:
+        """An outcome as it is kept; None stands for a command that the service has closed itself."""
+        state = self.state
+        return SavedOutcome(
+            outcome.status if outcome else CLOSED,
+            outcome.payload() if outcome else "",
+            time.time(),
+            deployment_id=state.deployment_id,
+            group_id=state.group_id,
+        )
+
+    def _outcome(self) -> Outcome:
+        session, record = self._session, self._record
+        self._folder.save_progress(self.state, durably=False)
+        spec = self._specification()
+        logs.bind(deployment=spec.deployment_id, group=spec.deployment_group_id)
+        self.state = self.state._replace(deployment_id=spec.deployment_id, group_id=spec.deployment_group_id)
+        self._folder.save_progress(self.state, durably=False)
+        self._turn = take_turn(
+            self._folder,
+            record,
+            spec.deployment_group_id,
+            layout=session.layout,
+            limit=session.settings.lock_wait_seconds,
+            on_wait=self.notice,
+        )
+        host = session.host(self)
+        noop = is_noop(record.command_name, spec, host)
+        if self._acknowledge(noop=noop) == "Failed":
+            return success(COMPLETED_NOOP)
+        write_tracking(session.layout, spec.deployment_id, record.command_identifier)
+        return execute(record.command_name, spec, host)
+
+    def _specification(self) -> DeploymentSpecification:
+        from agent.deployment.document import parse_specification  # not needed by a worker that only reports
+        from agent.trust.envelope import open_envelope
+
+        record, session = self._record, self._session
+        envelope = with_retries(
+            lambda: session.ask(lambda service: service.specification(record.execution_id, record.host_identifier)),
+            attempts=_FETCH_ATTEMPTS,
+        )
+        payload = open_envelope(envelope.format, envelope.payload, policy=session.signer_policy(), now=time.time())
+        return parse_specification(payload)
+
+    def _acknowledge(self, *, noop: bool) -> str:
+        """Tell the service that the command is taken on; gives its answer.
+
+        Raises Closed where the service wants it not to be done, and what the call raises.
+        """
+        self.state = self.state._replace(committed=True)
+        self._folder.save_progress(self.state, durably=True)
+        identifier = self._record.command_identifier
+        status = with_retries(
+            lambda: self._session.ask(lambda service: service.acknowledge(identifier, is_noop=noop)),
+            attempts=_FETCH_ATTEMPTS,
+        )
+        if status in _TERMINAL and not (status == "Failed" and noop):
+            _log.info("%s is not done: the service has closed it as %s", self._record.command_name, status)
+            raise Closed
+        return status
+
+    def script_started(self, script: RunningScript) -> None:
+        """Remember which processes are to be ended should this worker be killed."""
+        self.state = self.state._replace(
+            script=script.location,
+            script_pid=script.pid,
+            script_start_time=script.start_time,
+            keeper_pid=script.keeper_pid,
+            keeper_start_time=script.keeper_start_time,
+        )
+        try:
+            self._folder.save_progress(self.state, durably=False)
+        except OSError as error:
+            _log.warning("The progress of the command cannot be written down: %s", error)
+
+    def notice(self, text: str) -> None:
+        """Log what a person should know."""
+        _log.info("%s", text)

@@ -1,0 +1,55 @@
+"""What a supervisor hands to its workers, over a pipe: secrets belong neither on a disk nor in an environment."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+from agent.config.settings import Settings
+from agent.identity.identity import HostIdentity
+from agent.identity.on_premises import OnPremises
+from agent.network.credentials import Credentials
+
+EXIT_UNREPORTED = 3
+"""A worker's exit status when the outcome is saved but the service could not be told."""
+
+
+class Handoff(NamedTuple):
+    """The settings, who this host is, and what it signs with.
+
+    ``supervisor_lock`` is the file that a supervisor holds locked as long as it lives.
+    """
+
+    settings: Settings
+    identity: HostIdentity
+    on_premises: OnPremises | None = None
+    credentials: Credentials | None = None
+    supervisor_lock: str = ""
+
+    def render(self) -> bytes:
+        """The hand-off as JSON."""
+        fields: dict[str, Any] = {
+            "settings": self.settings._asdict(),
+            "identity": self.identity._asdict(),
+            "on_premises": self.on_premises._asdict() if self.on_premises else None,
+            "credentials": self.credentials._asdict() if self.credentials else None,
+            "supervisor_lock": self.supervisor_lock,
+        }
+        return json.dumps(fields).encode()
+
+    def __repr__(self) -> str:
+        """Show what may be logged."""
+        return f"Handoff(identity={self.identity!r})"
+
+
+def parse_handoff(data: bytes) -> Handoff:
+    """Read what ``Handoff.render`` has written. Raises ValueError, TypeError, KeyError for anything else."""
+    fields = json.loads(data)
+    on_premises, credentials = fields["on_premises"], fields["credentials"]
+    return Handoff(
+        settings=Settings(**fields["settings"]),
+        identity=HostIdentity(**fields["identity"]),
+        on_premises=OnPremises(**on_premises) if on_premises else None,
+        credentials=Credentials(**credentials) if credentials else None,
+        supervisor_lock=fields["supervisor_lock"],
+    )

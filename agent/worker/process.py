@@ -1,0 +1,134 @@
+"""The worker process: ``python -m agent.worker.process COMMAND_FOLDER``, with a hand-off on its standard input.
+
+Whatever state the folder is in, the worker brings the command to its end: it begins it, reports a saved outcome, or
+judges what an earlier worker has left. It outlives the supervisor that started it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+from agent import logs
+from agent.deployment.outcome import Outcome, failure
+from agent.errors import AgentError
+from agent.filesystem.locks import LockTimeoutError
+from agent.store.commands import CommandFolder, CommandRecord, Progress, RecordError, SavedOutcome
+from agent.worker.command import Command
+from agent.worker.handoff import EXIT_UNREPORTED, parse_handoff
+from agent.worker.interrupted import interrupted
+from agent.worker.judge import Verdict, judge
+from agent.worker.log_files import set_up_logs
+from agent.worker.report import CLOSED, Reporter
+from agent.worker.session import Session
+from agent.worker.time_limit import TimeLimit, WorkerStopped
+
+LOCK_PATIENCE = 0.5
+"""Seconds to wait for the command's lock: long enough for somebody who only looks whether it is held."""
+
+_log = logging.getLogger("agent.worker.process")  # __name__ is "__main__" here
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Bring the command of a folder to its end; gives 0, or ``EXIT_UNREPORTED``."""
+    path = (sys.argv[1:] if arguments is None else arguments)[0]
+    session = Session(parse_handoff(sys.stdin.buffer.read()))
+    _settle(session)
+    folder = CommandFolder(path)
+    lock = folder.lock()
+    try:
+        lock.acquire(limit=LOCK_PATIENCE)
+    except (LockTimeoutError, FileNotFoundError):
+        return 0  # another worker has it, or has just closed it
+    with lock:
+        return _bring_to_its_end(folder, session)
+
+
+def _settle(session: Session) -> None:
+    """Cut what ties a process to whoever started it, and hear of being told to stop as an exception."""
+    os.umask(0o022)
+    os.chdir("/")
+    set_up_logs(session.settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    if session.settings.disable_core_dumps:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)
+    raise WorkerStopped(f"its worker was told to stop by {signal.Signals(number).name}")
+
+
+def _bring_to_its_end(folder: CommandFolder, session: Session) -> int:
+    try:
+        record, progress, outcome = folder.record(), folder.progress(), folder.outcome()
+    except RecordError as error:
+        if os.path.isdir(folder.path):
+            _log.warning("%s It is now %s, and everything else goes on", error, session.store.set_aside(folder))
+        return 0
+    logs.bind(event=record.command_name, command=record.command_identifier)
+    verdict = judge(progress, outcome)
+    if verdict is Verdict.BEGIN:
+        outcome = _begin(folder, record, session, starts=progress.starts + 1 if progress else 1)
+    elif verdict is Verdict.FAIL and progress is not None:
+        outcome = _fail(folder, record, progress, session)
+    if outcome is None:
+        return 0
+    if outcome.deployment_id:
+        logs.bind(deployment=outcome.deployment_id, group=outcome.group_id)
+    reporter = Reporter(session)
+    if outcome.status == CLOSED:
+        reporter.close(folder, record.command_identifier, outcome)
+        return 0
+    return 0 if reporter.report(folder, record.command_identifier, outcome) else EXIT_UNREPORTED
+
+
+def _begin(folder: CommandFolder, record: CommandRecord, session: Session, *, starts: int) -> SavedOutcome | None:
+    """Carry a command out; gives its outcome, None where it was stopped so early that it can be begun again."""
+    command = Command(folder, record, session, starts=starts)
+    try:
+        with TimeLimit(session):
+            return command.run()
+    except WorkerStopped as stop:
+        if not command.state.committed:
+            _log.info("%s was stopped before it was acknowledged, and will be begun again", record.command_name)
+            return None
+        outcome = interrupted(record.command_name, command.state, session.layout, reason=str(stop))
+    except Exception as error:  # noqa: BLE001 - a defect of ours must not cost the deployment its outcome
+        _log.error("A defect of the agent ended %s", record.command_name, exc_info=True)
+        outcome = _defect(error)
+    saved = command.saved(outcome)
+    folder.save_outcome(saved)
+    return saved
+
+
+def _defect(error: Exception) -> Outcome:
+    return failure(
+        AgentError(
+            f"The agent itself failed: {type(error).__name__}: {error}.",
+            remedy="This is a defect of the agent; please report it with the lines of its log.",
+        )
+    )
+
+
+def _fail(folder: CommandFolder, record: CommandRecord, progress: Progress, session: Session) -> SavedOutcome:
+    reason = "the process that worked on it is gone, because it was killed or the host went down"
+    _log.warning("%s is failed: %s", record.command_name, reason)
+    outcome = interrupted(record.command_name, progress, session.layout, reason=reason)
+    saved = Command(folder, record, session, starts=progress.starts).saved(outcome)
+    saved = saved._replace(deployment_id=progress.deployment_id, group_id=progress.group_id)
+    folder.save_outcome(saved)
+    return saved
+
+
+if __name__ == "__main__":
+    sys.exit(main())

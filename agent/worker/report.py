@@ -1,0 +1,84 @@
+"""Telling the service how a command ended, until it has accepted it."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator
+
+from agent.errors import AgentError
+from agent.network.errors import NetworkError
+from agent.service.errors import ServiceError, ServiceErrorKind
+from agent.store.commands import CommandFolder, SavedOutcome
+from agent.store.tracking import remove_tracking
+from agent.worker.session import Session
+
+CLOSED = "Closed"
+"""The status of an outcome of which the service wants to hear nothing; never sent."""
+
+FIRST_PAUSE = 0.3
+LONGEST_PAUSE = 90.0
+ATTEMPTS_WITH_SUPERVISOR = 8
+"""How often a worker tries while a supervisor lives, which would start another one later: about a minute."""
+
+REFUSED_AT_MOST = 3
+"""How often the service may say that it does not want an outcome before we believe it."""
+
+_log = logging.getLogger(__name__)
+
+
+class Reporter:
+    """Reports outcomes for one worker; ``sleep`` takes seconds."""
+
+    def __init__(self, session: Session, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._session = session
+        self._sleep = sleep
+
+    def report(self, folder: CommandFolder, command_identifier: str, outcome: SavedOutcome) -> bool:
+        """Tell the service and close the command's record; False where the service could not be told yet.
+
+        While no supervisor is there that would try again later, this goes on for as long as the settings let a worker
+        outlive its supervisor. Raises OSError where the record cannot be closed.
+        """
+        refused = 0
+        for pause in self._pauses():
+            try:
+                self._session.ask(
+                    lambda service: service.complete(command_identifier, status=outcome.status, payload=outcome.payload)
+                )
+                _log.info("Reported %s to the service", outcome.status)
+                self.close(folder, command_identifier, outcome)
+                return True
+            except (ServiceError, NetworkError) as error:
+                if isinstance(error, ServiceError) and error.kind is ServiceErrorKind.CLIENT:
+                    refused += 1
+                if refused >= REFUSED_AT_MOST:
+                    _log.error("The service does not want the outcome %s, which is dropped: %s", outcome.status, error)
+                    self.close(folder, command_identifier, outcome)
+                    return True
+                _log.warning("The outcome %s could not be reported and will be sent again: %s", outcome.status, error)
+            except AgentError as error:  # no credentials, say: others may come
+                _log.warning("The outcome %s could not be reported and will be sent again: %s", outcome.status, error)
+            self._sleep(pause)
+        return False
+
+    def close(self, folder: CommandFolder, command_identifier: str, outcome: SavedOutcome) -> None:
+        """Forget what was in hand of a command, but for its outcome. Raises OSError."""
+        if outcome.deployment_id:
+            remove_tracking(self._session.layout, outcome.deployment_id, command_identifier)
+        self._session.store.finish(folder, outcome)
+
+    def _pauses(self) -> Iterator[float]:
+        """Growing pauses with jitter, until somebody else may go on."""
+        pause, number = FIRST_PAUSE, 0
+        alone_until = time.monotonic() + self._session.settings.kill_agent_max_wait_time_seconds
+        while True:
+            number += 1
+            yield pause * random.uniform(1.0, 1.25)
+            pause = min(pause * 2, LONGEST_PAUSE)
+            if not self._session.supervisor_is_gone():
+                if number >= ATTEMPTS_WITH_SUPERVISOR:
+                    return
+            elif time.monotonic() >= alone_until:
+                return

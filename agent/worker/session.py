@@ -1,0 +1,100 @@
+"""What a worker has at hand for one command: the settings, the store, and the services, connected when first needed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
+
+from agent.filesystem.locks import FileLock
+from agent.identity.credentials import CredentialSource
+from agent.service.errors import ServiceError, ServiceErrorKind
+from agent.store.commands import CommandStore
+from agent.worker.connections import make_http, make_metadata, make_service
+from agent.worker.handoff import Handoff
+from agent.worker.host import Host, Observer, layout_of
+
+if TYPE_CHECKING:
+    from agent.bundle.fetch import FetchOptions
+    from agent.network.http import HttpClient
+    from agent.service.client import CommandService
+    from agent.trust.policy import SignerPolicy
+
+Answer = TypeVar("Answer")
+
+WORKING_FOLDER = "/opt/codedeploy-agent"
+"""Where scripts start on a host that has this folder, as with the official agents; else in ``/``."""
+
+
+class Session:
+    """A worker's settings and connections; nothing is connected before it is used."""
+
+    def __init__(self, handoff: Handoff) -> None:
+        self.handoff = handoff
+        self.settings = handoff.settings
+        self.layout = layout_of(handoff.settings)
+        self.store = CommandStore(self.layout)
+
+    @cached_property
+    def http(self) -> HttpClient:
+        """The HTTP client of this worker."""
+        return make_http(self.settings)
+
+    @cached_property
+    def credentials(self) -> CredentialSource:
+        """The host's credentials, renewed when that is due."""
+        handoff = self.handoff
+        metadata = make_metadata(self.settings, self.http)
+        return CredentialSource(handoff.identity, handoff.on_premises, metadata, initial=handoff.credentials)
+
+    @cached_property
+    def service(self) -> CommandService:
+        """The command service. Raises ServiceConfigError."""
+        return make_service(self.settings, self.handoff.identity, self.credentials.current, self.http)
+
+    def ask(self, call: Callable[[CommandService], Answer]) -> Answer:
+        """Call the command service; where it refuses the credentials, once more with fresh ones.
+
+        Raises what the call raises.
+        """
+        try:
+            return call(self.service)
+        except ServiceError as error:
+            if error.kind is not ServiceErrorKind.CREDENTIALS:
+                raise
+            self.credentials.forget()
+            return call(self.service)
+
+    def signer_policy(self) -> SignerPolicy:
+        """Whose signature on a deployment specification counts."""
+        from agent.trust.policy import SignerPolicy
+
+        prints = self.settings.deployment_signer_fingerprints
+        return SignerPolicy(self.settings.deployment_signer_ca_file, tuple(prints))
+
+    def host(self, observer: Observer) -> Host:
+        """This host as commands see it."""
+        folder = WORKING_FOLDER if os.path.isdir(WORKING_FOLDER) else "/"
+        return Host(self.settings, self.layout, folder, observer=observer, remote=self._fetch_options)
+
+    def _fetch_options(self) -> FetchOptions:
+        from agent.worker.remote import fetch_options  # only DownloadBundle needs it
+
+        return fetch_options(
+            self.settings, self.http, credentials=self.credentials.current, region=self.handoff.identity.region
+        )
+
+    def supervisor_is_gone(self) -> bool:
+        """Whether no supervisor looks after this host now."""
+        path = self.handoff.supervisor_lock
+        try:
+            return not path or FileLock.holder(path) is None
+        except OSError:
+            return False
+
+    @staticmethod
+    def now() -> float:
+        """Seconds since the epoch."""
+        return time.time()

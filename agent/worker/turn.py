@@ -1,0 +1,58 @@
+"""Whose turn it is: the commands of one deployment group run one after the other, as they came."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from agent.errors import AgentError
+from agent.filesystem.locks import FIRST_PAUSE, LONGEST_PAUSE, FileLock, LockTimeoutError
+from agent.store.commands import CommandFolder, CommandRecord, CommandStore
+from agent.store.layout import Layout
+from agent.store.locks import group_lock
+
+
+def take_turn(
+    folder: CommandFolder,
+    record: CommandRecord,
+    group_id: str,
+    *,
+    layout: Layout,
+    limit: float,
+    on_wait: Callable[[str], None],
+) -> FileLock:
+    """Wait for the earlier commands of a deployment group; give the group's lock, taken.
+
+    ``limit`` is in seconds. Raises LockTimeoutError, OSError, SpecificationError, RootFolderError.
+    """
+    end = time.monotonic() + limit
+    pause = FIRST_PAUSE
+    while (earlier := _earlier(folder, record, group_id, CommandStore(layout))) is not None:
+        if time.monotonic() >= end:
+            raise LockTimeoutError(
+                f"Waited {limit:g} s for the earlier command {earlier.key} of the deployment group {group_id}.",
+                remedy="See the agent's log for what holds it up; lock_wait_seconds sets how long to wait.",
+            )
+        time.sleep(pause)
+        pause = min(pause * 1.5, LONGEST_PAUSE)
+    lock = group_lock(layout, group_id)
+    lock.acquire(limit=max(end - time.monotonic(), 0), on_wait=on_wait)
+    return lock
+
+
+def _earlier(folder: CommandFolder, record: CommandRecord, group_id: str, store: CommandStore) -> CommandFolder | None:
+    """A command that came before this one, is being worked on, and is or may be of the same group."""
+    for other in store:
+        if other.key == folder.key:
+            continue
+        try:
+            before = other.record()
+            if (before.boot_id, before.order) >= (record.boot_id, record.order) or other.holder() is None:
+                continue
+            progress = other.progress()
+            # One whose specification is still on its way may turn out to be of this group.
+            if (progress is None or progress.group_id in ("", group_id)) and other.outcome() is None:
+                return other
+        except (AgentError, OSError):
+            continue  # it was finished meanwhile, or cannot be understood and is nobody's turn
+    return None

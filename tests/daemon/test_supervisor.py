@@ -1,0 +1,339 @@
+"""The agent as a process, against a service over the wire."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent_host import AgentHost, deploy, revision, specification
+from command_service import HOST, CommandService, unavailable
+
+EVENTS = [
+    "ApplicationStop",
+    "DownloadBundle",
+    "BeforeInstall",
+    "Install",
+    "AfterInstall",
+    "ApplicationStart",
+    "ValidateService",
+]
+
+
+def fault(times: int, answer: tuple[int, dict[str, Any]]) -> Any:
+    """An answer that the service gives so many times instead of its own."""
+    left = [times]
+
+    def give(body: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:
+        left[0] -= 1
+        return answer if left[0] >= 0 else None
+
+    return give
+
+
+def closed(host: AgentHost) -> None:
+    host.until(lambda: not list((host.state / "commands").iterdir()), "all commands to be closed")
+
+
+def test_a_deployment_goes_through_all_of_its_events(service: CommandService, host: AgentHost, tmp_path: Path) -> None:
+    place = revision(tmp_path / "rev", {"AfterInstall": f"echo $DEPLOYMENT_ID > {tmp_path}/seen"}, to=tmp_path / "out")
+    host.start()
+    ended = deploy(service, specification(place, deployment="d-ABC"), EVENTS)
+    assert {event: found["status"] for event, found in ended.items()} == dict.fromkeys(EVENTS, "Succeeded")
+    assert ended["DownloadBundle"]["message"] == "Succeeded: BundleSource=downloaded"
+    assert (tmp_path / "out" / "index.html").read_text() == "hello"
+    assert (tmp_path / "seen").read_text() == "d-ABC\n"
+    noops = [json.loads(body["Diagnostics"]["Payload"]) for body in service.of("PutHostCommandAcknowledgement")]
+    assert [found["IsCommandNoop"] for found in noops] == [True, False, True, False, False, True, True]
+
+
+def test_a_command_that_is_handed_out_again_and_again_is_done_once(
+    service: CommandService, host: AgentHost, tmp_path: Path
+) -> None:
+    place = revision(tmp_path / "rev", {"BeforeInstall": f"echo ran >> {tmp_path}/runs"}, to=tmp_path / "out")
+    host.start()
+    deploy(service, specification(place), ["DownloadBundle"])
+    service.hand_out_again = True
+    command = service.add("BeforeInstall", specification(place))
+    service.completion(command)
+    # Handed out once more after it has ended: the outcome is told again, since the service seems not to know it.
+    service.wait_for(lambda: len(service.completions(command)) == 2, "a second report")
+    assert service.completions(command)[0] == service.completions(command)[1]
+    assert (tmp_path / "runs").read_text() == "ran\n"
+    assert len(service.of("PutHostCommandAcknowledgement", command)) == 1
+
+
+def test_nothing_runs_for_a_message_that_was_changed_on_its_way(
+    service: CommandService, host: AgentHost, tmp_path: Path
+) -> None:
+    place = revision(tmp_path / "rev", {"BeforeInstall": f"touch {tmp_path}/ran"}, to=tmp_path / "out")
+    host.start()
+    deploy(service, specification(place), ["DownloadBundle"])
+    genuine = service.signer
+    service.seal = lambda document: _with_other_content(genuine.seal(document))
+    found = service.completion(command := service.add("BeforeInstall", specification(place)))
+    assert (found["status"], found["error_code"]) == ("Failed", 5)
+    assert not service.of("PutHostCommandAcknowledgement", command)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_stranger_signs_in_vain_where_the_signer_is_pinned(service: CommandService, tmp_path: Path) -> None:
+    place = revision(tmp_path / "rev", {}, to=tmp_path / "out")
+    with AgentHost(tmp_path / "host", service.url, deployment_signer_fingerprints=f"'{'ab' * 32}'") as host:
+        host.start()
+        found = service.completion(service.add("DownloadBundle", specification(place)))
+        assert (found["status"], found["error_code"]) == ("Failed", 5)
+        assert not (host.root / "group-1").exists()
+
+
+def test_a_specification_that_cannot_be_had_is_a_failure_that_is_reported(
+    service: CommandService, host: AgentHost, tmp_path: Path
+) -> None:
+    service.faults["GetDeploymentSpecification"] = lambda body: (
+        400,
+        {"__type": "ClientException", "message": "no such deployment"},
+    )
+    host.start()
+    found = service.completion(service.add("Install", specification(tmp_path)))
+    assert (found["status"], found["error_code"]) == ("Failed", 5)
+    assert "no such deployment" in found["message"]
+    closed(host)
+
+
+def test_an_outcome_is_sent_until_the_service_takes_it(
+    service: CommandService, host: AgentHost, tmp_path: Path
+) -> None:
+    place = revision(tmp_path / "rev", {}, to=tmp_path / "out")
+    service.faults["PutHostCommandComplete"] = fault(3, unavailable({}) or (500, {}))
+    host.start()
+    command = service.add("DownloadBundle", specification(place))
+    assert service.completion(command)["status"] == "Succeeded"
+    assert len(service.of("PutHostCommandComplete", command)) == 4
+    closed(host)
+    assert len(service.completions(command)) == 1
+
+
+def test_an_outcome_that_the_service_does_not_want_is_not_sent_for_ever(
+    service: CommandService, host: AgentHost, tmp_path: Path
+) -> None:
+    place = revision(tmp_path / "rev", {}, to=tmp_path / "out")
+    refusal = (400, {"__type": "ClientException", "message": "the command is over"})
+    service.faults["PutHostCommandComplete"] = lambda body: refusal
+    host.start()
+    command = service.add("DownloadBundle", specification(place))
+    service.wait_for(lambda: len(service.of("PutHostCommandComplete", command)) == 3, "three attempts")
+    closed(host)
+    assert "the command is over" in host.log_text()
+
+
+@pytest.mark.parametrize("status", ["Succeeded", "Failed"])
+def test_a_command_that_the_service_has_closed_is_not_executed(
+    service: CommandService, host: AgentHost, tmp_path: Path, status: str
+) -> None:
+    place = revision(tmp_path / "rev", {}, to=tmp_path / "out")
+    service.ack_status = status
+    host.start()
+    command = service.add("DownloadBundle", specification(place))
+    service.wait_for(lambda: service.of("PutHostCommandAcknowledgement", command), "the acknowledgement")
+    closed(host)
+    assert not service.of("PutHostCommandComplete", command)
+    assert not (host.root / "group-1" / "d-1" / "deployment-archive").exists()
+
+
+def test_a_no_op_that_the_service_calls_failed_is_set_right(
+    service: CommandService, host: AgentHost, tmp_path: Path
+) -> None:
+    place = revision(tmp_path / "rev", {}, to=tmp_path / "out")
+    service.ack_status = "Failed"
+    host.start()
+    found = service.completion(service.add("ApplicationStop", specification(place)))
+    assert (found["status"], found["message"]) == ("Succeeded", "Succeeded: CompletedNoopCommand")
+
+
+def test_an_order_to_update_the_agent_downloads_nothing_and_says_how_it_is_done(
+    service: CommandService, host: AgentHost, tmp_path: Path
+) -> None:
+    host.start()
+    found = service.completion(service.add("UpdateDeploymentAgent", specification(tmp_path)))
+    assert (found["status"], found["error_code"]) == ("Failed", 5)
+    assert "not updated by a command" in found["message"]
+
+
+def test_a_corrupt_record_is_set_aside_and_stops_nothing(
+    service: CommandService, host: AgentHost, tmp_path: Path
+) -> None:
+    place = revision(tmp_path / "rev", {}, to=tmp_path / "out")
+    broken = host.state / "commands" / "broken"
+    broken.mkdir(parents=True)
+    (broken / "record.json").write_text("{")
+    host.start()
+    assert service.completion(service.add("DownloadBundle", specification(place)))["status"] == "Succeeded"
+    host.until(lambda: (host.state / "set-aside" / "broken" / "record.json").exists(), "the record to be set aside")
+    assert "broken" in host.log_text()
+
+
+def test_what_an_official_agent_left_unfinished_is_reported(service: CommandService, host: AgentHost) -> None:
+    folder = host.root / "ongoing-deployment"
+    folder.mkdir(parents=True)
+    (folder / "d-OLD").write_text("command-of-the-other")
+    (folder / "d-BROKEN").write_bytes(b"\xff\x00")
+    (folder / "d-ANCIENT").write_text("command-of-last-week")
+    os.utime(folder / "d-ANCIENT", (time.time() - 90000,) * 2)
+    host.start()
+    found = service.completion("command-of-the-other")
+    assert (found["status"], found["error_code"]) == ("Failed", 7)
+    closed(host)
+    assert not list(folder.iterdir())
+    assert not service.of("PutHostCommandComplete", "command-of-last-week")
+    assert [path.read_bytes() for path in (host.state / "set-aside").iterdir()] == [b"\xff\x00"]
+
+
+def test_an_official_agent_would_find_the_command_in_progress(
+    service: CommandService, host: AgentHost, tmp_path: Path
+) -> None:
+    tracking = host.root / "ongoing-deployment" / "d-1"
+    place = revision(tmp_path / "rev", {"BeforeInstall": f"cp {tracking} {tmp_path}/tracking"}, to=tmp_path / "out")
+    host.start()
+    deploy(service, specification(place), ["DownloadBundle"])
+    command = service.add("BeforeInstall", specification(place))
+    assert service.completion(command)["status"] == "Succeeded"
+    assert (tmp_path / "tracking").read_text() == command
+    closed(host)
+    assert not tracking.exists()
+
+
+def test_commands_of_one_group_run_one_after_the_other_as_they_came(
+    service: CommandService, host: AgentHost, tmp_path: Path
+) -> None:
+    script = f"echo begin $DEPLOYMENT_ID >> {tmp_path}/order; sleep 0.3; echo end $DEPLOYMENT_ID >> {tmp_path}/order"
+    place = revision(tmp_path / "rev", {"BeforeInstall": script}, to=tmp_path / "out")
+    host.start()
+    names = [f"d-{number}" for number in range(3)]
+    for name in names:
+        deploy(service, specification(place, deployment=name), ["DownloadBundle"])
+    commands = [service.add("BeforeInstall", specification(place, deployment=name)) for name in names]
+    for command in commands:
+        assert service.completion(command)["status"] == "Succeeded"
+    expected = [f"{word} {name}" for name in names for word in ("begin", "end")]
+    assert (tmp_path / "order").read_text().splitlines() == expected
+
+
+def test_groups_do_not_wait_for_one_another(service: CommandService, host: AgentHost, tmp_path: Path) -> None:
+    # Each hook waits until all three run: this ends only if they run side by side.
+    script = (
+        f"touch {tmp_path}/here-$DEPLOYMENT_GROUP_ID\n"
+        f"for i in $(seq 1 400); do [ $(ls {tmp_path} | grep -c here-) = 3 ] && exit 0; sleep 0.05; done; exit 1"
+    )
+    place = revision(tmp_path / "rev", {"BeforeInstall": script}, to=tmp_path / "out")
+    host.start()
+    specifications = [specification(place, deployment=f"d-{name}", group=name) for name in ("a", "b", "c")]
+    for one in specifications:
+        deploy(service, one, ["DownloadBundle"])
+    for command in [service.add("BeforeInstall", one) for one in specifications]:
+        assert service.completion(command)["status"] == "Succeeded"
+
+
+def test_a_long_poll_does_not_hold_up_a_stop(service: CommandService, host: AgentHost) -> None:
+    service.hold = 120
+    host.start()
+    service.wait_for(lambda: service.of("PollHostCommand"), "a poll")
+    assert host.stop() == 0
+    assert not (host.folder / "pid" / "codedeploy-agent.pid").exists()
+    service.add("Install", specification(host.folder))  # lets the handler of the poll end
+
+
+def test_a_second_agent_on_the_host_does_not_start(service: CommandService, host: AgentHost) -> None:
+    host.start()
+    service.wait_for(lambda: service.of("PollHostCommand"), "a poll")
+    first, pid = host.process, (host.folder / "pid" / "codedeploy-agent.pid").read_text()
+    host.start()
+    assert host.process is not None
+    assert host.process.wait(30) == 1
+    assert (host.folder / "pid" / "codedeploy-agent.pid").read_text() == pid
+    host.process = first
+
+
+def test_scripts_see_the_region_and_the_host_and_no_credentials(
+    service: CommandService, host: AgentHost, tmp_path: Path
+) -> None:
+    place = revision(tmp_path / "rev", {"BeforeInstall": f"env > {tmp_path}/environment"}, to=tmp_path / "out")
+    host.environment |= {"AWS_ACCESS_KEY_ID": "AKIAINHERITED", "AWS_SECRET_ACCESS_KEY": "s", "AWS_SESSION_TOKEN": "t"}
+    host.start()
+    deploy(service, specification(place), ["DownloadBundle", "BeforeInstall"])
+    seen = dict(line.split("=", 1) for line in (tmp_path / "environment").read_text().splitlines() if "=" in line)
+    assert (seen["AWS_REGION"], seen["AWS_HOST_IDENTIFIER"]) == ("eu-central-1", HOST)
+    assert not [name for name in seen if re.search("KEY|SECRET|TOKEN", name)]
+    assert set(service.access_keys) == {"AKIAEXAMPLE"}
+
+
+def test_a_new_key_in_the_on_premises_file_is_taken_up_without_a_restart(
+    service: CommandService, host: AgentHost
+) -> None:
+    host.start()
+    service.wait_for(lambda: service.of("PollHostCommand"), "a poll")
+    host.write_on_premises("AKIAROTATED", "other")
+    service.wait_for(lambda: "AKIAROTATED" in service.access_keys, "a poll with the new key")
+
+
+def test_what_can_be_reloaded_is_and_what_cannot_is_named(service: CommandService, host: AgentHost) -> None:
+    host.start()
+    service.wait_for(lambda: service.of("PollHostCommand"), "a poll")
+    host.write_config(max_revisions=2, root_dir="/nowhere")
+    host.until(lambda: "max_revisions" in host.log_text(), "the reload")
+    (late,) = [line for line in host.log_text().splitlines() if "after a restart" in line]
+    assert "root_dir" in late
+    host.config.write_text("max_revisions: none\n")
+    host.until(lambda: "stays as it was" in host.log_text(), "the refusal")
+    count = len(service.of("PollHostCommand"))
+    service.wait_for(lambda: len(service.of("PollHostCommand")) > count + 1, "the agent to poll on")
+
+
+def test_every_line_of_a_command_names_it(service: CommandService, host: AgentHost, tmp_path: Path) -> None:
+    place = revision(tmp_path / "rev", {"BeforeInstall": "true"}, to=tmp_path / "out")
+    host.start()
+    deploy(service, specification(place, deployment="d-XYZ"), ["DownloadBundle"])
+    command = service.add("BeforeInstall", specification(place, deployment="d-XYZ"))
+    service.completion(command)
+    closed(host)
+    supervisor = host.process.pid if host.process else 0
+    lines = [line for line in host.log_text().splitlines() if command in line and f"({supervisor})" not in line]
+    assert lines
+    for line in lines:
+        assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d [A-Z ]{5} \[codedeploy-agent\(\d+\)\]: ", line)
+        assert line.count(f"event=BeforeInstall command={command}") == 1
+    running = [line for line in lines if "Running script" in line]
+    assert [line.count("deployment=d-XYZ group=group-1") for line in running] == [1]
+
+
+def test_an_open_line_to_a_service_elsewhere_is_refused_with_a_reason(tmp_path: Path) -> None:
+    with AgentHost(tmp_path / "host", "http://codedeploy.example.com") as host:
+        host.start()
+        host.until(lambda: "plain http" in host.log_text(), "the refusal")
+        status = json.loads((host.state / "status.json").read_text())
+        assert "plain http" in status["trouble"]["text"]
+
+
+def test_an_interrupted_install_is_looked_after_at_the_start(service: CommandService, host: AgentHost) -> None:
+    journal = host.state / "install" / "group-1.journal"
+    journal.parent.mkdir(parents=True)
+    journal.write_text("not a journal")
+    host.start()
+    host.until(lambda: "set aside" in host.log_text(), "the journal to be judged")
+    assert not journal.exists()
+
+
+def _with_other_content(envelope: str) -> str:
+    """The same signature around another document of the same length."""
+    import base64
+
+    lines = envelope.strip().splitlines()
+    data = base64.b64decode("".join(lines[1:-1]))
+    changed = data.replace(b'"ApplicationName"', b'"applicationName"')
+    assert changed != data
+    text = base64.encodebytes(changed).decode()
+    return f"{lines[0]}\n{text}{lines[-1]}\n"

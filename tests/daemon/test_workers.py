@@ -1,0 +1,160 @@
+"""Keeping somebody at work on every command."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.daemon.spawn import Child
+from agent.daemon.workers import AT_MOST, Workers
+from agent.store.commands import CommandFolder, CommandStore, SavedOutcome, new_record
+from agent.store.layout import Layout
+from agent.worker.handoff import EXIT_UNREPORTED
+
+
+class Scene:
+    """A store, the workers, a clock that is moved by hand, and programs that stand for workers."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = CommandStore(Layout(str(folder / "root")))
+        self.selector = selectors.DefaultSelector()
+        self.now = 1000.0
+        self.workers = Workers(self.store, self.selector, clock=lambda: self.now)
+        self.program = "true"
+        self.started: list[str] = []
+        self.children: list[int] = []
+
+    def add(self, identifier: str = "hc-1") -> CommandFolder:
+        names = ("command_identifier", "host_identifier", "execution_id", "command_name")
+        return self.store.add(new_record(dict(zip(names, (identifier, "h", "e", "Install"), strict=True)), now=1.0))
+
+    def start(self, folder: CommandFolder) -> Child:
+        self.started.append(folder.record().command_identifier)
+        pid = os.posix_spawn("/bin/sh", ["sh", "-c", self.program], os.environ)
+        self.children.append(pid)
+        return Child(pid, os.pidfd_open(pid))
+
+    def until_idle(self) -> None:
+        while len(self.workers):
+            for key, _ in self.selector.select(10):
+                key.data.ended(key.fd)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    made = Scene(tmp_path)
+    yield made
+    made.selector.close()
+
+
+def test_a_command_is_dropped_when_its_worker_has_closed_it(scene: Scene) -> None:
+    folder = scene.add()
+    scene.program = f"rm -r {folder.path}"
+    scene.workers.begin(folder, scene.start)
+    assert len(scene.workers) == 1
+    scene.until_idle()
+    assert scene.workers.unreported == 0
+
+
+def test_a_worker_that_crashed_is_followed_by_one_that_judges_at_once(scene: Scene) -> None:
+    folder = scene.add()
+    scene.program = "kill -9 $$"
+    scene.workers.begin(folder, scene.start)
+    scene.until_idle()
+    assert scene.workers.next_due() == scene.now
+    scene.workers.begin_due(scene.start)
+    assert scene.started == ["hc-1", "hc-1"]
+    scene.until_idle()
+
+
+def test_workers_that_keep_crashing_do_not_keep_the_host_busy(scene: Scene) -> None:
+    folder = scene.add()
+    scene.program = "exit 1"
+    scene.workers.begin(folder, scene.start)
+    pauses = []
+    for _ in range(4):
+        scene.until_idle()
+        due = scene.workers.next_due()
+        assert due is not None
+        pauses.append(due - scene.now)
+        scene.now = due
+        scene.workers.begin_due(scene.start)
+    scene.until_idle()
+    assert pauses[0] == 0
+    assert pauses[1:] == sorted(pauses[1:])
+    assert pauses[1] > 5
+
+
+def test_an_outcome_that_could_not_be_sent_is_tried_again_later(scene: Scene) -> None:
+    folder = scene.add()
+    folder.save_outcome(SavedOutcome("Failed", "{}", 1.0))
+    scene.program = f"exit {EXIT_UNREPORTED}"
+    scene.workers.begin(folder, scene.start)
+    scene.until_idle()
+    due = scene.workers.next_due()
+    assert due is not None
+    assert due > scene.now
+    scene.workers.begin_due(scene.start)
+    assert scene.started == ["hc-1"]
+    scene.now = due
+    scene.workers.begin_due(scene.start)
+    assert scene.started == ["hc-1", "hc-1"]
+    scene.until_idle()
+
+
+def test_what_an_earlier_supervisor_left_is_found(scene: Scene) -> None:
+    scene.add("hc-1")
+    scene.add("hc-2")
+    scene.workers.look_around()
+    scene.workers.look_around()
+    scene.program = "exit 0"
+    scene.workers.begin_due(scene.start)
+    assert sorted(scene.started) == ["hc-1", "hc-2"]
+    scene.until_idle()
+
+
+def test_a_worker_of_an_earlier_supervisor_is_waited_for_and_not_doubled(scene: Scene) -> None:
+    folder = scene.add()
+    code = (
+        "import sys\nfrom agent.store.commands import CommandFolder\n"
+        "with CommandFolder(sys.argv[1]).lock():\n    print('held', flush=True)\n    sys.stdin.read()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, folder.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == "held\n"
+    scene.workers.look_around()
+    scene.workers.begin_due(scene.start)
+    assert (len(scene.workers), scene.started) == (1, [])
+    other.communicate()
+    scene.until_idle()
+    scene.workers.begin_due(scene.start)
+    assert scene.started == ["hc-1"]
+    scene.until_idle()
+
+
+def test_no_more_than_sixteen_are_at_work(scene: Scene) -> None:
+    for number in range(AT_MOST + 3):
+        scene.add(f"hc-{number}")
+    scene.workers.look_around()
+    scene.program = "sleep 0.2"
+    scene.workers.begin_due(scene.start)
+    assert len(scene.workers) == AT_MOST
+    scene.until_idle()
+
+
+def test_a_host_that_can_start_nothing_tries_again_later(scene: Scene) -> None:
+    def fail(folder: CommandFolder) -> Child:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    scene.workers.begin(scene.add(), fail)
+    due = scene.workers.next_due()
+    assert due is not None
+    assert due > scene.now

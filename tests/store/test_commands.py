@@ -1,0 +1,137 @@
+"""The records of commands: what a crash must not lose, and what a damaged disk must not stop."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from agent.store.commands import (
+    FINISHED_KEPT,
+    CommandFolder,
+    CommandStore,
+    Progress,
+    RecordError,
+    SavedOutcome,
+    key_of,
+    new_record,
+)
+from agent.store.layout import Layout
+
+OUTCOME = SavedOutcome("Succeeded", '{"error_code":0}', 12.5, deployment_id="d-1", group_id="g")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> CommandStore:
+    return CommandStore(Layout(str(tmp_path / "root")))
+
+
+def add(store: CommandStore, identifier: str = "hc-1") -> CommandFolder:
+    fields = {
+        "command_identifier": identifier,
+        "host_identifier": "h",
+        "execution_id": "a/b",
+        "command_name": "Install",
+    }
+    return store.add(new_record(fields, now=1.5))
+
+
+def test_what_was_written_down_is_read_again(store: CommandStore) -> None:
+    folder = add(store)
+    progress = Progress("boot", deployment_id="d-1", group_id="g", committed=True, script="s.sh", script_pid=7)
+    folder.save_progress(progress, durably=True)
+    folder.save_outcome(OUTCOME)
+    (found,) = list(CommandStore(Layout(os.path.dirname(os.path.dirname(store.folder)))))
+    assert (found.record().command_identifier, found.record().command_name) == ("hc-1", "Install")
+    assert found.progress() == progress
+    assert found.outcome() == OUTCOME
+
+
+def test_nobody_else_may_read_a_record(store: CommandStore) -> None:
+    folder = add(store)
+    folder.save_outcome(OUTCOME)
+    modes = [os.stat(path).st_mode & 0o777 for path in (store.folder, folder.path, f"{folder.path}/record.json")]
+    assert modes == [0o700, 0o700, 0o600]
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"{}", b'{"version": 2}', b"\xff", b"[" * 100000])
+def test_a_damaged_record_is_an_error_and_no_crash(store: CommandStore, damage: bytes) -> None:
+    folder = add(store)
+    Path(folder.path, "record.json").write_bytes(damage)
+    with pytest.raises(RecordError, match=r"record\.json"):
+        folder.record()
+
+
+def test_a_record_with_wrong_types_is_not_believed(store: CommandStore) -> None:
+    folder = add(store)
+    Path(folder.path, "progress.json").write_text('{"version": 1, "boot_id": "b", "committed": "no"}')
+    with pytest.raises(RecordError, match="committed"):
+        folder.progress()
+
+
+def test_a_folder_that_is_being_made_is_not_seen(store: CommandStore) -> None:
+    add(store)
+    os.mkdir(os.path.join(store.folder, ".half.new~"))
+    assert [folder.record().command_identifier for folder in store] == ["hc-1"]
+
+
+def test_what_a_crash_left_half_made_does_not_stop_the_same_command(store: CommandStore) -> None:
+    os.makedirs(store.folder)
+    os.mkdir(os.path.join(store.folder, f".{key_of('hc-1')}.new~"))
+    assert add(store).record().command_identifier == "hc-1"
+
+
+@pytest.mark.parametrize("identifier", ["../../etc", "a/b", "", ".", "é" * 300, "x" * 300, "a\nb", "\ud800"])
+def test_no_identifier_leads_out_of_the_folder(store: CommandStore, identifier: str) -> None:
+    key = key_of(identifier)
+    assert "/" not in key
+    assert not key.startswith(".")
+    assert len(key) < 100
+
+
+def test_two_identifiers_that_look_alike_have_folders_of_their_own() -> None:
+    assert len({key_of(text) for text in ("a/b", "a_b", "a:b", "x" * 200, "x" * 201)}) == 5
+
+
+def test_a_finished_command_is_known_and_its_files_are_gone(store: CommandStore) -> None:
+    folder = add(store)
+    store.finish(folder, OUTCOME)
+    assert list(store) == []
+    assert store.finished("hc-1") == OUTCOME
+    assert store.finished("hc-2") is None
+
+
+def test_a_damaged_memory_of_a_finished_command_counts_as_none(store: CommandStore) -> None:
+    folder = add(store)
+    store.finish(folder, OUTCOME)
+    Path(store.folder, "..", "finished", f"{folder.key}.json").write_bytes(b"\0")
+    assert store.finished("hc-1") is None
+
+
+def test_finished_commands_do_not_fill_the_disk(store: CommandStore) -> None:
+    finished = Path(store.folder, "..", "finished")
+    finished.mkdir(parents=True)
+    for number in range(2 * FINISHED_KEPT):
+        path = finished / f"old-{number}.json"
+        path.touch()
+        os.utime(path, (number, number))
+    store.finish(add(store), OUTCOME)
+    left = sorted(path.name for path in finished.iterdir())
+    assert len(left) == FINISHED_KEPT
+    assert f"{key_of('hc-1')}.json" in left
+    assert "old-0.json" not in left
+
+
+def test_what_is_set_aside_twice_is_kept_twice(store: CommandStore) -> None:
+    targets = {store.set_aside(add(store)), store.set_aside(add(store))}
+    assert len(targets) == 2
+    assert all(os.path.exists(os.path.join(target, "record.json")) for target in targets)
+
+
+def test_a_command_that_somebody_works_on_says_who(store: CommandStore) -> None:
+    folder = add(store)
+    assert folder.holder() is None
+    with folder.lock():
+        assert folder.holder() == os.getpid()
+    assert folder.holder() is None

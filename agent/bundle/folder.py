@@ -32,16 +32,26 @@ class FolderReader:
 
     As the official agent does it: files get their mode, setuid included, and folders 0777, both without what the
     umask takes; owners and times are those of new files; symbolic links are copied as links, hard links become
-    files of their own. Every folder is opened in the one above it without following links, so nobody who may
-    change the source can lead the copy elsewhere.
+    files of their own. With ``exact_modes`` files and folders keep their modes as they are. Every folder is opened in
+    the one above it without following links, so nobody who may change the source can lead the copy elsewhere.
     """
 
-    def __init__(self, path: str, top: int, writer: TreeWriter, *, umask: int, forbidden: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        path: str,
+        top: int,
+        writer: TreeWriter,
+        *,
+        umask: int,
+        forbidden: tuple[int, int],
+        exact_modes: bool = False,
+    ) -> None:
         self.copied = 0
         self._path = path
         self._top = top
         self._writer = writer
-        self._umask = umask
+        self._umask = 0 if exact_modes else umask
+        self._exact_modes = exact_modes
         self._forbidden = forbidden
         self._need = Need(1)
         self._progress: Callable[[], None] = lambda: None
@@ -108,7 +118,8 @@ class FolderReader:
 
     def _copy_entries(self, folder: int, name: bytes) -> list[bytes]:
         if name:
-            self._writer.make_folder(name, 0o777 & ~self._umask, None, None)
+            mode = os.fstat(folder).st_mode & 0o7777 if self._exact_modes else 0o777 & ~self._umask
+            self._writer.make_folder(name, mode, None, None)
         folders = []
         with os.scandir(folder) as entries:
             for entry in entries:

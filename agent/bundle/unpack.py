@@ -30,7 +30,8 @@ class UnpackOptions(NamedTuple):
     """What an operator allows in a revision; each name is that of the setting without its ``_in_bundle``.
 
     ``max_size`` is in bytes, None for no limit. ``folder_mode`` is the mode of the unpacked revision's own folder.
-    The defaults are those of the official agent.
+    With ``exact_modes`` what is copied from a folder keeps its modes, whatever the umask. The defaults are those of the
+    official agent.
     """
 
     max_size: int | None = None
@@ -39,6 +40,7 @@ class UnpackOptions(NamedTuple):
     reject_unsafe_permissions: bool = False
     ignore_ownership: bool = False
     folder_mode: int = 0o755
+    exact_modes: bool = False
 
 
 def unpack(
@@ -175,7 +177,14 @@ class _Unpacking:
         except OSError as error:
             raise BundleError(f"{self._source}: the folder cannot be opened: {error.strerror}.") from error
         try:
-            reader = FolderReader(self._source, top, self._writer, umask=self._umask, forbidden=self._staging.identity)
+            reader = FolderReader(
+                self._source,
+                top,
+                self._writer,
+                umask=self._umask,
+                forbidden=self._staging.identity,
+                exact_modes=self._options.exact_modes,
+            )
             need = self._space.need()
             reader.count(need)
             self._space.require(need)

@@ -7,6 +7,7 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from agent import logs
 from agent.cli.interrupts import InterruptedBySignal, raise_on_signals
@@ -20,6 +21,9 @@ from agent.worker.execute import explain
 from agent.worker.host import Host, layout_of
 from agent.worker.local import deploy
 from agent.worker.local_request import LocalDeployment, LocalRequest, check_request
+
+if TYPE_CHECKING:
+    from agent.bundle.fetch import FetchOptions
 
 PROGRAM = "codedeploy-local"
 
@@ -93,11 +97,23 @@ def _run(options: Namespace, report: PlainReport, out: Writer) -> int:
         report.notice(str(warning))
     deployment = check_request(_request(options, folder), folder=folder)
     settings = loaded.settings
-    host = Host(settings, layout_of(settings), folder, observer=report)
+    host = Host(
+        settings,
+        layout_of(settings),
+        folder,
+        observer=report,
+        remote=lambda: _remote(settings, deployment),
+    )
     if options.dry_run:
         return _dry_run(options, deployment, host, report, out)
     _set_up_log(settings, report)
     return _deploy(options, deployment, host, report, out)
+
+
+def _remote(settings: Settings, deployment: LocalDeployment) -> FetchOptions:
+    from agent.worker.remote import local_fetch_options  # a local bundle is spared the network
+
+    return local_fetch_options(settings, deployment.spec.revision)
 
 
 def _request(options: Namespace, folder: str) -> LocalRequest:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from agent.config.settings import RETIRED, TABLE, Settings
+from agent.config.traffic import TRAFFIC, read_traffic
 from agent.errors import ConfigError, Problem, ProblemsError
 
 DEFAULT_FILES = (
@@ -21,7 +22,7 @@ LARGEST_FILE = 1024 * 1024
 """Bytes; a real one has two thousand, so more is some other file and is not read into memory."""
 
 DEEPEST = 20
-"""Levels of lists and mappings in one another; no setting needs more than two."""
+"""Levels of lists and mappings in one another; no setting needs more than seven."""
 
 
 class SettingsError(ProblemsError, ConfigError):
@@ -148,6 +149,9 @@ class _Reader:
         row = TABLE[key]
         if raw is None or (raw == "" and row.default is None):
             values.pop(key, None)
+            return
+        if row.kind is TRAFFIC:
+            values[key] = read_traffic(node, self._add)
             return
         try:
             values[key] = row.kind.convert(raw)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from agent.config.kinds import BOOL, COMPONENT, COUNT, FINGERPRINTS, PATH, SECONDS, SIZE, URL, Kind, choice
+from agent.config.traffic import TRAFFIC
 
 OFFICIAL_1 = "1.x"
 OFFICIAL_2 = "2.x"
@@ -122,6 +123,10 @@ class Settings(NamedTuple):
         BOOL, False, OFFICIAL_2, "hooks do not get LD_PRELOAD, LD_LIBRARY_PATH and LD_AUDIT"
     )
     disable_powershell_profile_in_hooks: bool = _setting(BOOL, False, OFFICIAL_2, "for Windows only, no effect here")
+    # Load balancers
+    traffic_control: dict[str, Any] | None = _setting(
+        TRAFFIC, None, OURS, "load balancers that this host leaves during deployments, see docs/traffic.md"
+    )
     # The agent itself
     restrict_agent_dir_permissions: bool = _setting(
         BOOL, False, OFFICIAL_2, "what lies below root_dir cannot be read by other users"

@@ -12,6 +12,8 @@ def shown(value: object) -> str:
     """A typed value as it would stand in the file; an empty text where there is none."""
     if value is None:
         return ""
+    if isinstance(value, dict):
+        return f"for {', '.join(value['groups'])}"
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -7,6 +7,7 @@ loop turns.
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -122,6 +123,8 @@ class Supervisor:
         write_version(settings.root_dir)
         self._recover_installs()
         self._workers.look_around()
+        gc.collect()
+        gc.freeze()  # what is there now stays for ever, and need not be looked through again and again
         # The agent is up from here on, however long instance metadata or the network may take.
         self._notifier.ready("Finding out who this host is")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -30,6 +31,10 @@ LONGEST_NAME = 1024
 
 DEPLOYMENT_SYSTEM = "CodeDeploy"
 
+SIGNATURE_KEPT = 60.0
+"""Seconds for which a signature is used again: the service accepts it for five minutes, and an idle agent that polls
+every second would spend a third of its time on signing the same request."""
+
 
 class HostCommand(NamedTuple):
     """A command for this host, as a poll brings it."""
@@ -46,6 +51,16 @@ class DeploymentEnvelope(NamedTuple):
     deployment_system: str
     format: str
     payload: str
+
+
+class _Signed(NamedTuple):
+    """A signed request; ``until`` is on the monotonic clock."""
+
+    operation: str
+    body: bytes
+    credentials: Credentials
+    headers: dict[str, str]
+    until: float
 
 
 class CommandService:
@@ -70,6 +85,7 @@ class CommandService:
         self._http = http
         self._read_timeout = read_timeout
         self._gate = ThrottleGate(None) if gate is None else gate
+        self._kept: _Signed | None = None
 
     def poll(self, host_identifier: str) -> HostCommand | None:
         """Ask for a command, None when there is nothing to do.
@@ -141,6 +157,7 @@ class CommandService:
             if status == 200:
                 self._gate.succeeded()
                 return parse(operation, reply)
+            self._kept = None
             error = error_for(operation, status, headers, reply)
             if error.kind is not ServiceErrorKind.THROTTLED:
                 raise error
@@ -150,8 +167,28 @@ class CommandService:
         raise AssertionError("unreachable")
 
     def _send(self, operation: str, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
-        # Signed anew each time: a signature is good for some minutes only, and the credentials may be new ones.
-        headers = sign(
+        with self._http.request(
+            "POST",
+            self._endpoint.url,
+            headers=self._headers(operation, body),
+            body=body,
+            connect_timeout=CONNECT_TIMEOUT,
+            read_timeout=self._read_timeout,
+        ) as response:
+            return response.status, response.headers, response.read(LARGEST_REPLY)
+
+    def _headers(self, operation: str, body: bytes) -> dict[str, str]:
+        """Sign a request; one that is the same as the last, which polls are, keeps its signature for a while."""
+        credentials = self._credentials()
+        kept = self._kept
+        if kept is None or kept[:3] != (operation, body, credentials) or time.monotonic() >= kept.until:
+            headers = self._sign(operation, body, credentials)
+            kept = _Signed(operation, body, credentials, headers, time.monotonic() + SIGNATURE_KEPT)
+            self._kept = kept
+        return kept.headers
+
+    def _sign(self, operation: str, body: bytes, credentials: Credentials) -> dict[str, str]:
+        return sign(
             "POST",
             self._endpoint.url,
             headers={
@@ -160,19 +197,10 @@ class CommandService:
                 "X-Amz-Codedeploy-Agent-Version": AGENT_VERSION,
             },
             body=body,
-            credentials=self._credentials(),
+            credentials=credentials,
             service=self._endpoint.signing_name,
             region=self._endpoint.region,
         )
-        with self._http.request(
-            "POST",
-            self._endpoint.url,
-            headers=headers,
-            body=body,
-            connect_timeout=CONNECT_TIMEOUT,
-            read_timeout=self._read_timeout,
-        ) as response:
-            return response.status, response.headers, response.read(LARGEST_REPLY)
 
 
 def _compact(value: object) -> str:

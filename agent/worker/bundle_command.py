@@ -3,56 +3,109 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
-from agent.deployment.spec import BundleType, DeploymentSpecification, LocalRevision
+from agent.deployment.spec import BundleType, DeploymentSpecification, GitHubRevision, LocalRevision, S3Revision
 from agent.errors import BundleError
-from agent.filesystem.durable import remove_if_there
+from agent.filesystem.durable import remove_if_there, replace
 from agent.store.folders import make_deployment_folder
 from agent.store.pointers import write_most_recent
 from agent.store.retention import remove_old_revisions
+from agent.worker.archive_reuse import note_etag, reuse_archive
 from agent.worker.host import Host
+
+if TYPE_CHECKING:
+    from agent.bundle.fetch import FetchOptions
+
+DOWNLOADED = "downloaded"
+REUSED = "archive-reuse"
+
+
+class Bundle(NamedTuple):
+    """A bundle on this host: where it lies, its type, and the ETag that S3 gave, if it is from there."""
+
+    path: str
+    bundle_type: BundleType
+    etag: str | None = None
 
 
 def download_bundle(spec: DeploymentSpecification, host: Host) -> str:
-    """Make room, fetch the bundle, unpack it and remember it as the group's most recent one.
+    """Make room, fetch the bundle or use a revision again, unpack it, and remember it as the group's most recent one.
 
     Gives the detail of the success message. Raises BundleError, OSError; an archive unpacked before then stands.
     """
     layout, settings = host.layout, host.settings
     deployment = make_deployment_folder(layout, spec.deployment_group_id, spec.deployment_id)
     remove_old_revisions(layout, spec.deployment_group_id, spec.deployment_id, keep=settings.max_revisions)
-    source, bundle_type = fetch(spec, layout.bundle(deployment))
-    unpack_revision(source, bundle_type, layout.archive(deployment), host)
+    source = REUSED
+    if not reuse_archive(spec, host, deployment):
+        source = DOWNLOADED
+        bundle = fetch(spec, layout.bundle(deployment), host)
+        note_etag(layout, deployment, bundle.etag)
+        unpack_revision(bundle, layout.archive(deployment), host)
+    replace(layout.bundle_source(deployment), source.encode(), mode=layout.modes.state_file)
     write_most_recent(layout, spec.deployment_group_id, deployment)
-    return "BundleSource=downloaded"
+    return f"BundleSource={source}"
 
 
-def fetch(spec: DeploymentSpecification, bundle: str) -> tuple[str, BundleType]:
-    """Bring a revision's bundle to this host; give where it lies and its type.
+def fetch(spec: DeploymentSpecification, path: str, host: Host) -> Bundle:
+    """Bring a revision's bundle to this host, as ``path``.
 
-    A local archive is linked to as ``bundle``, a local folder is used where it is. Raises BundleError, OSError.
+    A local archive is linked to, a local folder is used where it is. Raises BundleError, OSError.
     """
     revision = spec.revision
-    if not isinstance(revision, LocalRevision):
-        raise BundleError(
-            "Revisions in S3 and on GitHub cannot be fetched by this version yet.",
-            remedy="Fetch the bundle yourself and deploy it with codedeploy-local from a file or folder.",
-        )
-    if revision.bundle_type is not BundleType.DIRECTORY:
-        remove_if_there(bundle)
-        os.symlink(revision.location, bundle)
-    return revision.location, revision.bundle_type
+    if isinstance(revision, LocalRevision):
+        if revision.bundle_type is not BundleType.DIRECTORY:
+            remove_if_there(path)
+            os.symlink(revision.location, path)
+        return Bundle(revision.location, revision.bundle_type)
+    if isinstance(revision, S3Revision):
+        return Bundle(path, revision.bundle_type, _fetch_s3(revision, path, host))
+    _fetch_github(revision, path, spec.github_access_token, host)
+    # GitHub's tar archives are compressed, and what is said to be tar may be, by anything.
+    is_zip = revision.bundle_type is BundleType.ZIP
+    return Bundle(path, BundleType.ZIP if is_zip else BundleType.TAR)
 
 
-def unpack_revision(source: str, bundle_type: BundleType, archive: str, host: Host) -> None:
+def _fetch_s3(revision: S3Revision, path: str, host: Host) -> str:
+    from agent.bundle.s3 import fetch_s3  # a bundle from elsewhere is spared the import
+
+    return fetch_s3(revision, path, options=_options(host), progress=_progress(host), mode=host.layout.modes.state_file)
+
+
+def _fetch_github(revision: GitHubRevision, path: str, token: str | None, host: Host) -> None:
+    from agent.bundle.github import fetch_github
+
+    fetch_github(
+        revision,
+        path,
+        token=token,
+        options=_options(host),
+        progress=_progress(host),
+        mode=host.layout.modes.state_file,
+    )
+
+
+def _progress(host: Host) -> Callable[[int, int], None]:
+    return lambda done, total: host.observer.progress(done, total, "bytes")
+
+
+def _options(host: Host) -> FetchOptions:
+    if host.remote is None:
+        raise BundleError("This host was given no way to S3 and GitHub.", remedy="Deploy from a file or folder.")
+    return host.remote()
+
+
+def unpack_revision(bundle: Bundle, archive: str, host: Host) -> None:
     """Unpack a bundle as the settings allow, telling the observer how far it is. Raises BundleError."""
     from agent.bundle.unpack import unpack  # a hook command is spared the import
     from agent.worker.options import unpack_options
 
     unpack(
-        source,
-        bundle_type.value,
+        bundle.path,
+        bundle.bundle_type.value,
         archive,
         options=unpack_options(host.settings),
-        progress=lambda done, total: host.observer.progress(done, total, "bytes"),
+        progress=_progress(host),
     )

@@ -16,7 +16,6 @@ from agent.worker.execute import event_named
 from agent.worker.hook_command import scripts_of
 from agent.worker.host import Host
 from agent.worker.install_command import install_request, load_for_install
-from agent.worker.local import check_fetchable
 from agent.worker.local_request import LocalDeployment
 from agent.worker.revision_check import check_revision
 
@@ -56,11 +55,10 @@ class Preview:
 def dry_run(deployment: LocalDeployment, host: Host) -> Preview:
     """Find out what a deployment would do.
 
-    The bundle is unpacked into a private temporary folder, which is removed again; nothing else is written, neither
-    on the host nor below the root folder, and no lock is taken. Raises whatever would fail the deployment before
-    its first change: BundleError, AppSpecError, InstallConflictError with all conflicts, and so on.
+    The bundle is fetched and unpacked into a private temporary folder, which is removed again; nothing else is written,
+    neither on the host nor below the root folder, and no lock is taken. Raises whatever would fail the deployment
+    before its first change: BundleError, AppSpecError, InstallConflictError with all conflicts, and so on.
     """
-    check_fetchable(deployment)
     spec = deployment.spec
     host.layout.group(spec.deployment_group_id)
     with _unpacked(deployment, host) as archive:
@@ -76,8 +74,8 @@ def _unpacked(deployment: LocalDeployment, host: Host) -> Iterator[str]:
 
     folder = tempfile.mkdtemp(prefix="codedeploy-dry-run-")
     try:
-        source, bundle_type = fetch(deployment.spec, Layout.bundle(folder))
-        unpack_revision(source, bundle_type, Layout.archive(folder), host)
+        bundle = fetch(deployment.spec, Layout.bundle(folder), host)
+        unpack_revision(bundle, Layout.archive(folder), host)
         yield Layout.archive(folder)
     finally:
         remove_tree(folder)

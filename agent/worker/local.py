@@ -6,8 +6,6 @@ import time
 from typing import NamedTuple
 
 from agent.deployment.outcome import Outcome
-from agent.deployment.spec import LocalRevision
-from agent.errors import BundleError
 from agent.store.locks import group_lock
 from agent.worker.execute import execute
 from agent.worker.host import Host, Observer
@@ -55,22 +53,12 @@ class _Listener(Observer):
         self.inner.notice(text)
 
 
-def check_fetchable(deployment: LocalDeployment) -> None:
-    """Raise BundleError for a revision that this version cannot fetch, before anything is made for it."""
-    if not isinstance(deployment.spec.revision, LocalRevision):
-        raise BundleError(
-            "The location is understood, but bundles in S3 and on GitHub cannot be fetched by this version yet.",
-            remedy="Fetch the bundle yourself and give its path with --bundle-location.",
-        )
-
-
 def deploy(deployment: LocalDeployment, host: Host, observer: LocalObserver) -> list[EventResult]:
     """Run the events of a deployment in their order, up to the first that fails.
 
     The lock of the deployment group is held meanwhile. Raises what makes a start impossible (LockTimeoutError,
-    RootFolderError, BundleError) and KeyboardInterrupt; failures of events are in the results.
+    RootFolderError) and KeyboardInterrupt; failures of events are in the results.
     """
-    check_fetchable(deployment)
     spec = deployment.spec
     lock = group_lock(host.layout, spec.deployment_group_id)
     lock.acquire(limit=host.settings.lock_wait_seconds, on_wait=observer.notice)

@@ -82,8 +82,13 @@ class Session:
     def _fetch_options(self) -> FetchOptions:
         from agent.worker.remote import fetch_options  # only DownloadBundle needs it
 
+        identity = self.handoff.identity
         return fetch_options(
-            self.settings, self.http, credentials=self.credentials.current, region=self.handoff.identity.region
+            self.settings,
+            self.http,
+            credentials=self.credentials.current,
+            region=identity.region,
+            domain=identity.domain,
         )
 
     def supervisor_is_gone(self) -> bool:

@@ -57,14 +57,6 @@ def test_download_bundle_makes_room_first(bench):
     assert sorted(os.listdir(bench.layout.group("g"))) == ["d-1", "old2"]
 
 
-@pytest.mark.parametrize(
-    "revision", [S3Revision("b", "k", BundleType.ZIP), GitHubRevision("a", "r", "HEAD", BundleType.TAR)]
-)
-def test_what_cannot_be_fetched_yet_says_so(bench, revision):
-    outcome = execute("DownloadBundle", bench.spec("d-1", revision=revision), bench.host)
-    assert (outcome.error_code, "yet" in outcome.message) == (5, True)
-
-
 def test_scripts_run_in_the_working_folder_and_are_written_to_both_logs(bench):
     bench.unpacked("d-1", {"a.sh": SHOW}, appspec=hooks(AfterInstall="a.sh"))
     assert execute("AfterInstall", bench.spec("d-1"), bench.host).message == "Succeeded: "

@@ -1,0 +1,254 @@
+"""The nested setting ``traffic_control``: from YAML nodes to one complete mapping for each deployment group.
+
+Every problem is told with its line. What comes out is plain (texts, numbers, lists, mappings), because workers are
+handed their settings as JSON.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from agent.config.kinds import SECONDS, URL, Kind, Raw, choice
+
+Add = Callable[[Any, str, str], None]
+"""Notes a problem: the node where it is, what was found, what to do."""
+
+_BLOCK_EVENTS = ("ApplicationStop", "DownloadBundle", "BeforeInstall", "Install")
+_ALLOW_EVENTS = ("Install", "AfterInstall", "ApplicationStart", "ValidateService")
+
+
+def _to_text(raw: Raw) -> str:
+    if isinstance(raw, int) and not isinstance(raw, bool):
+        raw = str(raw)
+    if not isinstance(raw, str) or not raw.strip() or not raw.isprintable():
+        raise ValueError
+    return raw
+
+
+def _to_texts(raw: Raw) -> list[str]:
+    if not isinstance(raw, list) or not raw:
+        raise ValueError
+    return [_to_text(part) for part in raw]
+
+
+def _to_texts_or_all(raw: Raw) -> list[str] | str:
+    return "all" if raw == "all" else _to_texts(raw)
+
+
+def _to_whole(raw: Raw) -> int:
+    if isinstance(raw, bool) or not isinstance(raw, int) or raw < 0:
+        raise ValueError
+    return raw
+
+
+def _to_sockets(raw: Raw) -> list[str]:
+    found = _to_texts(raw)
+    if not all(text.startswith("/") or re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^:/\s]+):[0-9]{1,5}", text) for text in found):
+        raise ValueError
+    return found
+
+
+def _to_servers(raw: Raw) -> list[str]:
+    found = _to_texts(raw)
+    if not all(re.fullmatch(r"[^/\s;]+/[^/\s;]+", text) for text in found):
+        raise ValueError
+    return found
+
+
+def _to_command(raw: Raw) -> list[str]:
+    words = _to_texts(raw)
+    if not words[0].startswith("/"):
+        raise ValueError
+    return words
+
+
+TEXT = Kind("text", "a text", _to_text)
+TEXTS = Kind("list", "a list of texts, at least one", _to_texts)
+TEXTS_OR_ALL = Kind("list", 'a list of names or ARNs, or "all"', _to_texts_or_all)
+WHOLE = Kind("number", "a whole number, 0 or more", _to_whole)
+SOCKETS = Kind("list", "a list of socket paths such as /run/haproxy/admin.sock, or HOST:PORT", _to_sockets)
+SERVERS = Kind("list", "a list of BACKEND/SERVER", _to_servers)
+COMMAND = Kind("command", "a list of the words of a command, the first a full path", _to_command)
+
+
+class _Key(NamedTuple):
+    """A key of a mapping: its kind and default; one that is required has none."""
+
+    kind: Kind
+    default: object = None
+    required: bool = False
+
+
+_POLICY = {
+    "on_failure": _Key(choice("stay_out", "put_back"), "stay_out"),
+    "minimum_healthy": _Key(WHOLE, 1),
+    "block_before": _Key(choice(*_BLOCK_EVENTS), "ApplicationStop"),
+    "allow_after": _Key(choice(*_ALLOW_EVENTS), "ValidateService"),
+    "drain_seconds": _Key(SECONDS),
+    "healthy_seconds": _Key(SECONDS),
+    "time_limit_seconds": _Key(SECONDS, 1800),
+    "abandoned_after_seconds": _Key(SECONDS, 4500),
+}
+
+_AWS = {"region": _Key(TEXT), "endpoint": _Key(URL)}
+
+_PROVIDERS: dict[str, dict[str, _Key]] = {
+    "elbv2": {"target_groups": _Key(TEXTS_OR_ALL, required=True), "target_ids": _Key(TEXTS), **_AWS},
+    "elb": {"load_balancers": _Key(TEXTS, required=True), "instance_id": _Key(TEXT), **_AWS},
+    "haproxy": {"sockets": _Key(SOCKETS, required=True), "servers": _Key(SERVERS, required=True)},
+    "command": {
+        "name": _Key(TEXT, "command"),
+        "block": _Key(COMMAND, required=True),
+        "allow": _Key(COMMAND, required=True),
+        "status": _Key(COMMAND),
+        "drained": _Key(COMMAND),
+        "healthy": _Key(COMMAND),
+        "command_seconds": _Key(SECONDS, 60),
+    },
+}
+
+
+def read_traffic(node: Any, add: Add) -> dict[str, Any]:  # noqa: ANN401 - PyYAML's nodes have no types
+    """The setting as ``{"groups": {NAME: {"providers": [...], and every key of the policy}}}``.
+
+    ``add`` is told every problem; what is returned counts only if there was none.
+    """
+    return _Reader(add).read(node)
+
+
+class _Reader:
+    """Walks the mapping; nothing is raised for what somebody has written."""
+
+    def __init__(self, add: Add) -> None:
+        self._add = add
+
+    def read(self, node: Any) -> dict[str, Any]:  # noqa: ANN401
+        entries = self._entries(node, "traffic_control", {*_POLICY, "providers", "groups"})
+        shared = self._policy(entries)
+        if "groups" not in entries:
+            self._add(node, "traffic_control has no groups.", "Name the deployment groups that it is to act for.")
+            return {}
+        groups = self._groups(entries["groups"])
+        return {"groups": {name: self._group(name, *found, shared) for name, found in groups.items()}}
+
+    def _groups(self, node: Any) -> dict[str, tuple[Any, Any]]:  # noqa: ANN401
+        """The node of each group's name and that of its own settings, None where it has none."""
+        import yaml  # only needed where the setting is used
+
+        found: dict[str, tuple[Any, Any]] = {}
+        if isinstance(node, yaml.MappingNode):
+            pairs = [(key, None if _plain(value) is None else value) for key, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            pairs = [(key, None) for key in node.value]
+        else:
+            pairs = []
+        for key, value in pairs:
+            name = _plain(key)
+            if not isinstance(name, str) or not name.strip():
+                self._add(key, "this is not the name of a deployment group.", "Write its name; put a number in quotes.")
+            elif name in found:
+                self._add(key, f'the group "{name}" stands here twice.', "Leave one out.")
+            else:
+                found[name] = (key, value)
+        if not pairs:
+            self._add(node, "groups names none.", "Expected a list of deployment group names, or a mapping of them.")
+        return found
+
+    def _group(self, name: str, key: Any, node: Any, shared: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ANN401
+        values = dict(shared)
+        if node is not None:
+            values |= self._policy(self._entries(node, f'the group "{name}"', {*_POLICY, "providers"}))
+        if "providers" not in values:
+            self._add(key, f'the group "{name}" has no providers.', "Name them for it, or for all groups.")
+        return {field: row.default for field, row in _POLICY.items()} | values
+
+    def _policy(self, entries: Mapping[str, Any]) -> dict[str, Any]:
+        values = self._values({key: node for key, node in entries.items() if key in _POLICY}, _POLICY)
+        if "providers" in entries:
+            values["providers"] = self._providers(entries["providers"])
+        return values
+
+    def _providers(self, node: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+        import yaml
+
+        if not isinstance(node, yaml.SequenceNode) or not node.value:
+            self._add(node, "providers names none.", f"Expected a list of mappings, each with a type: {_types()}.")
+            return []
+        return [self._provider(one) for one in node.value]
+
+    def _provider(self, node: Any) -> dict[str, Any]:  # noqa: ANN401
+        everything = {key for keys in _PROVIDERS.values() for key in keys} | {"type"}
+        entries = self._entries(node, "a provider", everything)
+        kind = _plain(entries["type"]) if "type" in entries else None
+        if kind not in _PROVIDERS:
+            self._add(entries.get("type", node), "this provider has no type that is known.", f"Expected {_types()}.")
+            return {}
+        keys = _PROVIDERS[str(kind)]
+        for name in [name for name in entries if name != "type" and name not in keys]:
+            self._add(entries.pop(name), f"{name} is no key of {kind}.", f"It has {', '.join(keys)}.")
+        del entries["type"]
+        for name, row in keys.items():
+            if row.required and name not in entries:
+                self._add(node, f"this {kind} provider has no {name}.", f"Expected {row.kind.allowed}.")
+        return {"type": kind} | {name: row.default for name, row in keys.items()} | self._values(entries, keys)
+
+    def _values(self, entries: Mapping[str, Any], keys: Mapping[str, _Key]) -> dict[str, Any]:
+        values = {}
+        for name, node in entries.items():
+            raw = _plain(node)
+            if raw is None:
+                continue
+            try:
+                values[name] = keys[name].kind.convert(raw)
+            except ValueError:
+                shown = raw if isinstance(raw, str | int | float) else "a list or a mapping of another form"
+                self._add(node, f"{name} is {shown}.", f"Expected {keys[name].kind.allowed}.")
+        return values
+
+    def _entries(self, node: Any, what: str, known: set[str]) -> dict[str, Any]:  # noqa: ANN401
+        import yaml
+
+        if not isinstance(node, yaml.MappingNode):
+            self._add(node, f"{what} is no mapping.", f"Expected keys such as {', '.join(sorted(known)[:3])}.")
+            return {}
+        found: dict[str, Any] = {}
+        for key_node, value in node.value:
+            key = str(key_node.value).removeprefix(":") if isinstance(key_node, yaml.ScalarNode) else ""
+            if key not in known:
+                # An error and not a note: a policy that is silently not followed takes a host out wrongly.
+                self._add(key_node, f"{what} has the unknown key {key or '(a list or mapping)'}.", _near(key, known))
+            elif key in found:
+                self._add(key_node, f"{what} has {key} twice.", "Leave one out.")
+            else:
+                found[key] = value
+        return found
+
+
+def _near(key: str, known: set[str]) -> str:
+    import difflib  # only needed for a mistake
+
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"Did you mean {near[0]}?" if near else f"Expected one of {', '.join(sorted(known))}."
+
+
+def _plain(node: Any) -> Any:  # noqa: ANN401
+    import yaml
+
+    try:
+        return yaml.constructor.SafeConstructor().construct_object(node, deep=True)
+    except (yaml.YAMLError, ValueError, TypeError):
+        return object()
+
+
+def _types() -> str:
+    return " or ".join(_PROVIDERS)
+
+
+def _refuse(_: Raw) -> object:
+    raise ValueError
+
+
+TRAFFIC = Kind("mapping", "a mapping with groups and providers, see docs/traffic.md", _refuse)
+"""Marks the setting; its value is read by ``read_traffic``, which knows the lines."""

@@ -1,0 +1,196 @@
+"""Root folders of Debian releases that test hosts boot from, made once by debootstrap and kept outside the project.
+
+They are kept in ``$CODEDEPLOY_TEST_IMAGES``, else below ``$XDG_CACHE_HOME``, else below /var/cache.
+``$CODEDEPLOY_TEST_MIRROR`` overrides the mirror, which is otherwise the one that this machine's apt uses.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+PACKAGES = (
+    "acl",
+    "ca-certificates",
+    "dbus",
+    "iproute2",
+    "python3",
+    "python3-venv",
+    "sudo",
+    "systemd",
+    "systemd-sysv",
+)
+# debootstrap does not see that python3-cryptography wants one of those that provide the backend's interface.
+CLOUD_INIT = ("cloud-init", "python3-cffi-backend")
+PUBLIC_MIRROR = "http://deb.debian.org/debian"
+
+_RECIPE = 1  # to be raised when _finish() does something else: images made before are then made anew
+# The hosts have their network already, no sshd, and no locale but this one.
+_CLOUD_INIT_SETTINGS = "network: {config: disabled}\nssh_genkeytypes: []\nlocale: C.UTF-8\n"
+_APT = Path("/etc/apt")
+# A name for each Debian release, and those that move from one release to the next.
+_SUITES = {"bookworm", "trixie", "forky", "sid", "oldstable", "stable", "testing", "unstable"}
+
+
+class ImageError(Exception):
+    """A root folder could not be made; the message ends with debootstrap's last lines."""
+
+
+class Image(NamedTuple):
+    """What is to be in a root folder."""
+
+    release: str
+    """Debian's name for the release, such as ``bookworm``."""
+    variant: str = "plain"
+    packages: tuple[str, ...] = PACKAGES
+
+    @property
+    def stamp(self) -> str:
+        """A folder name that is another one as soon as the image would be another one."""
+        recipe = json.dumps([_RECIPE, self.release, sorted(self.packages)])
+        return f"{self.release}-{self.variant}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+
+
+IMAGES = {
+    "debian12": Image("bookworm"),
+    "debian13": Image("trixie"),
+    "debian12-cloud-init": Image("bookworm", "cloud-init", (*PACKAGES, *CLOUD_INIT)),
+    "debian13-cloud-init": Image("trixie", "cloud-init", (*PACKAGES, *CLOUD_INIT)),
+}
+
+
+def image_folder(name: str) -> Path:
+    """Give the root folder of an image, after making it when it is not there yet.
+
+    Whoever comes while another process makes it waits for that one. A folder under its final name is whole.
+    """
+    image = IMAGES[name]
+    cache = cache_folder()
+    cache.mkdir(parents=True, exist_ok=True)
+    final = cache / image.stamp
+    with _locked(cache / f"{image.release}-{image.variant}.lock"):
+        if not final.is_dir():
+            _make(image, final)
+            _remove_older(image, cache)
+    return final
+
+
+def cache_folder() -> Path:
+    """Where the images are kept."""
+    own = os.environ.get("CODEDEPLOY_TEST_IMAGES")
+    if own:
+        return Path(own).resolve()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "/var/cache") / "codedeploy-test-hosts"
+
+
+def mirror(apt: Path = _APT) -> str:
+    """The address of a Debian mirror: the first that this machine's apt takes a whole release from.
+
+    A machine that uses none, for it runs another distribution, is given Debian's public one.
+    """
+    own = os.environ.get("CODEDEPLOY_TEST_MIRROR")
+    if own:
+        return own
+    for address, suites in _sources(apt):
+        if suites & _SUITES and address.startswith(("http://", "https://", "file:/")):
+            return address
+    return PUBLIC_MIRROR
+
+
+def _sources(apt: Path) -> Iterator[tuple[str, set[str]]]:
+    """Give each address that apt's files name, and the suites that are taken from it."""
+    parts = apt / "sources.list.d"
+    for path in [apt / "sources.list", *sorted(parts.glob("*.list"))]:
+        if path.is_file():
+            yield from _one_line_sources(path.read_text())
+    for path in sorted(parts.glob("*.sources")):
+        yield from _deb822_sources(path.read_text())
+
+
+def _one_line_sources(text: str) -> Iterator[tuple[str, set[str]]]:
+    for line in text.splitlines():
+        words = re.sub(r"\[.*?\]", "", line.split("#")[0]).split()
+        if words[:1] == ["deb"] and len(words) >= 3:
+            yield words[1], {words[2]}
+
+
+def _deb822_sources(text: str) -> Iterator[tuple[str, set[str]]]:
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    for stanza in "\n".join(lines).split("\n\n"):
+        fields: dict[str, str] = {}
+        key = ""
+        for line in stanza.splitlines():
+            if not line[:1].isspace():
+                key = line.partition(":")[0].lower()
+                line = line.partition(":")[2]
+            fields[key] = f"{fields.get(key, '')} {line.strip()}"
+        if "deb" in fields.get("types", "").split() and fields.get("enabled", "yes").strip().lower() != "no":
+            for address in fields.get("uris", "").split():
+                yield address, set(fields.get("suites", "").split())
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _make(image: Image, final: Path) -> None:
+    partial = final.with_name(final.name + ".partial")
+    _remove(partial)
+    log = final.with_name(final.name + ".log")
+    # debootstrap mounts within the folder that it fills. In namespaces of its own, which end with this process, it
+    # leaves no mount behind, whatever happens, for the next one's removal of a partial folder to run into.
+    wrapped = shlex.split("setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child --mount-proc")
+    wanted = [f"--include={','.join(image.packages)}", image.release, str(partial), mirror()]
+    command = [*wrapped, "debootstrap", "--variant=minbase", *wanted]
+    with open(log, "wb") as output:
+        status = subprocess.call(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=_environment())
+    if status != 0:
+        last = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
+        raise ImageError(f"{shlex.join(command)} ended with {status}:\n{last}\n(all of it is in {log})")
+    _finish(partial)
+    os.sync()  # a folder under its final name is whole, even after the machine's own power cut
+    partial.rename(final)
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
+    return {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", **kept}
+
+
+def _finish(root: Path) -> None:
+    """Take away what belongs to the machine that made the image."""
+    for name in ("etc/hostname", "etc/resolv.conf"):
+        (root / name).unlink(missing_ok=True)
+    # Empty, not missing: each host then gets an id of its own, without systemd's first-boot presets.
+    machine_id = root / "etc/machine-id"
+    machine_id.chmod(0o644)
+    machine_id.write_bytes(b"")
+    (root / "var/lib/dbus/machine-id").unlink(missing_ok=True)
+    if (root / "etc/cloud").is_dir():
+        (root / "etc/cloud/cloud.cfg.d/90-test-hosts.cfg").write_text(_CLOUD_INIT_SETTINGS)
+    for path in [*(root / "var/cache/apt/archives").glob("*.deb"), *(root / "var/lib/apt/lists").glob("*_*")]:
+        path.unlink()
+
+
+def _remove_older(image: Image, cache: Path) -> None:
+    """Remove what an earlier package list made, unless a host runs from it."""
+    mounts = Path("/proc/self/mounts").read_text()
+    for path in cache.glob(f"{image.release}-{image.variant}-*"):
+        if path.is_dir() and path.name != image.stamp and str(path) not in mounts:
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    subprocess.run(["rm", "-rf", "--one-file-system", "--", str(path)], check=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import socket
 import ssl
@@ -44,7 +45,7 @@ class Target(NamedTuple):
 def explain(error: BaseException, target: Target) -> NetworkError:
     """Turn an error of urllib3, ssl or the system into one that says what happened, where, and what to do."""
     chain = list(_chain(error))
-    for judge in (_closed, _tunnel, _tls, _name, _timeout, _connect):
+    for judge in (_closed, _unsendable, _tunnel, _tls, _name, _timeout, _connect):
         found = judge(chain, target)
         if found is not None:
             return found
@@ -68,6 +69,17 @@ def _closed(chain: list[BaseException], target: Target) -> NetworkError | None:
     if not any(isinstance(error, ClosedError) for error in chain):
         return None
     return NetworkError(f"The request to {target.place} was given up.", reason=NetworkReason.BROKEN)
+
+
+def _unsendable(chain: list[BaseException], target: Target) -> NetworkError | None:
+    # Many errors derive from ValueError; the one of a header with line ends or foreign letters is not more than that.
+    if type(chain[0]) not in (ValueError, UnicodeEncodeError, http.client.InvalidURL):
+        return None
+    return NetworkError(
+        f"A request to {target.place} has characters in its URL or its headers that cannot be sent.",
+        reason=NetworkReason.CONNECT,
+        remedy="Look for line ends and special characters in what it was made from.",
+    )
 
 
 def _tunnel(chain: list[BaseException], target: Target) -> NetworkError | None:

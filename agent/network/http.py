@@ -113,7 +113,7 @@ class HttpClient:
             host, port = parts.hostname, parts.port or PORTS.get(parts.scheme)
         except ValueError:
             host, port, parts = None, None, urlsplit("")
-        if not host or not port or parts.username is not None:
+        if not host or not port or parts.scheme not in PORTS or parts.username is not None:
             raise NetworkError(
                 "A URL that is asked for is not of the form http(s)://host[:port]/path.", reason=NetworkReason.CONNECT
             )
@@ -142,7 +142,7 @@ class HttpClient:
                 raise NetworkError("The HTTP client is closed.", reason=NetworkReason.BROKEN)
             try:
                 return self._send_once(method, parts, target, arguments)
-            except (urllib3_errors.HTTPError, http.client.HTTPException, OSError) as error:
+            except (urllib3_errors.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
                 if attempt == 1 and _is_stale(error):
                     self._managers.clear()  # and with them every kept connection
                     continue

@@ -301,7 +301,16 @@ def test_a_name_server_that_does_not_answer_is_not_taken_for_an_unknown_name():
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://host/", "nothing", "http://", "http://host:99999/", "http://user:secret@host/", "http://[::1/"]
+    "url",
+    [
+        "ftp://host/",
+        "ftp://host:21/",
+        "nothing",
+        "http://",
+        "http://host:99999/",
+        "http://user:secret@host/",
+        "http://[::1/",
+    ],
 )
 def test_what_is_no_url_is_an_error_that_repeats_no_password(client, url):
     error = failure(client, url)
@@ -312,6 +321,20 @@ def test_what_is_no_url_is_an_error_that_repeats_no_password(client, url):
 @pytest.mark.parametrize("host", ["a" * 80, "a..b"])
 def test_a_host_that_cannot_be_one_is_an_error_and_no_crash(client, host):
     assert failure(client, f"http://{host}/").reason in (NetworkReason.CONNECT, NetworkReason.DNS)
+
+
+@pytest.mark.parametrize("value", ["a\nX-Forged: b", "a\r\n\r\nGET /", "\u65e5", "\udcff"])
+def test_no_value_forges_a_header_and_none_crashes_the_agent(server, client, value):
+    with pytest.raises(NetworkError, match="cannot be sent"):
+        client.request("GET", server.url, headers={"If-Match": value})
+    assert client.request("GET", server.url).status == 200
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("path", ["/a b", "/a\nb", "/\u65e5", "/%zz", "/a?b c#d"])
+def test_no_path_forges_a_request_and_none_crashes_the_agent(server, client, path):
+    assert client.request("GET", server.url + path).status == 200
+    assert all(c.isprintable() and c.isascii() for c in server.requests[0].target)
 
 
 def test_a_redirection_is_left_to_the_caller(server, client):

@@ -198,7 +198,7 @@ def validate(program: Callable[[str], str], folder: Path) -> subprocess.Complete
 
 
 def test_the_demo_shows_two_versions_and_one_that_is_undone() -> None:
-    command = [str(EXAMPLES / "demo"), os.path.dirname(sys.executable)]
+    command = [str(EXAMPLES / "demo-local"), os.path.dirname(sys.executable)]
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
     headings = [line for line in done.stdout.splitlines() if line.startswith("== ")]

@@ -1,0 +1,149 @@
+"""``codedeploy-agent sandbox``: a CodeDeploy-compatible service on this machine, to try and test with."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+import signal
+import sys
+
+from agent.cli.output import Writer
+from agent.errors import UsageError
+
+_EPILOG = (
+    "The state is in memory and ends with the command. It is a tool for trying, developing and testing: "
+    "do not let it be reached from a network that others use."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes to a parser."""
+    parser.add_argument("--port", metavar="N", type=_port, default=0, help="TCP port (default: one that is free)")
+    parser.add_argument(
+        "--listen", metavar="ADDRESS", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)"
+    )
+    parser.add_argument(
+        "--folder",
+        metavar="DIR",
+        help="folder for sandbox.json, env.sh and the rest (default: a new one, removed at the end)",
+    )
+    parser.add_argument("--region", metavar="NAME", default="us-east-1", help="region to be (default: us-east-1)")
+    parser.add_argument("--verbose", action="store_true", help="log every call, not only those that are refused")
+    parser.epilog = _EPILOG
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until SIGINT or SIGTERM; give the exit status."""
+    try:
+        import moto.server  # noqa: F401  # tells whether the extra is installed, before anything is written
+    except ImportError as error:
+        raise UsageError(
+            f"The sandbox needs the package moto with its server: {error}.",
+            remedy="Install it with: pip install 'codedeploy-host-agent[sandbox]'",
+        ) from error
+    _configure_log(verbose=options.verbose)
+    try:
+        return _run_in_folder(options)
+    except OSError as error:
+        from agent.sandbox.errors import SandboxError
+
+        raise SandboxError(f"{error.strerror or error}: {os.fsdecode(error.filename or '')}") from error
+
+
+def _run_in_folder(options: argparse.Namespace) -> int:
+    if options.folder is not None:
+        from agent.filesystem.locks import FileLock
+        from agent.sandbox.files import LOCK
+
+        folder = os.path.abspath(options.folder)
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        _check_owner(folder)
+        lock = FileLock(os.path.join(folder, LOCK), purpose="the sandbox of this folder")
+        lock.acquire(limit=0)
+        try:
+            return _serve(options, folder)
+        finally:
+            lock.release()
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="codedeploy-sandbox-") as folder:
+        return _serve(options, folder)
+
+
+def _check_owner(folder: str) -> None:
+    """Refuse a folder that others may write to: they could change what an agent is told to run, perhaps as root."""
+    found = os.stat(folder)
+    if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise UsageError(
+            f"Others may write to {folder}.", remedy=f"Choose another folder, or chmod 700 it if it is yours: {folder}"
+        )
+
+
+def _serve(options: argparse.Namespace, folder: str) -> int:
+    from agent.sandbox import files
+    from agent.sandbox.engine.records import Scope
+    from agent.sandbox.sandbox import Sandbox
+
+    # Blocked before there are threads: all of them inherit it, and the signal waits for sigwait.
+    signals = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    if not _is_loopback(options.listen):
+        Writer(2).line(
+            f"warning: the sandbox listens on {options.listen}. Whoever has its key can make agents run programs "
+            "as root, and http hides nothing. Use it in a network that is yours alone."
+        )
+    sandbox = Sandbox(listen=options.listen, port=options.port, scope=Scope(region=options.region))
+    sandbox.start()
+    try:
+        files.write_files(folder, sandbox.access, sandbox.signer.certificate_pem)
+        Writer(1).line(_welcome(folder, sandbox.access.url))
+        signal.sigwait(signals)
+    finally:
+        files.remove_files(folder)
+        sandbox.stop()
+    return 0
+
+
+def _welcome(folder: str, url: str) -> str:
+    return f"""The sandbox answers at {url} until you press Ctrl-C. Its state is in memory only.
+
+In another terminal:
+    . {folder}/env.sh
+    aws deploy list-applications
+
+A host, and an agent on this machine for it:
+    cd {folder} && aws deploy register --instance-name web-1 --tags Key=Role,Value=web
+    codedeploy-agent start --config-file {folder}/codedeployagent.yml
+
+For programs: {folder}/sandbox.json"""
+
+
+def _configure_log(*, verbose: bool) -> None:
+    import logging
+
+    import structlog
+
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 65535:
+        raise argparse.ArgumentTypeError(f"a port is a number from 0 to 65535, not {text}")
+    return value
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"

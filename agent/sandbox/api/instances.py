@@ -1,0 +1,95 @@
+"""On-premises instances and their tags."""
+
+from __future__ import annotations
+
+from agent.sandbox.api.shared import Operation, one_page, within_limit
+from agent.sandbox.engine.engine import Engine
+from agent.sandbox.engine.records import Json, OnPremisesInstance
+from agent.sandbox.engine.tags import matches_any
+from agent.sandbox.errors import RefusedError
+
+_MOST_TAGS = 10
+
+
+def register_on_premises_instance(engine: Engine, request: Json) -> Json:
+    """Register a host under the ARN of an IAM user or session."""
+    engine.hosts.register(
+        request["instanceName"], user_arn=request.get("iamUserArn"), session_arn=request.get("iamSessionArn")
+    )
+    return {}
+
+
+def deregister_on_premises_instance(engine: Engine, request: Json) -> Json:
+    """Take a host out."""
+    engine.hosts.deregister(request["instanceName"])
+    return {}
+
+
+def get_on_premises_instance(engine: Engine, request: Json) -> Json:
+    """Describe a host."""
+    return {"instanceInfo": _info(engine.hosts.named(request["instanceName"]))}
+
+
+def batch_get_on_premises_instances(engine: Engine, request: Json) -> Json:
+    """Describe several hosts."""
+    return {"instanceInfos": [_info(engine.hosts.named(name)) for name in within_limit(request["instanceNames"])]}
+
+
+def list_on_premises_instances(engine: Engine, request: Json) -> Json:
+    """Name hosts by registration and tags."""
+    one_page(request)
+    wanted = request.get("registrationStatus")
+    if wanted not in (None, "Registered", "Deregistered"):
+        raise RefusedError("InvalidRegistrationStatusException", f"Unknown registration status {wanted}")
+    filters = request.get("tagFilters")
+    found = [
+        one.name
+        for one in engine.hosts.on_premises.values()
+        if (wanted is None or (one.deregistered is None) == (wanted == "Registered"))
+        and (not filters or matches_any(filters, one.tags))
+    ]
+    return {"instanceNames": found}
+
+
+def add_tags_to_on_premises_instances(engine: Engine, request: Json) -> Json:
+    """Tag hosts; ten tags each at the most."""
+    instances = [engine.hosts.registered(name) for name in within_limit(request["instanceNames"])]
+    tags = {tag.get("Key") or "": tag.get("Value") or "" for tag in request["tags"]}
+    for instance in instances:
+        if len(instance.tags | tags) > _MOST_TAGS:
+            raise RefusedError("TagLimitExceededException", f"{instance.name} would have more than {_MOST_TAGS} tags")
+    for instance in instances:
+        instance.tags |= tags
+    return {}
+
+
+def remove_tags_from_on_premises_instances(engine: Engine, request: Json) -> Json:
+    """Take tags from hosts; a tag with a value goes only if the value is the same."""
+    for instance in [engine.hosts.registered(name) for name in within_limit(request["instanceNames"])]:
+        for tag in request["tags"]:
+            key, value = tag.get("Key") or "", tag.get("Value")
+            if key in instance.tags and value in (None, "", instance.tags[key]):
+                del instance.tags[key]
+    return {}
+
+
+def _info(instance: OnPremisesInstance) -> Json:
+    return {
+        "instanceName": instance.name,
+        "iamSessionArn" if instance.by_session else "iamUserArn": instance.host_identifier,
+        "instanceArn": instance.instance_arn,
+        "registerTime": instance.registered,
+        "deregisterTime": instance.deregistered,
+        "tags": [{"Key": key, "Value": value} for key, value in instance.tags.items()],
+    }
+
+
+OPERATIONS: dict[str, Operation] = {
+    "RegisterOnPremisesInstance": register_on_premises_instance,
+    "DeregisterOnPremisesInstance": deregister_on_premises_instance,
+    "GetOnPremisesInstance": get_on_premises_instance,
+    "BatchGetOnPremisesInstances": batch_get_on_premises_instances,
+    "ListOnPremisesInstances": list_on_premises_instances,
+    "AddTagsToOnPremisesInstances": add_tags_to_on_premises_instances,
+    "RemoveTagsFromOnPremisesInstances": remove_tags_from_on_premises_instances,
+}

@@ -1,0 +1,1 @@
+"""What the sandbox's service knows and decides, without a word about HTTP."""

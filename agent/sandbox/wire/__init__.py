@@ -1,0 +1,1 @@
+"""How the sandbox is spoken to: server, signatures, JSON, the command service, the journal."""

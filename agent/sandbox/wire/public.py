@@ -1,0 +1,45 @@
+"""The public CodeDeploy API, as SDKs and the AWS CLI speak it."""
+
+from __future__ import annotations
+
+import botocore.loaders  # type: ignore[import-untyped]
+from botocore.model import ServiceModel  # type: ignore[import-untyped]
+
+from agent.sandbox.api import applications, deployments, groups, instances, revisions, targets
+from agent.sandbox.api.shared import Operation
+from agent.sandbox.engine.engine import Engine
+from agent.sandbox.errors import RefusedError
+from agent.sandbox.wire.json_protocol import JsonProtocol
+from agent.sandbox.wire.messages import Answer, Request
+
+TARGET_PREFIX = "CodeDeploy_20141006."
+SIGNING_NAME = "codedeploy"
+
+OPERATIONS: dict[str, Operation] = {
+    **applications.OPERATIONS,
+    **groups.OPERATIONS,
+    **revisions.OPERATIONS,
+    **instances.OPERATIONS,
+    **deployments.OPERATIONS,
+    **targets.OPERATIONS,
+}
+
+
+class PublicApi:
+    """Answers the operations of ``OPERATIONS``; the service's others are refused by name."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        model = botocore.loaders.Loader().load_service_model("codedeploy", "service-2")
+        self._protocol = JsonProtocol(ServiceModel(model, "codedeploy"), invalid="InvalidInputException")
+
+    def answer(self, name: str, request: Request) -> Answer:
+        """Carry out an operation whose caller has been checked."""
+        model = self._protocol.operation(name)
+        operation = OPERATIONS.get(name)
+        if operation is None:
+            raise RefusedError("OperationNotSupportedException", f"{name} is not supported by the sandbox.")
+        params = self._protocol.read(request, model)
+        with self._engine.lock:
+            output = operation(self._engine, params)
+            return self._protocol.write(model, output)

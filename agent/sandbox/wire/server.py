@@ -1,0 +1,129 @@
+"""The sandbox's HTTP server: a thread for each connection, connections that stay open, no waiting for full packets."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from typing import IO, Any
+
+from moto.moto_server.werkzeug_app import MotoRequestHandler
+from werkzeug.serving import ThreadedWSGIServer
+
+from agent.sandbox.wire.faults import HangUpError
+
+_IN_MEMORY = 8 << 20  # bytes of a body; a larger one goes through a temporary file
+_CHUNK = 1 << 18
+
+
+class Handler(MotoRequestHandler):
+    """moto's handler, except that a connection outlives its request.
+
+    werkzeug closes every connection because an application may leave a part of the body unread. Here the body is
+    read before the application sees it.
+    """
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    timeout = 600  # seconds of a connection on which nothing happens
+    server: Server
+
+    def run_wsgi(self) -> None:
+        """Read one request, let the application answer it, and write the answer."""
+        if self.headers.get("Expect", "").lower().strip() == "100-continue":
+            self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        environ = self.make_environ()
+        self.environ = environ
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY) as body:
+            size = _take_in(environ, body)
+            environ.update({"wsgi.input": body, "wsgi.input_terminated": True, "CONTENT_LENGTH": str(size)})
+            environ.pop("HTTP_TRANSFER_ENCODING", None)
+            with self.server.answering():
+                try:
+                    self._respond(environ)
+                except HangUpError:
+                    self.close_connection = True
+
+    def _respond(self, environ: dict[str, Any]) -> None:
+        head: list[Any] = []
+
+        def start_response(status: str, headers: list[tuple[str, str]], exc_info: object = None) -> Callable[..., Any]:
+            head[:] = [status, headers]
+            return lambda data: None
+
+        answer = self.server.app(environ, start_response)
+        try:
+            data = b"".join(answer)
+        finally:
+            close = getattr(answer, "close", None)
+            if close is not None:
+                close()
+        status, headers = head
+        self._send(status, headers, data)
+
+    def _send(self, status: str, headers: list[tuple[str, str]], data: bytes) -> None:
+        names = {name.lower() for name, _ in headers}
+        kept = [(name, value) for name, value in headers if name.lower() not in ("connection", "transfer-encoding")]
+        if "content-length" not in names and status[:3] not in ("204", "304"):
+            kept.append(("Content-Length", str(len(data))))
+        lines = [f"HTTP/1.1 {status}", f"Date: {self.date_time_string()}"]
+        lines += [f"{name}: {value}" for name, value in kept]
+        head = "\r\n".join([*lines, "", ""]).encode("latin-1")
+        # In one piece, so that it leaves in one packet if it fits.
+        self.wfile.write(head if self.command == "HEAD" else head + data)
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Keep quiet: the sandbox logs what it answers itself."""
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # named so by http.server
+        """Keep quiet about connections that break."""
+
+
+class Server(ThreadedWSGIServer):
+    """Listens at once; ``serve_forever`` answers until ``shutdown``."""
+
+    request_queue_size = 256
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, host: str, port: int, application: Callable[..., Any]) -> None:
+        super().__init__(host, port, application, handler=Handler)
+        self._quiet = threading.Condition()
+        self._answering = 0
+
+    @contextlib.contextmanager
+    def answering(self) -> Iterator[None]:
+        """Count a request while it is answered."""
+        with self._quiet:
+            self._answering += 1
+        try:
+            yield
+        finally:
+            with self._quiet:
+                self._answering -= 1
+                self._quiet.notify_all()
+
+    def wait_until_quiet(self, seconds: float) -> None:
+        """Wait until no request is being answered, or the time is over."""
+        with self._quiet:
+            self._quiet.wait_for(lambda: not self._answering, seconds)
+
+
+def _take_in(environ: dict[str, Any], body: IO[bytes]) -> int:
+    """Copy a request's body; give its size in bytes."""
+    source, size = environ["wsgi.input"], 0
+    if environ.get("wsgi.input_terminated"):
+        while chunk := source.read(_CHUNK):
+            body.write(chunk)
+            size += len(chunk)
+    else:
+        remaining = int(environ.get("CONTENT_LENGTH") or 0)
+        while remaining and (chunk := source.read(min(_CHUNK, remaining))):
+            body.write(chunk)
+            size += len(chunk)
+            remaining -= len(chunk)
+        if remaining:
+            raise ConnectionAbortedError("the body broke off")
+    body.seek(0)
+    return size

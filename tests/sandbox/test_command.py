@@ -1,0 +1,128 @@
+"""``codedeploy-agent sandbox`` as a program: its files, its end, and the connections it bears."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from host_agent_stub import HostAgentStub
+from sandbox_scene import Scene
+from sandbox_server import ROOT, START, SandboxServer, running_sandbox
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-c", START, "sandbox", *arguments]
+
+
+def test_what_holds_secrets_is_for_its_user_alone(sandbox: SandboxServer) -> None:
+    for name in ("sandbox.json", "env.sh"):
+        assert stat.S_IMODE((sandbox.folder / name).stat().st_mode) == 0o600
+    assert sandbox.description["secret_access_key"] not in (sandbox.folder / "log").read_text()
+    assert urlsplit(sandbox.url).hostname == "127.0.0.1"
+    assert Path(sandbox.signer_certificate).read_text().startswith("-----BEGIN CERTIFICATE-----")
+
+
+def test_env_sh_gives_a_shell_what_the_cli_needs(sandbox: SandboxServer) -> None:
+    script = f'. {sandbox.folder}/env.sh; printf "%s\\n" "$AWS_ENDPOINT_URL" "$AWS_ACCESS_KEY_ID" "$AWS_DEFAULT_REGION"'
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.stdout.split() == [sandbox.url, sandbox.description["access_key_id"], sandbox.region]
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_although_a_host_waits(tmp_path: Path, ending: signal.Signals) -> None:
+    with running_sandbox(tmp_path, "--region", "eu-central-1") as server:
+        assert server.region == "eu-central-1"
+        server.set_limits(poll=55)
+        host = HostAgentStub.from_on_premises(server.url, server.register_on_premises("host", {}))
+        answers: list[object] = []
+        waiting = threading.Thread(target=lambda: answers.append(host.poll()), daemon=True)
+        waiting.start()
+        server.wait_for_poll(host.host_identifier)
+        server.process.send_signal(ending)
+        assert server.process.wait(30) == 0
+        assert not (server.folder / "sandbox.json").exists()
+        waiting.join()
+        assert answers == [None]
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            command("--port", port, "--folder", str(tmp_path)), capture_output=True, text=True, cwd=ROOT, timeout=60
+        )
+    assert done.returncode == 1
+    assert port in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_a_connection_serves_many_requests_also_after_a_refusal(sandbox: SandboxServer, scene: Scene) -> None:
+    host = scene.host()
+    connection = http.client.HTTPConnection(urlsplit(sandbox.url).netloc, timeout=30)
+    connection.connect()
+    first = connection.sock
+    body = json.dumps({"HostIdentifier": host.host_identifier}).encode()
+    for version in ("2.1.0", "1.0.0", "2.1.0"):
+        host.version = version
+        connection.request("POST", "/", body, host.signed_headers("PollHostCommand", body))
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == (400 if version == "1.0.0" else 200)
+        assert connection.sock is first
+    connection.close()
+
+
+def test_a_hundred_hosts_wait_at_once(sandbox: SandboxServer, scene: Scene) -> None:
+    waiting, working = scene.host(), scene.host()
+    sandbox.set_limits(poll=1.5)
+    answers: list[object] = []
+    threads = [threading.Thread(target=lambda: answers.append(waiting.poll())) for _ in range(100)]
+    for thread in threads:
+        thread.start()
+    sandbox.set_limits(poll=0.3)
+    sandbox.client("codedeploy").deregister_on_premises_instance(instanceName=f"{scene.name}-host-0")
+    working.work()
+    scene.group()
+    assert sandbox.wait(scene.deploy())["status"] == "Succeeded"
+    for thread in threads:
+        thread.join()
+    assert answers == [None] * 100
+
+
+def test_two_sandboxes_do_not_share_a_folder(sandbox: SandboxServer) -> None:
+    done = subprocess.run(
+        command("--folder", str(sandbox.folder)), capture_output=True, text=True, cwd=ROOT, timeout=60
+    )
+    assert done.returncode == 1
+    assert "the sandbox of this folder" in done.stderr
+    assert json.loads((sandbox.folder / "sandbox.json").read_text())["pid"] == sandbox.process.pid
+
+
+def test_a_folder_that_others_may_write_to_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    done = subprocess.run(command("--folder", str(tmp_path)), capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.returncode != 0
+    assert "Others may write" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    folder = str(tmp_path / "file/folder")
+    done = subprocess.run(command("--folder", folder), capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.returncode == 1
+    assert folder in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,37 @@
+"""The demo, as a new user runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from guards import unavailable
+from sandbox_server import AWS, ROOT
+
+DEMO = ROOT / "appspec-examples/demo"
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> str:
+    if not AWS.exists():
+        unavailable("needs the AWS CLI in .venv-aws (make setup)")
+    command = [str(DEMO), os.path.dirname(sys.executable)]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_demo_shows_two_versions_and_one_that_is_rolled_back(output: str, tmp_path: Path) -> None:
+    headings = [line for line in output.splitlines() if line.startswith("== ")]
+    assert len(headings) == 7
+    assert "to the byte" in headings[-1]
+    assert output.count("\n   Succeeded\n") == 3
+    assert "index.html links to style.css, which is not in the site" in output
+    assert list(tmp_path.iterdir()) == []

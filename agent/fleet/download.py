@@ -1,0 +1,110 @@
+"""Fetch a wheelhouse from an https or S3 address of the user's own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
+
+from agent.deployment.spec import BundleType, S3Revision
+from agent.filesystem.durable import write_all
+from agent.fleet.errors import SourceError
+from agent.fleet.wheelhouse import LARGEST
+from agent.network.http import HttpClient, HttpOptions
+
+if TYPE_CHECKING:
+    from agent.network.credentials import Credentials
+
+_REDIRECTS = (301, 302, 303, 307, 308)
+_MOST_REDIRECTS = 5
+
+
+def download(source: str, destination: str, *, region: str | None = None, proxy: str | None = None) -> None:
+    """Fetch ``https://...`` or ``s3://bucket/key`` into a new file.
+
+    Proxies and certificates are those of the environment, except that ``proxy`` wins; S3 is asked with the
+    credentials that the AWS command line would use. What comes is not trusted yet. Raises SourceError, NetworkError
+    and whatever fetching from S3 raises (all AgentErrors).
+    """
+    client = HttpClient(HttpOptions(proxy=proxy, environment=os.environ))
+    try:
+        if source.startswith("https://"):
+            _fetch_https(client, source, destination)
+        elif source.startswith("s3://"):
+            _fetch_s3(client, source, destination, region)
+        else:
+            raise SourceError(
+                f"The source begins with {source.partition('://')[0]}://, and https:// or s3:// was expected.",
+                remedy="Fetch it yourself and name the file.",
+            )
+    finally:
+        client.close()
+
+
+def shown(url: str) -> str:
+    """An address without what may be secret in it: user, password and query."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _fetch_https(client: HttpClient, url: str, destination: str) -> None:
+    for _ in range(_MOST_REDIRECTS):
+        with client.request("GET", url) as response:
+            if response.status in _REDIRECTS:
+                url = urljoin(url, response.headers.get("Location", ""))
+                if not url.startswith("https://"):
+                    raise SourceError(f"The source leads on to {shown(url)}, which is not https.")
+                continue
+            if response.status != 200:
+                raise SourceError(
+                    f"{shown(url)} answered with status {response.status}, and 200 was expected.",
+                    remedy="A signed address may have expired.",
+                )
+            _save(response.chunks(), destination)
+            return
+    raise SourceError(f"The source was led on more than {_MOST_REDIRECTS} times, last to {shown(url)}.")
+
+
+def _save(chunks: Iterator[bytes], destination: str) -> None:
+    descriptor = os.open(destination, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        size = 0
+        for chunk in chunks:
+            size += len(chunk)
+            if size > LARGEST:
+                raise SourceError(f"The source has more than {LARGEST} bytes; is this the right file?")
+            write_all(descriptor, chunk)
+    finally:
+        os.close(descriptor)
+
+
+def _fetch_s3(client: HttpClient, url: str, destination: str, region: str | None) -> None:
+    import botocore.session  # type: ignore[import-untyped]  # heavy, and only for this way
+
+    from agent.bundle.fetch import FetchOptions
+    from agent.bundle.s3 import fetch_s3
+
+    bucket, _, key = url.removeprefix("s3://").partition("/")
+    if not bucket or not key:
+        raise SourceError(f"{url} names no object.", remedy="Write s3://BUCKET/KEY.")
+    session = botocore.session.get_session()
+    region = region or session.get_config_variable("region")
+    if not region:
+        raise SourceError("The region of the bucket is not known.", remedy="Give --region.")
+    found = session.get_credentials()
+    credentials = _frozen(found) if found is not None else None
+    options = FetchOptions(
+        http=client,
+        credentials=(lambda: credentials) if credentials is not None else None,
+        region=region,
+        s3_endpoint=os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"),
+    )
+    fetch_s3(S3Revision(bucket, key, BundleType.TGZ), destination, options=options, progress=lambda *_: None)
+
+
+def _frozen(found: Any) -> Credentials:  # noqa: ANN401 - botocore has no types
+    from agent.network.credentials import Credentials
+
+    frozen = found.get_frozen_credentials()
+    return Credentials(frozen.access_key, frozen.secret_key, frozen.token)

@@ -1,0 +1,207 @@
+"""Install the agent on a host, upgrade it, or go back to the version before: the same steps each time.
+
+What can fail without touching the host comes first: the wheelhouse is fetched, checked and built while the old agent,
+or the official one, still runs. Each step may be repeated, so an interrupted installation is finished by the next.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from typing import NamedTuple
+
+from agent.filesystem.durable import make_folder
+from agent.filesystem.locks import FileLock
+from agent.fleet import manifest, official, places, versions
+from agent.fleet.commands import run
+from agent.fleet.errors import FleetError, OfficialAgentError, SourceError
+from agent.fleet.placement import Placement, Tell, first_config
+from agent.fleet.places import Places
+from agent.fleet.service_manager import ServiceManager
+from agent.fleet.wheelhouse import parse_sha256, stage
+
+
+class InstallOptions(NamedTuple):
+    """What to install and how; see ``codedeploy-agent install --help``."""
+
+    source: str | None = None
+    sha256: str | None = None
+    version: str | None = None
+    root: str = "/"
+    start: bool = True
+    take_over: bool = False
+    force: bool = False
+    python: str | None = None
+    bin_folder: str = "/usr/local/bin"
+    config: str | None = None
+    proxy: str | None = None
+    region: str | None = None
+
+
+class Installed(NamedTuple):
+    """What an installation came to; ``changed`` tells whether another version or unit is in use than before."""
+
+    version: str
+    previous: str | None
+    changed: bool
+
+
+def install(options: InstallOptions, *, tell: Tell) -> Installed:
+    """Install, upgrade or downgrade the agent; running it again changes nothing.
+
+    ``tell`` is called with a sentence for each thing that a person should know. Raises FleetError; then the agent
+    that was there before is still there, except where the message says otherwise.
+    """
+    host = Places(options.root)
+    if host.is_host and os.geteuid() != 0:
+        raise FleetError("Only root can install the agent on this host.", remedy="Use sudo.")
+    make_folder(host.at(places.HOME))
+    lock = FileLock(host.at(places.LOCK), purpose="another installation")
+    lock.acquire(limit=600, on_wait=tell)
+    with lock:
+        return _Installation(host, options, tell).run()
+
+
+class _Installation:
+    """One run, with what its steps share."""
+
+    def __init__(self, host: Places, options: InstallOptions, tell: Tell) -> None:
+        self.host = host
+        self.options = options
+        self.tell = tell
+        self.before = manifest.load(host)
+        self.manager = ServiceManager(host)
+        self.placement = Placement(host, self.before, self.manager, bin_folder=options.bin_folder, tell=tell)
+
+    def run(self) -> Installed:
+        found = self._find_official()
+        name = self._obtain()
+        self._check_config(name)
+        self.placement.refuse_strangers(taking_over=found is not None)
+        if found is not None:
+            official.take_over(self.host, found, self.manager, force=self.options.force, tell=self.tell)
+        config = first_config(self.host, text=self._read_config(), proxy=self.options.proxy, tell=self.tell)
+        changed = self.placement.choose(name, previous=self._previous(name), config=config)
+        self._start(name, changed)
+        self._tidy(name)
+        previous = self._previous(name)
+        return Installed(versions.version_in(name), versions.version_in(previous) if previous else None, changed)
+
+    def _find_official(self) -> official.Official | None:
+        for path in official.updaters(self.host):
+            self.tell(f"Warning: {path} seems to install or update the official agent by itself: remove or disable it.")
+        ours = self.before.files if self.before else {}
+        found = official.find_official(self.host, ours=ours)
+        if found is not None and not self.options.take_over:
+            raise OfficialAgentError(
+                f"The official agent is installed: {found}.",
+                remedy="With --take-over it is removed, and its configuration and deployments are kept.",
+            )
+        return found
+
+    def _obtain(self) -> str:
+        """Build the wanted version, or find it among those that are there."""
+        if self.options.source is None:
+            return self._kept_version()
+        if self.options.sha256 is None:
+            raise SourceError("--source needs --sha256.", remedy="build-wheelhouse prints it.")
+        digest = parse_sha256(self.options.sha256)
+        make_folder(self.host.at(places.VERSIONS))
+        known = [name for name in versions.installed(self.host) if self._is_build_of(name, digest)]
+        if known:
+            self._check_version(versions.version_in(known[0]))
+            return known[0]
+        staging = os.path.join(self.host.at(places.VERSIONS), ".wheelhouse")
+        shutil.rmtree(staging, ignore_errors=True)
+        os.mkdir(staging, 0o700)
+        try:
+            wheelhouse = stage(self._fetch(staging, digest), sha256=digest, into=staging)
+            self._check_version(wheelhouse.version)
+            self.tell(f"Building version {wheelhouse.version} with {versions.describe_python()}.")
+            return versions.build(self.host, wheelhouse, python=self.options.python or _interpreter())
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+            shutil.rmtree(f"{staging}.download", ignore_errors=True)
+
+    def _is_build_of(self, name: str, digest: str) -> bool:
+        with open(os.path.join(versions.folder(self.host, name), ".complete"), encoding="ascii") as file:
+            return file.read().strip() == digest
+
+    def _fetch(self, staging: str, digest: str) -> str:
+        source = self.options.source or ""
+        if "://" not in source:
+            return os.path.abspath(source)
+        from agent.fleet.download import download  # a host that is given a file needs no library for it
+
+        folder = f"{staging}.download"
+        shutil.rmtree(folder, ignore_errors=True)
+        os.mkdir(folder, 0o700)
+        path = os.path.join(folder, "wheelhouse.tar.gz")
+        download(source, path, region=self.options.region, proxy=self.options.proxy)
+        return path
+
+    def _check_version(self, version: str) -> None:
+        if self.options.version not in (None, version):
+            raise SourceError(f"The wheelhouse holds version {version}, and {self.options.version} was asked for.")
+
+    def _kept_version(self) -> str:
+        there = versions.installed(self.host)
+        fitting = [name for name in there if versions.version_in(name) == self.options.version]
+        if len(fitting) == 1:
+            return fitting[0]
+        listed = ", ".join(sorted(there)) or "none"
+        raise SourceError(
+            f"Without --source, --version must name one of the versions that are there: {listed}.",
+            remedy="A source is a wheelhouse: a folder, a .tar.gz, or an https:// or s3:// address of one.",
+        )
+
+    def _check_config(self, name: str) -> None:
+        if self.options.config is not None:
+            command = os.path.join(versions.folder(self.host, name), "bin", places.PROGRAMS[0])
+            run([command, "settings", "--config-file", os.path.abspath(self.options.config)], purpose="use --config")
+
+    def _read_config(self) -> bytes | None:
+        if self.options.config is None:
+            return None
+        with open(self.options.config, "rb") as file:
+            return file.read()
+
+    def _start(self, name: str, changed: bool) -> None:
+        if not self.options.start:
+            return
+        if not self.manager.running:
+            self.tell("There is no running systemd here: the agent was not started.")
+            return
+        try:
+            if changed:
+                self.manager.restart()
+            else:
+                self.manager.start()
+        except FleetError as error:
+            raise self._gone_back(name, error) from error
+
+    def _gone_back(self, name: str, error: FleetError) -> FleetError:
+        """Start the version before again, if there is one and it is not the one that failed."""
+        old = self.before.name if self.before else None
+        if old in (None, name) or not versions.is_complete(self.host, str(old)):
+            return error
+        self.tell(f"Version {versions.version_in(name)} does not start; going back to {versions.version_in(str(old))}.")
+        self.placement.choose(str(old), previous=self._previous(str(old)), config=None)
+        self.manager.restart()
+        return FleetError(f"{error.message}\nThe version before is in use again.", remedy=error.remedy)
+
+    def _previous(self, name: str) -> str | None:
+        if self.before is None or self.before.name == name:
+            return self.before.previous if self.before else None
+        return self.before.name
+
+    def _tidy(self, name: str) -> None:
+        keep = {name, self._previous(name) or name}
+        for gone in versions.prune(self.host, keep):
+            self.tell(f"Removed the old version {versions.version_in(gone)}.")
+
+
+def _interpreter() -> str:
+    """The Python to build with: never that of a virtual environment, which may go away."""
+    return str(getattr(sys, "_base_executable", sys.executable))

@@ -1,0 +1,216 @@
+"""The official agent on a host: found, and on request replaced, with its state kept."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from agent.fleet import places
+from agent.fleet.commands import attempt, find, run
+from agent.fleet.errors import OfficialAgentError
+from agent.fleet.places import Places
+from agent.fleet.service_manager import ServiceManager
+
+PACKAGE = "codedeploy-agent"
+INIT_SCRIPT = "/etc/init.d/codedeploy-agent"
+_UNITS = tuple(
+    f"{folder}/{places.SERVICE}" for folder in ("/usr/lib/systemd/system", "/lib/systemd/system", places.UNITS)
+)
+_RC_LINKS = "/etc/rc*.d/[SK][0-9][0-9]codedeploy-agent"
+_CRON = (
+    "/etc/crontab",
+    *(f"/etc/cron.{kind}/*" for kind in ("d", "hourly", "daily", "weekly", "monthly")),
+    "/var/spool/cron/*",
+    "/var/spool/cron/crontabs/*",
+)
+_BY_NAME = (
+    "/etc/systemd/system/*codedeploy*.timer",
+    "/usr/lib/systemd/system/*codedeploy*.timer",
+    "/var/lib/amazon/ssm/packages/*CodeDeployAgent*",
+)
+_ROOT_DIR = re.compile(rb"^\s*:?root_dir:\s*[\"']?([^\"'\s#]+)", re.MULTILINE)
+
+
+class Official(NamedTuple):
+    """What there is of an official agent: the package manager and version, and files besides (unit, init script)."""
+
+    package: str | None
+    version: str
+    files: tuple[str, ...]
+
+    def __str__(self) -> str:
+        found = [f"the package {PACKAGE} {self.version} ({self.package})"] if self.package else []
+        return ", ".join([*found, *self.files])
+
+
+def find_official(host: Places, *, ours: Iterable[str]) -> Official | None:
+    """Look for an official agent: its package, its unit, its init script; ``ours`` are files that we installed."""
+    package, version = _package(host)
+    seen: dict[str, str] = {}
+    for path in (*_UNITS, INIT_SCRIPT):
+        if path not in ours and os.path.lexists(host.at(path)):
+            seen.setdefault(os.path.realpath(host.at(path)), path)
+    if package is None and not seen:
+        return None
+    return Official(package, version, tuple(seen.values()))
+
+
+def _package(host: Places) -> tuple[str | None, str]:
+    query = find("dpkg-query")
+    if query and os.path.isdir(host.at("/var/lib/dpkg")):
+        admin = f"--admindir={host.at('/var/lib/dpkg')}"
+        said = attempt([query, admin, "--show", "--showformat=${db:Status-Status} ${Version}", PACKAGE])
+        status, _, version = said.output.partition(" ")
+        if said.status == 0 and status not in ("not-installed", "config-files"):
+            return "dpkg", version.strip()
+    rpm = find("rpm")
+    if rpm and (os.path.isdir(host.at("/var/lib/rpm")) or os.path.isdir(host.at("/usr/lib/sysimage/rpm"))):
+        said = attempt([rpm, *_rpm_root(host), "--query", "--queryformat", "%{VERSION}-%{RELEASE}", PACKAGE])
+        if said.status == 0:
+            return "rpm", said.output.strip()
+    return None, ""
+
+
+def _rpm_root(host: Places) -> list[str]:
+    return [] if host.is_host else ["--root", os.path.realpath(host.root)]
+
+
+def updaters(host: Places) -> list[str]:
+    """Files that look as if they install or update the official agent by themselves, now and then."""
+    by_content = [
+        path for pattern in _CRON for path in glob.glob(host.at(pattern)) if b"codedeploy" in _beginning(path)
+    ]
+    by_name = [path for pattern in _BY_NAME for path in glob.glob(host.at(pattern))]
+    return ["/" + os.path.relpath(path, host.root) for path in sorted({*by_content, *by_name})]
+
+
+def _beginning(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(1 << 16)
+    except OSError:
+        return b""
+
+
+def take_over(
+    host: Places, official: Official, manager: ServiceManager, *, force: bool, tell: Callable[[str], None]
+) -> str:
+    """Stop and remove the official agent, keeping its configuration, records and revisions; give the backup's folder.
+
+    The package's own scripts do not run, since some clean up behind themselves; what the package manager removes of
+    the configuration is put back. Raises OfficialAgentError while a deployment is in progress, unless ``force``.
+    """
+    busy = _in_progress(host)
+    if busy and not force:
+        raise OfficialAgentError(
+            f"The official agent has deployments in progress: {', '.join(busy)}.",
+            remedy="Wait for their end; if there is none, an old crash has left the files: repeat with --force.",
+        )
+    manager.stop()
+    if not manager.running and host.is_host and os.access(INIT_SCRIPT, os.X_OK):
+        attempt([INIT_SCRIPT, "stop"])
+    backup = _back_up(host, official)
+    tell(f"The official agent's state is saved in {backup}.")
+    if official.package == "dpkg":
+        _remove_with_dpkg(host, backup)
+    elif official.package == "rpm":
+        rpm = find("rpm") or "rpm"
+        run([rpm, *_rpm_root(host), "--erase", "--noscripts", PACKAGE], purpose="remove the official package")
+    for path in (*official.files, *_rc_links(host)):
+        if os.path.lexists(host.at(path)):
+            os.unlink(host.at(path))  # a copy is in the backup
+    _put_back(host, backup)
+    tell(f"Removed {official}.")
+    return backup
+
+
+def root_dir(host: Places) -> str:
+    """Where the host's configuration keeps deployments, read without YAML: a fresh host has no library for it yet."""
+    for path in (places.CONFIG, places.OLD_CONFIG):
+        match = _ROOT_DIR.search(_beginning(host.at(path)))
+        if match:
+            return os.fsdecode(match[1])
+    return places.DEPLOYMENT_ROOT
+
+
+def _in_progress(host: Places) -> list[str]:
+    try:
+        return sorted(os.listdir(os.path.join(host.at(root_dir(host)), "ongoing-deployment")))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _rc_links(host: Places) -> list[str]:
+    return ["/" + os.path.relpath(path, host.root) for path in glob.glob(host.at(_RC_LINKS))]
+
+
+def _kept(host: Places) -> tuple[str, ...]:
+    """What a removal must not take away."""
+    root = root_dir(host)
+    return (
+        places.SETTINGS_FOLDER,
+        os.path.dirname(places.OLD_CONFIG),
+        f"{root}/deployment-instructions",
+        f"{root}/ongoing-deployment",
+    )
+
+
+def _back_up(host: Places, official: Official) -> str:
+    """Copy what is small and precious; revisions are neither, and stay where they are."""
+    backup = f"{places.TAKEOVER}/{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+    os.makedirs(host.at(places.TAKEOVER), mode=0o700, exist_ok=True)
+    os.makedirs(host.at(backup), mode=0o700, exist_ok=True)
+    for path in (*_kept(host), places.BIN, *official.files, *_rc_links(host)):
+        _copy(host.at(path), host.at(backup + path))
+    return backup
+
+
+def _copy(source: str, destination: str) -> None:
+    """Copy a file, link or folder with modes, times and, as root, owners; what is not there is left out."""
+    if not os.path.lexists(source):
+        return
+    os.makedirs(os.path.dirname(destination), exist_ok=True)
+    if os.path.isdir(source) and not os.path.islink(source):
+        os.makedirs(destination, exist_ok=True)
+        for name in os.listdir(source):
+            _copy(os.path.join(source, name), os.path.join(destination, name))
+        shutil.copystat(source, destination)
+    else:
+        shutil.copy2(source, destination, follow_symlinks=False)
+    if os.geteuid() == 0:
+        information = os.lstat(source)
+        os.chown(destination, information.st_uid, information.st_gid, follow_symlinks=False)
+
+
+def _put_back(host: Places, backup: str) -> None:
+    for path in _kept(host):
+        saved = host.at(backup + path)
+        for folder, _, names in os.walk(saved):
+            for name in names:
+                lost = os.path.join(host.at(path), os.path.relpath(os.path.join(folder, name), saved))
+                if not os.path.lexists(lost):
+                    _copy(os.path.join(folder, name), lost)
+
+
+def _remove_with_dpkg(host: Places, backup: str) -> None:
+    """Remove the package without its scripts: dpkg has no option for that, so they are moved away first."""
+    admin = host.at("/var/lib/dpkg")
+    moved = []
+    for script in ("prerm", "postrm"):
+        path = os.path.join(admin, "info", f"{PACKAGE}.{script}")
+        if os.path.lexists(path):
+            saved = os.path.join(host.at(backup), f"{PACKAGE}.{script}")
+            shutil.move(path, saved)
+            moved.append((path, saved))
+    root = [] if host.is_host else [f"--root={os.path.realpath(host.root)}"]
+    try:
+        run([find("dpkg") or "dpkg", *root, "--remove", PACKAGE], purpose="remove the official package")
+    except BaseException:
+        for path, saved in moved:
+            shutil.move(saved, path)
+        raise

@@ -1,0 +1,159 @@
+"""The installed agent's files and links outside its versions: unit, first configuration, commands on the PATH."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+
+from agent.filesystem.durable import make_folder, write_durably
+from agent.fleet import manifest, places, versions
+from agent.fleet.errors import FleetError
+from agent.fleet.manifest import Manifest
+from agent.fleet.places import Places
+from agent.fleet.service_manager import ServiceManager
+
+Tell = Callable[[str], None]
+
+RESTART_STEPS_SINCE = 254
+"""The version of systemd that knows RestartSteps."""
+
+_CONFIG_TEXT = """\
+---
+# Written once by "codedeploy-agent install", and yours from then on.
+# "codedeploy-agent settings" shows every setting and what it means.
+:log_dir: /var/log/aws/codedeploy-agent
+:wait_between_runs: 1
+"""
+
+
+def first_config(host: Places, *, text: bytes | None, proxy: str | None, tell: Tell) -> bytes | None:
+    """The configuration that a host without one gets: ``text``, or a few lines; None where it has one already.
+
+    A configuration counts at either of the two places where the agent looks for it.
+    """
+    there = [path for path in (places.CONFIG, places.OLD_CONFIG) if host.holder(path)]
+    if there:
+        if text is not None or proxy is not None:
+            tell(f"{there[0]} is there already and stays as it is.")
+        return None
+    if text is not None:
+        return text
+    if proxy and any(character in proxy for character in "'\n\r"):
+        raise FleetError("--proxy has a quote or a line end in it.", remedy="Percent-encode it.")
+    return (_CONFIG_TEXT + (f":proxy_uri: '{proxy}'\n" if proxy else "")).encode()
+
+
+class Placement:
+    """Puts one version's files and links in place; ``before`` is the installation that is replaced."""
+
+    def __init__(
+        self, host: Places, before: Manifest | None, manager: ServiceManager, *, bin_folder: str, tell: Tell
+    ) -> None:
+        self._host = host
+        self._before = before
+        self._manager = manager
+        self._bin_folder = bin_folder
+        self._tell = tell
+        self._written: dict[str, str] = dict(before.files) if before else {}
+
+    def _links(self) -> dict[str, str]:
+        links = {f"{places.BIN}/{program}": f"{places.CURRENT}/bin/{program}" for program in places.PROGRAMS}
+        links |= {f"{self._bin_folder}/{program}": f"{places.BIN}/{program}" for program in places.PROGRAMS}
+        return {link: places.link_target(link, path) for link, path in links.items()}
+
+    def refuse_strangers(self, *, taking_over: bool) -> None:
+        """Stop before anything is replaced that somebody else has put where our links go. Raises FleetError.
+
+        What an official agent has in its own folder goes away with it.
+        """
+        known = self._before.links if self._before else {}
+        strangers = [
+            link
+            for link, target in self._links().items()
+            if self._host.holder(link)
+            and link not in known
+            and not _leads_to(self._host.at(link), target)
+            and not (taking_over and os.path.dirname(link) == places.BIN)
+        ]
+        if strangers:
+            raise FleetError(
+                f"Something else is where the agent's commands go: {', '.join(strangers)}.",
+                remedy="Move it away, or choose another folder with --bin-folder.",
+            )
+
+    def choose(self, name: str, *, previous: str | None, config: bytes | None) -> bool:
+        """Write files and links, and make a version the current one.
+
+        Tells whether a running agent must be restarted for it. The manifest names everything before the first of it
+        is made, so that a half installation can be removed too. Raises FleetError and OSError.
+        """
+        units = self._units(name)
+        written = {**units, **({places.CONFIG: config} if config is not None else {})}
+        digests = {path: hashlib.sha256(data).hexdigest() for path, data in written.items()}
+        if places.CONFIG in self._written:
+            digests.setdefault(places.CONFIG, self._written[places.CONFIG])
+        after = Manifest(name, previous, digests, self._links())
+        manifest.save(self._host, after.union(self._before))
+        changed = versions.current(self._host) != name
+        for path, data in units.items():
+            changed |= self._write(path, data)
+        if config is not None:
+            self._write(places.CONFIG, config, mode=0o600 if b"@" in config else 0o644)
+        self._make_links(after)
+        versions.switch(self._host, name)
+        self._remove_what_is_no_longer(after)
+        self._written = dict(digests)
+        manifest.save(self._host, after)
+        self._manager.reload()
+        self._manager.enable()
+        return changed
+
+    def _units(self, name: str) -> dict[str, bytes]:
+        wanted = {places.UNIT: places.SERVICE}
+        if self._manager.version() >= RESTART_STEPS_SINCE:
+            wanted[places.RESTART_STEPS] = "restart-steps.conf"
+        units = {}
+        for path, kept in wanted.items():
+            there = os.path.join(versions.folder(self._host, name), versions.SYSTEMD, kept)
+            if os.path.exists(there):
+                with open(there, "rb") as file:
+                    units[path] = file.read()
+        return units
+
+    def _write(self, path: str, data: bytes, *, mode: int = 0o644) -> bool:
+        """Write a file whole; tell whether that changed anything. What was changed by hand is saved beside it."""
+        there = self._host.at(path)
+        if os.path.isfile(there):
+            with open(there, "rb") as file:
+                found = file.read()
+            if found == data:
+                return False
+            if self._written.get(path) != hashlib.sha256(found).hexdigest():
+                shutil.copy2(there, f"{there}.saved")
+                self._tell(f"{path} was changed by hand: it is replaced, and saved as {path}.saved. Use a drop-in.")
+        make_folder(os.path.dirname(there))
+        write_durably(there, data, mode=mode)
+        return True
+
+    def _make_links(self, after: Manifest) -> None:
+        for path, target in after.links.items():
+            link = self._host.at(path)
+            if not _leads_to(link, target):
+                make_folder(os.path.dirname(link))
+                temporary = f"{link}.new~"
+                if os.path.lexists(temporary):
+                    os.unlink(temporary)
+                os.symlink(target, temporary)
+                os.rename(temporary, link)
+
+    def _remove_what_is_no_longer(self, after: Manifest) -> None:
+        before = after.union(self._before)
+        for path in {*before.files, *before.links, *self._written} - {*after.files, *after.links}:
+            if self._host.holder(path):
+                os.unlink(self._host.at(path))
+
+
+def _leads_to(link: str, target: str) -> bool:
+    return os.path.islink(link) and os.readlink(link) == target

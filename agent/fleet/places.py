@@ -1,0 +1,56 @@
+"""Where the installed agent lies on a host, or below another root folder."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+HOME = "/opt/codedeploy-agent"
+VERSIONS = f"{HOME}/versions"
+CURRENT = f"{HOME}/current"
+BIN = f"{HOME}/bin"
+MANIFEST = f"{HOME}/installed.json"
+LOCK = f"{HOME}/.install.lock"
+TAKEOVER = f"{HOME}/takeover"
+DEPLOYMENT_ROOT = f"{HOME}/deployment-root"
+STATE = f"{HOME}/state"
+VERSION_FILE = f"{HOME}/.version"
+SETTINGS_FOLDER = "/etc/codedeploy-agent"
+CONFIG_FOLDER = f"{SETTINGS_FOLDER}/conf"
+CONFIG = f"{CONFIG_FOLDER}/codedeployagent.yml"
+OLD_CONFIG = f"{HOME}/conf/codedeployagent.yml"
+ON_PREMISES = f"{CONFIG_FOLDER}/codedeploy.onpremises.yml"
+LOGS = "/var/log/aws/codedeploy-agent"
+INSTALL_LOG = "/var/log/codedeploy-agent-install.log"
+SERVICE = "codedeploy-agent.service"
+UNITS = "/etc/systemd/system"
+UNIT = f"{UNITS}/{SERVICE}"
+DROP_INS = f"{UNIT}.d"
+RESTART_STEPS = f"{DROP_INS}/10-restart-steps.conf"
+
+PROGRAMS = ("codedeploy-agent", "codedeploy-local")
+"""The console scripts; they lie in the ``bin`` of each version and are linked from where people look for them."""
+
+
+class Places(NamedTuple):
+    """The host's files, seen below ``root`` (``/`` for the host itself)."""
+
+    root: str = "/"
+
+    def at(self, path: str) -> str:
+        """The place of an absolute path below the root."""
+        return os.path.join(self.root, path.lstrip("/"))
+
+    @property
+    def is_host(self) -> bool:
+        """Whether this is the running host itself, so that its service manager may be spoken to."""
+        return os.path.realpath(self.root) == "/"
+
+    def holder(self, path: str) -> str | None:
+        """The path if something is there, also a dangling link; None if not."""
+        return path if os.path.lexists(self.at(path)) else None
+
+
+def link_target(link: str, path: str) -> str:
+    """What a link must say to lead to ``path``, both absolute: relative, so that it holds below any root."""
+    return os.path.relpath(path, os.path.dirname(link))

@@ -1,0 +1,165 @@
+"""Register this host as an on-premises instance, and deregister it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import NamedTuple
+
+from agent.filesystem.durable import remove_if_there
+from agent.fleet.api import Api, ApiOptions
+from agent.fleet.checks import Tag, check_instance_name, check_session_arn, check_user_arn, instance_of
+from agent.fleet.errors import RegistrationError
+from agent.fleet.on_premises_file import Registration, read_existing, write
+
+Tell = Callable[[str], None]
+
+
+class RegisterOptions(NamedTuple):
+    """Who the host is to be: one of a user that is made, a user that exists with its key, or a session."""
+
+    instance_name: str
+    path: str
+    api: ApiOptions
+    tags: Sequence[Tag] = ()
+    create_user: bool = False
+    user_arn: str | None = None
+    access_key: str | None = None
+    secret_key: str | None = None
+    session_arn: str | None = None
+    credentials_file: str | None = None
+    buckets: Sequence[str] = ()
+    force: bool = False
+
+    def __repr__(self) -> str:
+        """Leave the secret key out."""
+        return f"RegisterOptions({self.instance_name!r}, {self.path!r})"
+
+
+class DeregisterOptions(NamedTuple):
+    """Which instance to take out; without a name the one that the file names."""
+
+    path: str
+    api: ApiOptions
+    instance_name: str | None = None
+    keep_user: bool = False
+    keep_file: bool = False
+
+
+def register(options: RegisterOptions, *, tell: Tell) -> None:
+    """Make the IAM user if asked to, register, tag and write the file; or, on an error, undo what was done.
+
+    The same registration again adds tags; the file with its key stays. Raises RegistrationError.
+    """
+    name = check_instance_name(options.instance_name)
+    _check_identity(options)
+    api = Api(options.api)
+    registered = api.instance(name)
+    _refuse_another(options, registered)
+    with ExitStack() as undo:
+        new = None
+        if registered is None or not options.create_user:
+            new = _identity(options, api, undo, tell)
+        if new is not None and registered is None:
+            api.register(name, new.arn, session=new.credentials_file is not None)
+            undo.callback(api.deregister, name)
+            tell(f"Registered {name} as {new.arn}.")
+        if options.tags:
+            api.add_tags(name, options.tags)
+            tell(f"Tagged {name} with {', '.join(f'{tag.key}={tag.value}' for tag in options.tags)}.")
+        if new is not None:
+            write(options.path, new)
+        undo.pop_all()
+    tell(f"Wrote {options.path}." if new is not None else f"{name} was registered already, and {options.path} stays.")
+
+
+def _check_identity(options: RegisterOptions) -> None:
+    if options.session_arn is not None:
+        check_session_arn(options.session_arn)
+        if not options.credentials_file or not os.path.isabs(options.credentials_file):
+            raise RegistrationError(
+                "A session needs --credentials-file with an absolute path.",
+                remedy="It names the file in which you keep the session's credentials fresh.",
+            )
+    elif options.user_arn is not None:
+        check_user_arn(options.user_arn)
+        if not options.access_key or not options.secret_key:
+            raise RegistrationError(
+                "An existing IAM user needs its access key.",
+                remedy="Give --access-key-id, and the secret on standard input; or --create-iam-user.",
+            )
+    elif not options.create_user:
+        raise RegistrationError(
+            "It is not said who this host is to be.",
+            remedy="Give --create-iam-user, --iam-user-arn or --iam-session-arn.",
+        )
+
+
+def _refuse_another(options: RegisterOptions, registered: dict[str, object] | None) -> None:
+    """Leave the registrations of others alone: on this host by the file, in the service by the name."""
+    wanted = options.session_arn or options.user_arn
+    existing = read_existing(options.path)
+    if existing is not None and not options.force and existing.arn is not None:
+        same = existing.instance_name == options.instance_name and wanted in (None, existing.arn)
+        if not same and existing.arn != wanted:
+            raise RegistrationError(
+                f"{options.path} registers this host as {existing.arn} already.",
+                remedy="Deregister it first, or replace it with --force.",
+            )
+    if registered is not None:
+        arn = registered.get("iamSessionArn") or registered.get("iamUserArn")
+        if wanted is not None and arn != wanted:
+            raise RegistrationError(
+                f"The name {options.instance_name} is registered for {arn} already.",
+                remedy="Choose another name, or deregister that one first.",
+            )
+        if wanted is None and (existing is None or existing.arn != arn):
+            raise RegistrationError(
+                f"The name {options.instance_name} is registered for {arn}, whose key is not known here.",
+                remedy="Choose another name, deregister that one first, or give --iam-user-arn and its key.",
+            )
+
+
+def _identity(options: RegisterOptions, api: Api, undo: ExitStack, tell: Tell) -> Registration:
+    name, region = options.instance_name, api.region
+    if options.session_arn is not None:
+        return Registration(name, region, options.session_arn, credentials_file=options.credentials_file)
+    if options.user_arn is not None:
+        return Registration(name, region, options.user_arn, options.access_key, options.secret_key)
+    arn = api.create_user(name)
+    undo.callback(api.delete_user, name)
+    tell(f"Made the IAM user {arn}.")
+    api.allow_reading(name, options.buckets, partition=arn.split(":")[1])
+    return Registration(name, region, arn, *api.create_key(name))
+
+
+def deregister(options: DeregisterOptions, *, tell: Tell) -> None:
+    """Remove an instance's tags and registration, the IAM user that registering made, and this host's file.
+
+    Only a user below the path /AWS/CodeDeploy/ that bears the instance's name is removed. Running it again is no
+    error. Raises RegistrationError.
+    """
+    existing = read_existing(options.path)
+    name = options.instance_name or (existing.instance_name if existing else None)
+    if name is None:
+        raise RegistrationError(
+            f"{options.path} does not say under which name this host is registered.", remedy="Give --instance-name."
+        )
+    api = Api(options.api)
+    found = api.instance(check_instance_name(name))
+    arn = existing.arn if existing and existing.instance_name == name else None
+    if found is None:
+        tell(f"{name} is not registered.")
+    else:
+        arn = str(found.get("iamSessionArn") or found.get("iamUserArn"))
+        tags = [Tag(tag.get("Key", ""), tag.get("Value", "")) for tag in found.get("tags") or ()]
+        if tags:
+            api.remove_tags(name, tags)
+        api.deregister(name)
+        tell(f"Deregistered {name}.")
+    if arn and instance_of(arn) == name and not options.keep_user:
+        api.delete_user(name)
+        tell(f"Removed the IAM user {arn}.")
+    if not options.keep_file and existing is not None and existing.arn == arn and remove_if_there(options.path):
+        tell(f"Removed {options.path}.")

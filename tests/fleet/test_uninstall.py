@@ -1,0 +1,124 @@
+"""Uninstalling: exactly what was installed, and deployments only when told so."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from agent.fleet.errors import FleetError
+from agent.fleet.install import InstallOptions, install
+from agent.fleet.places import CONFIG, DEPLOYMENT_ROOT, LOGS, ON_PREMISES, UNIT
+from agent.fleet.uninstall import UninstallOptions, uninstall
+
+
+def remove(box, **options) -> bool:
+    return uninstall(UninstallOptions(str(box.root), **options), tell=box.said.append)
+
+
+def files(box) -> list[str]:
+    return [name for name, what in box.tree().items() if what != "folder"]
+
+
+@pytest.fixture
+def used(box):
+    """A host that was there before, got the agent, and was deployed to."""
+    box.at("/usr/local/bin").mkdir(parents=True)
+    box.at("/usr/local/bin/other").touch()
+    box.at("/etc/systemd/system").mkdir(parents=True)
+    box.before = box.tree()
+    box.install()
+    for path in (f"{DEPLOYMENT_ROOT}/group/d-1/logs/scripts.log", f"{LOGS}/codedeploy-agent.log", ON_PREMISES):
+        box.at(path).parent.mkdir(parents=True, exist_ok=True)
+        box.at(path).write_text("x")
+    box.at("/opt/codedeploy-agent/.version").write_text("agent_version: x\n")
+    return box
+
+
+def test_deployments_logs_and_the_registration_stay(used, systemctl) -> None:
+    assert remove(used)
+    assert files(used) == [
+        "etc/codedeploy-agent/conf/codedeploy.onpremises.yml",
+        "opt/codedeploy-agent/deployment-root/group/d-1/logs/scripts.log",
+        "usr/local/bin/other",
+        "var/log/aws/codedeploy-agent/codedeploy-agent.log",
+    ]
+    assert f"systemctl --root={used.root} disable codedeploy-agent.service" in systemctl.calls()
+
+
+def test_a_purge_leaves_the_host_as_it_was(used) -> None:
+    assert remove(used, purge=True)
+    left = used.tree()
+    for folder in ("etc", "opt", "usr", "var", "var/log"):
+        used.before.setdefault(folder, "folder")
+    assert left == used.before
+
+
+def test_a_changed_configuration_stays_and_is_named(used) -> None:
+    used.at(CONFIG).write_text(":max_revisions: 9\n")
+    remove(used)
+    assert used.at(CONFIG).exists()
+    assert any(f"{CONFIG} was changed" in sentence for sentence in used.said)
+
+
+def test_drop_ins_of_the_administrator_stay(used) -> None:
+    mine = used.at(f"{UNIT}.d/mine.conf")
+    mine.write_text("[Service]\n")
+    remove(used)
+    assert mine.exists()
+    assert not used.at(UNIT).exists()
+
+
+def test_somebody_elses_command_stays(used) -> None:
+    link = used.at("/usr/local/bin/codedeploy-local")
+    link.unlink()
+    link.write_text("mine")
+    remove(used)
+    assert link.read_text() == "mine"
+
+
+def test_it_is_refused_while_a_deployment_is_in_progress(used) -> None:
+    program = used.at("/opt/codedeploy-agent/current").resolve() / "bin" / "codedeploy-agent"
+    worker = subprocess.Popen([program, "sleep", "agent.worker.process"], stdout=subprocess.PIPE)
+    try:
+        assert worker.stdout is not None
+        worker.stdout.readline()
+        with pytest.raises(FleetError, match=f"in progress: processes {worker.pid}"):
+            remove(used)
+        assert program.exists()
+        assert remove(used, force=True)
+        assert not program.exists()
+    finally:
+        worker.kill()
+        worker.communicate()
+
+
+def test_what_a_running_agent_has_made_for_itself_goes_too(box) -> None:
+    box.install()
+    for path in ("state/.pid/codedeploy-agent.pid.lock", ".version", "deployment-root/agent-state/status.json"):
+        box.at(f"/opt/codedeploy-agent/{path}").parent.mkdir(parents=True, exist_ok=True)
+        box.at(f"/opt/codedeploy-agent/{path}").touch()
+    remove(box)
+    assert not box.at("/opt/codedeploy-agent").exists()
+
+
+def test_doing_it_twice_is_no_error(used) -> None:
+    assert remove(used)
+    assert not remove(used)
+
+
+def test_what_an_installation_left_that_failed_half_way_is_removed_too(box) -> None:
+    box.at("/usr/local").mkdir(parents=True)
+    box.at("/usr/local/bin").touch()  # a file where the folder of the links is to be: making them fails
+    with pytest.raises(OSError, match="bin"):
+        box.install()
+    assert box.at(UNIT).exists()
+    box.at("/usr/local/bin").unlink()
+    assert remove(box)
+    assert files(box) == []
+
+
+def test_it_can_be_installed_again_afterwards(used) -> None:
+    remove(used)
+    place, sha256 = used.source("9.1")
+    assert install(InstallOptions(place, sha256, root=str(used.root)), tell=used.said.append).changed

@@ -1,0 +1,98 @@
+"""build-wheelhouse: one archive with everything in it, the same for the same content, which installs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent.fleet.install import InstallOptions, install
+from fleet_box import StandIns, agent_wheel, pip_wheel, wheel
+
+PROGRAM = Path(__file__).resolve().parents[2] / "userdata" / "build-wheelhouse"
+
+
+class Builder:
+    """Runs the program with a folder in the place of a package index."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.index = tmp_path / "index"
+        self.index.mkdir()
+        for name, data in (wheel("leaf", "1.0", {"leaf.py": "ONE = 1\n"}), pip_wheel_with_metadata()):
+            (self.index / name).write_bytes(data)
+        name, data = agent_wheel("9.1")
+        self.wheel = tmp_path / name
+        self.wheel.write_bytes(data)
+        self.out = tmp_path / "out"
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("PIP_")},
+            "PYTHON": sys.executable,
+            "PIP_NO_INDEX": "1",
+            "PIP_FIND_LINKS": str(self.index),
+        }
+        command = [PROGRAM, "-o", self.out, "-w", self.wheel, *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+    def build(self, *arguments: str) -> dict[str, str]:
+        done = self.run(*arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return dict(line.split("=", 1) for line in done.stdout.splitlines())
+
+
+def pip_wheel_with_metadata() -> tuple[str, bytes]:
+    """pip as a wheel that pip itself takes for one."""
+    import io
+    import zipfile
+
+    name, data = pip_wheel()
+    buffer = io.BytesIO(data)
+    _, small = wheel("pip", name.split("-")[1], {})
+    with zipfile.ZipFile(buffer, "a") as archive, zipfile.ZipFile(io.BytesIO(small)) as information:
+        for member in information.namelist():
+            archive.writestr(member, information.read(member))
+    return name, buffer.getvalue()
+
+
+@pytest.fixture
+def builder(tmp_path: Path) -> Builder:
+    return Builder(tmp_path)
+
+
+def test_what_it_builds_installs(builder, tmp_path, monkeypatch) -> None:
+    programs = StandIns(tmp_path / "programs")
+    programs.add("systemctl")
+    monkeypatch.setenv("PATH", programs.path)
+    printed = builder.build()
+    options = InstallOptions(printed["AGENT_SOURCE"], printed["AGENT_SHA256"], root=str(tmp_path / "root"))
+    assert install(options, tell=print).version == "9.1"
+
+
+def test_the_same_content_makes_the_same_archive(builder) -> None:
+    first = builder.build("-a", "x86_64")
+    assert builder.build("-a", "x86_64") == first
+    assert first["AGENT_SOURCE"].endswith("/codedeploy-agent-9.1-x86_64.tar.gz")
+
+
+def test_a_library_that_is_not_there_fails_and_leaves_no_archive(builder) -> None:
+    (builder.index / "leaf-1.0-py3-none-any.whl").unlink()
+    done = builder.run()
+    assert done.returncode != 0
+    assert "leaf" in done.stderr
+    assert not builder.out.exists() or os.listdir(builder.out) == []
+
+
+def test_something_that_is_no_wheel_of_the_agent_is_refused(builder, tmp_path) -> None:
+    builder.wheel = builder.index / "leaf-1.0-py3-none-any.whl"
+    done = builder.run()
+    assert (done.returncode, "is not a wheel of the agent" in done.stderr) == (65, True)
+
+
+def test_an_unknown_option_shows_how_it_is_called(builder) -> None:
+    done = builder.run("-z")
+    assert done.returncode == 64
+    assert "[-p PYTHON_VERSION]" in done.stderr

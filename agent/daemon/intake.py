@@ -66,7 +66,7 @@ class Intake:
             record.command_name,
             deployment_id or "an unknown deployment",
         )
-        self._workers.begin(self._store.reopen(record, outcome), self._start)
+        self._workers.begin(self._store.add(record, outcome), self._start)
 
 
 def _record_of(command: HostCommand) -> CommandRecord:

@@ -21,7 +21,12 @@ def take_over_tracked(store: CommandStore, layout: Layout, *, host_identifier: s
 
     What ours was working on has a record of its own. Trouble with one file is logged and stops nothing.
     """
-    for found in tracked(layout):
+    try:
+        unfinished = tracked(layout)
+    except (OSError, AgentError) as error:
+        _log.warning("What another agent may have left unfinished cannot be read: %s", error)
+        return
+    for found in unfinished:
         try:
             _take_over(found, store, host_identifier)
         except (OSError, AgentError) as error:
@@ -57,4 +62,4 @@ def _take_over(found: Tracked, store: CommandStore, host_identifier: str) -> Non
         now=time.time(),
     )
     saved = SavedOutcome(outcome.status, outcome.payload(), time.time(), deployment_id=found.deployment_id)
-    store.reopen(record, saved)
+    store.add(record, saved)

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import selectors
+import signal
 import time
 
 from agent import __version__, logs
@@ -52,6 +53,7 @@ def run(config_file: str | None) -> int:
     """
     config_file = config_file or os.environ.get(ENVIRONMENT_VARIABLE)
     config_file = os.path.abspath(config_file) if config_file else None
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started the agent may ignore it, and children be lost
     reading = start_reading(config_file)
     os.chdir("/")
     os.umask(0o022)
@@ -122,6 +124,7 @@ class Supervisor:
             _log.warning("Not used, as credentials of this agent come from elsewhere: %s", ", ".join(self._ignored))
         write_version(settings.root_dir)
         self._recover_installs()
+        self._store.sweep()
         self._workers.look_around()
         gc.collect()
         gc.freeze()  # what is there now stays for ever, and need not be looked through again and again

@@ -192,8 +192,8 @@ class CommandStore:
         """Where a command's files are, or would be."""
         return CommandFolder(os.path.join(self.folder, key_of(command_identifier)))
 
-    def add(self, record: CommandRecord) -> CommandFolder:
-        """Write down durably what is to be done. Raises OSError, RootFolderError."""
+    def add(self, record: CommandRecord, outcome: SavedOutcome | None = None) -> CommandFolder:
+        """Write down durably what is to be done, or how it has ended already. Raises OSError, RootFolderError."""
         make_state_folder(self._layout, self.folder)
         folder = self.folder_of(record.command_identifier)
         # The folder appears with its record in it, so that whoever looks never meets one without.
@@ -202,6 +202,8 @@ class CommandStore:
             remove_tree(making)
         os.mkdir(making, 0o700)
         write_durably(os.path.join(making, "record.json"), _render(record), mode=0o600)
+        if outcome is not None:
+            write_durably(os.path.join(making, "outcome.json"), _render(outcome), mode=0o600)
         os.rename(making, folder.path)
         sync_folder(self.folder)
         return folder
@@ -212,15 +214,27 @@ class CommandStore:
             names = os.listdir(self.folder)
         except FileNotFoundError:
             return
+        except OSError as error:
+            _log.error("The records of commands in %s cannot be read: %s", self.folder, error.strerror)
+            return
         for name in names:
             if not name.startswith("."):
                 yield CommandFolder(os.path.join(self.folder, name))
 
     def finish(self, folder: CommandFolder, outcome: SavedOutcome) -> None:
-        """Keep only the outcome of a command that was reported, and of the earlier ones the newest. Raises OSError."""
-        make_state_folder(self._layout, self._finished)
-        write_durably(self._finished_file(folder.key), _render(outcome), mode=0o600)
-        remove_tree(folder.path)
+        """Keep only the outcome of a command that was reported, and of the earlier ones the newest.
+
+        A full disk costs the memory of it, not more. Raises OSError where the record itself cannot be removed.
+        """
+        try:
+            make_state_folder(self._layout, self._finished)
+            write_durably(self._finished_file(folder.key), _render(outcome), mode=0o600)
+        except (OSError, AgentError) as error:
+            _log.warning("It will not be remembered that command %s has ended: %s", folder.key, error)
+        # It disappears as a whole: a folder that has lost its outcome, but not its record, would be begun again.
+        gone = os.path.join(self.folder, f".{folder.key}.gone~")
+        os.rename(folder.path, gone)
+        remove_tree(gone)
         self._forget_old()
 
     def finished(self, command_identifier: str) -> SavedOutcome | None:
@@ -233,11 +247,11 @@ class CommandStore:
             return None
         return found
 
-    def reopen(self, record: CommandRecord, outcome: SavedOutcome) -> CommandFolder:
-        """Put a finished command in hand again, to be reported once more. Raises OSError."""
-        folder = self.add(record)
-        folder.save_outcome(outcome)
-        return folder
+    def sweep(self) -> None:
+        """Remove what a kill has left half made or half removed; for the supervisor's start. Raises OSError."""
+        for name in os.listdir(self.folder) if os.path.isdir(self.folder) else []:
+            if name.startswith(".") and name.endswith("~"):
+                remove_tree(os.path.join(self.folder, name))
 
     def set_aside(self, folder: CommandFolder) -> str:
         """Move what cannot be understood out of the way; give its new place. Raises OSError."""
@@ -253,6 +267,8 @@ class CommandStore:
         return os.path.join(self._finished, f"{key}.json")
 
     def _forget_old(self) -> None:
+        if not os.path.isdir(self._finished):
+            return
         with os.scandir(self._finished) as entries:
             known = sorted((entry.stat().st_mtime, entry.path) for entry in entries)
         # Only every so often, so that the usual case costs one listing.

@@ -47,7 +47,7 @@ def remove_tracking(layout: Layout, deployment_id: str, command_identifier: str)
 
 
 def tracked(layout: Layout) -> list[Tracked]:
-    """What the tracking folder names, the newest first.
+    """What the tracking folder names, the newest first. Raises OSError where it cannot be read.
 
     Files of a day ago are removed, as the official agents do. One that cannot be understood is moved to
     ``agent-state/set-aside`` with a warning and stops nothing.
@@ -65,10 +65,17 @@ def tracked(layout: Layout) -> list[Tracked]:
             _set_aside(layout, path, name)
         elif age > REPORTED_FOR:
             _log.warning("The command %s of %s is over a day old and is not reported", command_identifier, name)
-            remove_if_there(path)
+            _drop(path)
         else:
             kept.append(Tracked(path, name, command_identifier))
     return kept
+
+
+def _drop(path: str) -> None:
+    try:
+        remove_if_there(path)
+    except OSError as error:
+        _log.warning("The tracking file %s cannot be removed: %s", path, error.strerror)
 
 
 def _age(entry: os.DirEntry[str]) -> float:

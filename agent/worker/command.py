@@ -18,7 +18,7 @@ from agent.store.tracking import write_tracking
 from agent.worker.execute import execute, explain
 from agent.worker.host import Observer
 from agent.worker.noop import is_noop
-from agent.worker.report import CLOSED
+from agent.worker.report import CLOSED, save
 from agent.worker.session import Session
 from agent.worker.turn import take_turn
 
@@ -65,7 +65,7 @@ class Command(Observer):
             _log.error("%s was not begun: %s", self._record.command_name, error)
             outcome = failure(explain(error, self._record.command_name))
         saved = self.saved(outcome)
-        self._folder.save_outcome(saved)
+        save(self._folder, saved)
         if self._turn is not None:
             # The next command of the group may come as soon as this one's outcome is known.
             self._turn.release()

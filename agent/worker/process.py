@@ -24,7 +24,7 @@ from agent.worker.handoff import EXIT_UNREPORTED, parse_handoff
 from agent.worker.interrupted import interrupted
 from agent.worker.judge import Verdict, judge
 from agent.worker.log_files import set_up_logs
-from agent.worker.report import CLOSED, Reporter
+from agent.worker.report import CLOSED, Reporter, save
 from agent.worker.session import Session
 from agent.worker.time_limit import TimeLimit, WorkerStopped
 
@@ -70,11 +70,12 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:
 
 def _bring_to_its_end(folder: CommandFolder, session: Session) -> int:
     try:
-        record, progress, outcome = folder.record(), folder.progress(), folder.outcome()
+        record = folder.record()
     except RecordError as error:
         if os.path.isdir(folder.path):
             _log.warning("%s It is now %s, and everything else goes on", error, session.store.set_aside(folder))
         return 0
+    progress, outcome = _what_is_known(folder)
     logs.bind(event=record.command_name, command=record.command_identifier)
     verdict = judge(progress, outcome)
     if verdict is Verdict.BEGIN:
@@ -92,6 +93,15 @@ def _bring_to_its_end(folder: CommandFolder, session: Session) -> int:
     return 0 if reporter.report(folder, record.command_identifier, outcome) else EXIT_UNREPORTED
 
 
+def _what_is_known(folder: CommandFolder) -> tuple[Progress | None, SavedOutcome | None]:
+    """What an earlier worker has written; where that is damaged the command counts as interrupted."""
+    try:
+        return folder.progress(), folder.outcome()
+    except RecordError as error:
+        _log.warning("%s So the command is failed: what was done of it is not known", error)
+        return Progress(boot_id="", committed=True), None
+
+
 def _begin(folder: CommandFolder, record: CommandRecord, session: Session, *, starts: int) -> SavedOutcome | None:
     """Carry a command out; gives its outcome, None where it was stopped so early that it can be begun again."""
     command = Command(folder, record, session, starts=starts)
@@ -107,7 +117,7 @@ def _begin(folder: CommandFolder, record: CommandRecord, session: Session, *, st
         _log.error("A defect of the agent ended %s", record.command_name, exc_info=True)
         outcome = _defect(error)
     saved = command.saved(outcome)
-    folder.save_outcome(saved)
+    save(folder, saved)
     return saved
 
 
@@ -126,7 +136,7 @@ def _fail(folder: CommandFolder, record: CommandRecord, progress: Progress, sess
     outcome = interrupted(record.command_name, progress, session.layout, reason=reason)
     saved = Command(folder, record, session, starts=progress.starts).saved(outcome)
     saved = saved._replace(deployment_id=progress.deployment_id, group_id=progress.group_id)
-    folder.save_outcome(saved)
+    save(folder, saved)
     return saved
 
 

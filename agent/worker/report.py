@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 
 from agent.errors import AgentError
-from agent.network.errors import NetworkError
 from agent.service.errors import ServiceError, ServiceErrorKind
 from agent.store.commands import CommandFolder, SavedOutcome
 from agent.store.tracking import remove_tracking
@@ -28,6 +27,16 @@ REFUSED_AT_MOST = 3
 _log = logging.getLogger(__name__)
 
 
+def save(folder: CommandFolder, outcome: SavedOutcome) -> bool:
+    """Write an outcome down; where the disk does not take it that is logged, and the reporter tries again."""
+    try:
+        folder.save_outcome(outcome)
+    except OSError as error:
+        _log.error("The outcome %s cannot be written down yet: %s", outcome.status, error)
+        return False
+    return True
+
+
 class Reporter:
     """Reports outcomes for one worker; ``sleep`` takes seconds."""
 
@@ -39,10 +48,10 @@ class Reporter:
         """Tell the service and close the command's record; False where the service could not be told yet.
 
         While no supervisor is there that would try again later, this goes on for as long as the settings let a worker
-        outlive its supervisor. Raises OSError where the record cannot be closed.
+        outlive its supervisor; and for as long as the outcome is not on the disk, since then nobody else knows it.
         """
         refused = 0
-        for pause in self._pauses():
+        for pause in self._pauses(folder, outcome):
             try:
                 self._session.ask(
                     lambda service: service.complete(command_identifier, status=outcome.status, payload=outcome.payload)
@@ -50,26 +59,31 @@ class Reporter:
                 _log.info("Reported %s to the service", outcome.status)
                 self.close(folder, command_identifier, outcome)
                 return True
-            except (ServiceError, NetworkError) as error:
-                if isinstance(error, ServiceError) and error.kind is ServiceErrorKind.CLIENT:
-                    refused += 1
+            except AgentError as error:  # also when there are no credentials: others may come
+                # One without a name comes from something between here and the service, whose word does not count.
+                named = isinstance(error, ServiceError) and error.kind is ServiceErrorKind.CLIENT and error.service_code
+                refused += bool(named)
                 if refused >= REFUSED_AT_MOST:
                     _log.error("The service does not want the outcome %s, which is dropped: %s", outcome.status, error)
                     self.close(folder, command_identifier, outcome)
                     return True
                 _log.warning("The outcome %s could not be reported and will be sent again: %s", outcome.status, error)
-            except AgentError as error:  # no credentials, say: others may come
-                _log.warning("The outcome %s could not be reported and will be sent again: %s", outcome.status, error)
             self._sleep(pause)
         return False
 
     def close(self, folder: CommandFolder, command_identifier: str, outcome: SavedOutcome) -> None:
-        """Forget what was in hand of a command, but for its outcome. Raises OSError."""
-        if outcome.deployment_id:
-            remove_tracking(self._session.layout, outcome.deployment_id, command_identifier)
-        self._session.store.finish(folder, outcome)
+        """Forget what was in hand of a command, but for its outcome.
 
-    def _pauses(self) -> Iterator[float]:
+        Where the disk refuses, that is logged: the service knows the outcome, and the record is tried again later.
+        """
+        try:
+            if outcome.deployment_id:
+                remove_tracking(self._session.layout, outcome.deployment_id, command_identifier)
+            self._session.store.finish(folder, outcome)
+        except OSError as error:
+            _log.error("The record of the command cannot be put away yet: %s", error)
+
+    def _pauses(self, folder: CommandFolder, outcome: SavedOutcome) -> Iterator[float]:
         """Growing pauses with jitter, until somebody else may go on."""
         pause, number = FIRST_PAUSE, 0
         alone_until = time.monotonic() + self._session.settings.kill_agent_max_wait_time_seconds
@@ -77,8 +91,17 @@ class Reporter:
             number += 1
             yield pause * random.uniform(1.0, 1.25)
             pause = min(pause * 2, LONGEST_PAUSE)
+            if not _is_saved(folder) and not save(folder, outcome):
+                continue
             if not self._session.supervisor_is_gone():
                 if number >= ATTEMPTS_WITH_SUPERVISOR:
                     return
             elif time.monotonic() >= alone_until:
                 return
+
+
+def _is_saved(folder: CommandFolder) -> bool:
+    try:
+        return folder.outcome() is not None
+    except AgentError:
+        return False

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent.store.commands import CommandStore, new_record
+from agent.store.layout import Layout
 from agent_host import AgentHost, deploy, revision, specification
 from command_service import HOST, CommandService, unavailable
 
@@ -129,6 +134,91 @@ def test_an_outcome_that_the_service_does_not_want_is_not_sent_for_ever(
     service.wait_for(lambda: len(service.of("PutHostCommandComplete", command)) == 3, "three attempts")
     closed(host)
     assert "the command is over" in host.log_text()
+
+
+def test_something_in_between_that_refuses_does_not_lose_an_outcome(
+    service: CommandService, host: AgentHost, tmp_path: Path
+) -> None:
+    place = revision(tmp_path / "rev", {}, to=tmp_path / "out")
+    service.faults["PutHostCommandComplete"] = fault(4, (404, {}))
+    host.start()
+    command = service.add("DownloadBundle", specification(place))
+    assert service.completion(command)["status"] == "Succeeded"
+
+
+@pytest.mark.parametrize("name", ["progress.json", "outcome.json"])
+def test_a_command_whose_progress_cannot_be_read_is_reported_as_failed_and_not_run(
+    service: CommandService, host: AgentHost, tmp_path: Path, name: str
+) -> None:
+    place = revision(tmp_path / "rev", {"BeforeInstall": f"touch {tmp_path}/ran"}, to=tmp_path / "out")
+    fields = {
+        "command_identifier": "command-of-yesterday",
+        "host_identifier": HOST,
+        "execution_id": "d-1/x",
+        "command_name": "BeforeInstall",
+    }
+    store = CommandStore(Layout(str(host.root)))
+    folder = Path(store.add(new_record(fields, now=time.time())).path)
+    (folder / name).write_text("{")
+    host.start()
+    found = service.completion("command-of-yesterday")
+    assert (found["status"], found["error_code"]) == ("Failed", 7)
+    assert not (tmp_path / "ran").exists()
+    assert place.exists()
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_tool("mount", "umount")
+@pytest.mark.parametrize("filled", ["while the script runs", "before the report"])
+def test_a_disk_that_is_full_when_a_script_ends_does_not_make_a_failure_of_its_success(
+    service: CommandService, host: AgentHost, tmp_path: Path, filled: str
+) -> None:
+    go = tmp_path / "go"
+    script = f"touch {tmp_path}/here; for i in $(seq 1 600); do [ -e {go} ] && exit 0; sleep 0.05; done; exit 1"
+    place = revision(tmp_path / "rev", {"BeforeInstall": script}, to=tmp_path / "out")
+    host.root.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", host.root], check=True)
+    try:
+        host.start()
+        deploy(service, specification(place), ["DownloadBundle"])
+        command = service.add("BeforeInstall", specification(place))
+        host.until((tmp_path / "here").exists, "the script to run")
+        if filled == "while the script runs":
+            fill(host.root / "filler")
+        else:
+            service.faults["PutHostCommandComplete"] = lambda body: fill(host.root / "filler")
+        go.touch()
+        assert service.completion(command)["status"] == "Succeeded"
+        host.until(lambda: not list((host.state / "commands").glob("[!.]*")), "the command to be closed")
+        assert len(service.completions(command)) == 1
+    finally:
+        host.kill_everything()
+        subprocess.run(["umount", "--lazy", host.root], check=True)
+
+
+def fill(path: Path) -> None:
+    """Leave no byte free on a file system."""
+    with path.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(512))
+
+
+def test_an_agent_whose_parent_ignores_dead_children_starts(service: CommandService, host: AgentHost) -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        host.start()
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    service.wait_for(lambda: service.of("PollHostCommand"), "a poll")
+
+
+def test_a_strange_thing_in_the_place_of_the_tracking_folder_stops_nothing(
+    service: CommandService, host: AgentHost
+) -> None:
+    host.root.mkdir(parents=True)
+    (host.root / "ongoing-deployment").touch()
+    host.start()
+    service.wait_for(lambda: service.of("PollHostCommand"), "a poll")
 
 
 @pytest.mark.parametrize("status", ["Succeeded", "Failed"])

@@ -135,3 +135,28 @@ def test_a_command_that_somebody_works_on_says_who(store: CommandStore) -> None:
     with folder.lock():
         assert folder.holder() == os.getpid()
     assert folder.holder() is None
+
+
+def test_a_kill_while_a_finished_command_is_removed_leaves_nothing_to_begin(store: CommandStore) -> None:
+    folder = add(store)
+    folder.save_outcome(OUTCOME)
+    gone = os.path.join(store.folder, f".{folder.key}.gone~")
+    os.rename(folder.path, gone)  # as far as a kill may let it come
+    os.unlink(os.path.join(gone, "outcome.json"))
+    assert list(store) == []
+    store.sweep()
+    assert os.listdir(store.folder) == []
+
+
+def test_a_finished_command_comes_back_with_its_outcome_or_not_at_all(store: CommandStore) -> None:
+    folder = add(store)
+    store.finish(folder, OUTCOME)
+    fields = ("command_identifier", "host_identifier", "execution_id", "command_name")
+    record = new_record(dict(zip(fields, ("hc-1", "h", "a/b", "Install"), strict=True)), now=1.5)
+    assert store.add(record, OUTCOME).outcome() == OUTCOME
+
+
+def test_a_file_in_the_place_of_the_records_stops_nothing(store: CommandStore) -> None:
+    os.makedirs(os.path.dirname(store.folder))
+    Path(store.folder).touch()
+    assert list(store) == []

@@ -1,8 +1,8 @@
 # make test     everything that must hold, long walks sampled (what .ci/run calls)
 # make soak     the same with every walk in full
 # make lint     style, types, and who may import whom
-# make bench    speed and memory beside tar, unzip and cp; BENCH="--help" lists its options
-# make demo     three deployments of the first example into a temporary folder
+# make bench    speed and memory beside tar, unzip, cp and "aws s3 cp"; BENCH="--help" lists its options
+# make demo     a service, an agent and "aws deploy" on this machine: two versions, and a third that is rolled back
 # make format   lets ruff mend what it can
 # make readme   writes the programs' help texts into README.md anew
 # make clean    removes what the targets above have made in this folder
@@ -68,8 +68,10 @@ format: $(STAMP)
 readme: $(STAMP)
 	$(BIN)/python tests/helpers/readme_help.py
 
-bench: system $(STAMP)
+bench: system $(STAMP) $(AWS_STAMP)
 	$(BIN)/python tests/bench/bench.py $(BENCH)
+	$(BIN)/python tests/bench/daemon.py
+	$(BIN)/python tests/bench/download.py
 
 demo: $(STAMP) $(AWS_STAMP)
 	@appspec-examples/demo $(BIN)

@@ -45,7 +45,9 @@ def _to_whole(raw: Raw) -> int:
 
 def _to_sockets(raw: Raw) -> list[str]:
     found = _to_texts(raw)
-    if not all(text.startswith("/") or re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^:/\s]+):[0-9]{1,5}", text) for text in found):
+    if not all(
+        text.startswith("/") or re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^:/\s]+):[0-9]{1,5}", text) for text in found
+    ):
         raise ValueError
     return found
 

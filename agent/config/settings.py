@@ -73,7 +73,7 @@ class Settings(NamedTuple):
     use_fips_mode: bool = _setting(BOOL, False, OFFICIAL_1, "use FIPS endpoints")
     enable_auth_policy: bool = _setting(BOOL, False, OFFICIAL_1, "use the command service's secure endpoint")
     disable_imds_v1: bool = _setting(BOOL, False, OFFICIAL_1, "ask for instance metadata with a token only")
-    enable_command_port: bool = _setting(BOOL, False, OFFICIAL_2, "open a local port that answers status requests")
+    enable_command_port: bool = _setting(BOOL, False, OFFICIAL_2, "no effect: codedeploy-agent status tells as much")
     # Logs
     verbose: bool = _setting(BOOL, False, OFFICIAL_1, "log debug lines too")
     enable_deployments_log: bool = _setting(BOOL, True, OFFICIAL_1, "write one log of all deployments below root_dir")

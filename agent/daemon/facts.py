@@ -15,6 +15,7 @@ from agent.config.settings import Settings
 from agent.daemon.spawn import Child, collect, spawn_module
 from agent.errors import AgentError, ConfigError
 from agent.identity.on_premises import OnPremises
+from agent.worker.handoff import known
 
 
 class Facts(NamedTuple):
@@ -55,10 +56,10 @@ def take_facts(child: Child) -> Facts:
         raise ConfigError(str(found["error"]))
     on_premises = found["on_premises"]
     return Facts(
-        settings=Settings(**found["settings"]),
+        settings=Settings(**known(Settings, found["settings"])),
         path=found["path"],
         warnings=tuple(found["warnings"]),
-        on_premises=OnPremises(**on_premises) if on_premises else None,
+        on_premises=OnPremises(**known(OnPremises, on_premises)) if on_premises else None,
     )
 
 

@@ -28,6 +28,7 @@ from agent.daemon.reload import Watch, merge
 from agent.daemon.signals import Signals
 from agent.daemon.spawn import Child, keep_descriptors, spawn_module
 from agent.daemon.status_file import StatusFile
+from agent.daemon.traffic import TrafficCare
 from agent.daemon.version_file import write_version
 from agent.daemon.workers import AT_MOST, Workers
 from agent.errors import AgentError
@@ -94,7 +95,9 @@ class Supervisor:
             notifier=self._notifier,
         )
         self._watch = Watch(facts, config_file, self._signals.wake)
+        self._traffic = TrafficCare(self._layout, self._selector, self._start_traffic_recovery)
         self._reading: Child | None = None
+        self._read_again = False
 
     def run(self) -> int:
         """Turn the loop until a signal ends it."""
@@ -145,6 +148,7 @@ class Supervisor:
             self._begin_reload()
         if self._poller.connection is not None:
             self._workers.begin_due(self._start_worker)
+            self._traffic.turn()
         # A poll that nobody could take on would only hide its command from the service.
         if len(self._workers) < AT_MOST:
             self._poller.turn()
@@ -169,18 +173,23 @@ class Supervisor:
 
     def _start_worker(self, folder: CommandFolder) -> Child:
         """Start a worker for a command; it gets what it needs to know, and nothing of ours stays open in it."""
+        handoff = self._handoff().render()
+        return spawn_module("agent.worker.process", folder.path, handoff=handoff, environment=self._environment)
+
+    def _start_traffic_recovery(self) -> Child:
+        handoff = self._handoff().render()
+        return spawn_module("agent.worker.traffic_recovery", handoff=handoff, environment=self._environment)
+
+    def _handoff(self) -> Handoff:
         connection = self._poller.connection
         if connection is None:
             raise AgentError("This host does not know yet who it is.")
-        handoff = Handoff(
+        return Handoff(
             settings=self._facts.settings,
             identity=connection.identity,
             on_premises=self._facts.on_premises,
             credentials=self._poller.credentials,
             supervisor_lock=self._supervisor_lock,
-        )
-        return spawn_module(
-            "agent.worker.process", folder.path, handoff=handoff.render(), environment=self._environment
         )
 
     def _recover_installs(self) -> None:
@@ -200,6 +209,7 @@ class Supervisor:
     def _begin_reload(self) -> None:
         logs.reopen()
         self._poller.forget_credentials()
+        self._read_again = self._reading is not None  # what is being read now may be the files of before
         if self._reading is None:
             self._notifier.reloading()
             self._reading = start_reading(self._config_file)
@@ -210,6 +220,8 @@ class Supervisor:
             return
         reading, self._reading = self._reading, None
         self._selector.unregister(reading.output)
+        if self._read_again:
+            self._signals.wake()
         try:
             new = take_facts(reading)
         except (AgentError, OSError) as error:

@@ -76,7 +76,12 @@ class Workers:
 
     def look_around(self) -> None:
         """Find every command that is in hand: adopt the workers that live, and put the other ones down for now."""
-        for folder in self._store:
+        try:
+            found = list(self._store)
+        except OSError as error:
+            _log.error("The records of commands in %s cannot be read: %s", self._store.folder, error.strerror)
+            return
+        for folder in found:
             if folder.key in self._resting or any(worker.folder.key == folder.key for worker in self._at_work.values()):
                 continue
             if not self._adopt(folder):

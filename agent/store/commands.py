@@ -209,13 +209,10 @@ class CommandStore:
         return folder
 
     def __iter__(self) -> Iterator[CommandFolder]:
-        """The commands in hand, in no order; what is half made is left out."""
+        """The commands in hand, in no order; what is half made is left out. Raises OSError."""
         try:
             names = os.listdir(self.folder)
         except FileNotFoundError:
-            return
-        except OSError as error:
-            _log.error("The records of commands in %s cannot be read: %s", self.folder, error.strerror)
             return
         for name in names:
             if not name.startswith("."):

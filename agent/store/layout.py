@@ -122,6 +122,11 @@ class Layout(NamedTuple):
         return os.path.join(self.root_dir, STATE)
 
     @property
+    def traffic(self) -> str:
+        """The folder of what is known of this host at its load balancers."""
+        return os.path.join(self.state, "traffic")
+
+    @property
     def locks(self) -> str:
         """The folder of the locks."""
         return os.path.join(self.state, "locks")

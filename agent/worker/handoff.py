@@ -43,13 +43,21 @@ class Handoff(NamedTuple):
 
 
 def parse_handoff(data: bytes) -> Handoff:
-    """Read what ``Handoff.render`` has written. Raises ValueError, TypeError, KeyError for anything else."""
+    """Read what ``Handoff.render`` has written, maybe in another version of the agent that is being upgraded.
+
+    Raises ValueError, TypeError, KeyError for anything else.
+    """
     fields = json.loads(data)
     on_premises, credentials = fields["on_premises"], fields["credentials"]
     return Handoff(
-        settings=Settings(**fields["settings"]),
-        identity=HostIdentity(**fields["identity"]),
-        on_premises=OnPremises(**on_premises) if on_premises else None,
-        credentials=Credentials(**credentials) if credentials else None,
+        settings=Settings(**known(Settings, fields["settings"])),
+        identity=HostIdentity(**known(HostIdentity, fields["identity"])),
+        on_premises=OnPremises(**known(OnPremises, on_premises)) if on_premises else None,
+        credentials=Credentials(**known(Credentials, credentials)) if credentials else None,
         supervisor_lock=fields["supervisor_lock"],
     )
+
+
+def known(kind: Any, fields: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN401 - any of the named tuples
+    """The fields that a kind of tuple has: processes of two versions may talk to each other during an upgrade."""
+    return {name: value for name, value in fields.items() if name in kind._fields}

@@ -6,10 +6,14 @@ import time
 from collections.abc import Callable
 
 from agent.errors import AgentError
+from agent.filesystem.boot import boot_id, since_boot
 from agent.filesystem.locks import FIRST_PAUSE, LONGEST_PAUSE, FileLock, LockTimeoutError
 from agent.store.commands import CommandFolder, CommandRecord, CommandStore
 from agent.store.layout import Layout
 from agent.store.locks import group_lock
+
+START_PATIENCE = 10.0
+"""Seconds for which the worker of an earlier command may take to begin, before a later one no longer waits for it."""
 
 
 def take_turn(
@@ -41,18 +45,30 @@ def take_turn(
 
 
 def _earlier(folder: CommandFolder, record: CommandRecord, group_id: str, store: CommandStore) -> CommandFolder | None:
-    """A command that came before this one, is being worked on, and is or may be of the same group."""
+    """A command that came before this one, is or will be worked on, and is or may be of the same group."""
     for other in store:
         if other.key == folder.key:
             continue
         try:
             before = other.record()
-            if (before.boot_id, before.order) >= (record.boot_id, record.order) or other.holder() is None:
+            if not _came_before(before, record):
                 continue
             progress = other.progress()
             # One whose specification is still on its way may turn out to be of this group.
-            if (progress is None or progress.group_id in ("", group_id)) and other.outcome() is None:
+            of_group = progress is None or progress.group_id in ("", group_id)
+            if of_group and other.outcome() is None and (other.holder() is not None or _about_to_begin(before)):
                 return other
         except (AgentError, OSError):
             continue  # it was finished meanwhile, or cannot be understood and is nobody's turn
     return None
+
+
+def _came_before(one: CommandRecord, other: CommandRecord) -> bool:
+    if one.boot_id == other.boot_id:
+        return one.order < other.order
+    return one.boot_id != boot_id()
+
+
+def _about_to_begin(record: CommandRecord) -> bool:
+    """Whether a command without a worker has just come, so that its worker is on its way."""
+    return record.boot_id == boot_id() and since_boot() - record.order < START_PATIENCE * 1e9

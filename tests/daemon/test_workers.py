@@ -158,3 +158,10 @@ def test_a_host_that_can_start_nothing_tries_again_later(scene: Scene) -> None:
     due = scene.workers.next_due()
     assert due is not None
     assert due > scene.now
+
+
+def test_a_file_in_the_place_of_the_records_stops_nothing(scene: Scene) -> None:
+    os.makedirs(os.path.dirname(scene.store.folder))
+    Path(scene.store.folder).touch()
+    scene.workers.look_around()
+    assert scene.workers.next_due() is None

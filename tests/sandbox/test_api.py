@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 import pytest
@@ -127,8 +128,14 @@ def test_deployments_are_found_by_group_status_and_time(scene: Scene, deploy: An
     names = {"applicationName": scene.name, "deploymentGroupName": "group"}
     assert deploy.list_deployments(**names)["deployments"] == [second, first]
     assert deploy.list_deployments(**names, includeOnlyStatuses=["Failed"])["deployments"] == []
-    until = {"end": info["createTime"]}
-    assert deploy.list_deployments(**names, createTimeRange=until)["deployments"] == [first]
+    day = datetime.timedelta(days=1)
+    earlier, later = info["createTime"] - day, info["createTime"] + day
+    for times, found in (
+        ({"start": earlier, "end": later}, [second, first]),
+        ({"end": earlier}, []),
+        ({"start": later}, []),
+    ):
+        assert deploy.list_deployments(**names, createTimeRange=times)["deployments"] == found
     described = deploy.batch_get_deployments(deploymentIds=[first, second])["deploymentsInfo"]
     assert described[1]["previousRevision"] == described[0]["revision"]
     with pytest.raises(ClientError) as error:

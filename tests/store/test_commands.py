@@ -154,9 +154,3 @@ def test_a_finished_command_comes_back_with_its_outcome_or_not_at_all(store: Com
     fields = ("command_identifier", "host_identifier", "execution_id", "command_name")
     record = new_record(dict(zip(fields, ("hc-1", "h", "a/b", "Install"), strict=True)), now=1.5)
     assert store.add(record, OUTCOME).outcome() == OUTCOME
-
-
-def test_a_file_in_the_place_of_the_records_stops_nothing(store: CommandStore) -> None:
-    os.makedirs(os.path.dirname(store.folder))
-    Path(store.folder).touch()
-    assert list(store) == []

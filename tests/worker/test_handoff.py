@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from agent.config.settings import Settings
 from agent.identity.identity import HostIdentity
 from agent.identity.on_premises import OnPremises
@@ -39,3 +41,13 @@ def test_secrets_do_not_show_where_it_is_printed() -> None:
 def test_it_fits_into_a_pipe() -> None:
     # The supervisor writes it before anybody reads it.
     assert len(HANDOFF.render()) < 16 * 1024
+
+
+def test_a_worker_of_another_version_understands_what_it_knows() -> None:
+    fields = json.loads(HANDOFF.render())
+    fields["settings"] |= {"setting_of_tomorrow": 1}
+    del fields["settings"]["max_revisions"]
+    fields["identity"] |= {"more": "x"}
+    found = parse_handoff(json.dumps(fields).encode())
+    assert found.settings.max_revisions == Settings().max_revisions
+    assert found.identity == HANDOFF.identity

@@ -30,7 +30,7 @@ def test_every_sync_rename_and_record_of_the_installer_has_its_mutant() -> None:
     names = {mutant.name for mutant in mutants()}
     assert len(names) > 50
     assert {
-        "durable.write_durably: os.fsync(descriptor)",
+        "durable._write_and_rename: os.fsync(descriptor)",
         "commit._replace: os.rename(operation.temp, operation.path)",
         "installer._carry_out: journal.mark(COMMITTED)",
     } <= names

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -56,6 +57,7 @@ class Poller:
         self.credentials: Credentials | None = None
         self._outdated = True
         self._waiting = False
+        self._wake = threading.Event()
         self._next = 0.0
 
     @property
@@ -70,6 +72,7 @@ class Poller:
         if reconnect:
             self._outdated = True
             self._next = 0.0
+            self._wake.set()
 
     def forget_credentials(self) -> None:
         """Have the credentials read anew before they are used again."""
@@ -80,6 +83,7 @@ class Poller:
         """Poll at once, unless the service is in trouble: an event that follows may be ready."""
         if self.connection is not None and self._schedule.failures == 0:
             self._next = 0.0
+            self._wake.set()
 
     def turn(self) -> None:
         """Start the next request if it is time."""
@@ -91,7 +95,8 @@ class Poller:
             self._outdated = False
             self.background.start("connect", lambda: connect(facts.settings, facts.on_premises))
         else:
-            self.background.start("poll", lambda: poll(connection))
+            pause = facts.settings.wait_between_runs
+            self.background.start("poll", lambda: poll(connection, pause=pause, wake=self._wake))
 
     def due(self) -> float | None:
         """When the next request is due, on the monotonic clock; None while one is under way."""

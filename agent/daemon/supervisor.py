@@ -41,8 +41,9 @@ from agent.worker.log_files import set_up_logs
 LONGEST_TURN = 30.0
 """Seconds for which the loop may sleep without looking around."""
 
-POLL_GRACE = 30.0
-"""Seconds beyond its time-out after which a poll counts as stuck, and systemd is no longer told that all is well."""
+POLL_GRACE = 60.0
+"""Seconds beyond its time-out after which a poll counts as stuck, and systemd is no longer told that all is well: the
+throttle gate may hold it for most of them."""
 
 _log = logging.getLogger(__name__)
 

@@ -66,8 +66,8 @@ class _Signed(NamedTuple):
 class CommandService:
     """A client of the command service.
 
-    Every method sends one request, and again only when the service throttles. Raises ServiceError (its ``kind`` says
-    what to make of it), ProtocolError for an answer that makes no sense, NetworkError when no answer came.
+    Every method sends one request, and all but a poll again when the service throttles. Raises ServiceError (its
+    ``kind`` says what to make of it), ProtocolError for an answer that makes no sense, NetworkError when none came.
     ``read_timeout`` is in seconds: the service holds a poll open for a while when there is nothing to do.
     """
 
@@ -93,7 +93,8 @@ class CommandService:
         Raises ProtocolError for a command without a name or for another host: one is ours when its host identifier
         is not empty and contained in ours, as the official agents judge it.
         """
-        reply = self._call("PollHostCommand", {"HostIdentifier": host_identifier})
+        # A poll that is throttled is not repeated here: whoever polls comes back anyway, later and later.
+        reply = self._call("PollHostCommand", {"HostIdentifier": host_identifier}, retries=0)
         found = reply.get("HostCommand")
         if found is None:
             return None
@@ -149,9 +150,11 @@ class CommandService:
             },
         )
 
-    def _call(self, operation: str, members: Mapping[str, object]) -> dict[str, Any]:
+    def _call(
+        self, operation: str, members: Mapping[str, object], *, retries: int = THROTTLE_RETRIES
+    ) -> dict[str, Any]:
         body = serialise(operation, members)
-        for attempt in range(THROTTLE_RETRIES + 1):
+        for attempt in range(retries + 1):
             self._gate.wait()
             status, headers, reply = self._send(operation, body)
             if status == 200:
@@ -162,7 +165,7 @@ class CommandService:
             if error.kind is not ServiceErrorKind.THROTTLED:
                 raise error
             self._gate.throttled()
-            if attempt == THROTTLE_RETRIES:
+            if attempt == retries:
                 raise error
         raise AssertionError("unreachable")
 

@@ -10,16 +10,18 @@ answered with its outcome instead of being run twice.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from agent.errors import AgentError
 from agent.filesystem.boot import boot_id, since_boot
-from agent.filesystem.durable import replace, sync_folder, write_durably
+from agent.filesystem.durable import remove_if_there, replace, sync_folder, write_durably
 from agent.filesystem.locks import FileLock
 from agent.filesystem.trees import remove_tree
 from agent.store.folders import make_state_folder
@@ -264,14 +266,16 @@ class CommandStore:
         return os.path.join(self._finished, f"{key}.json")
 
     def _forget_old(self) -> None:
-        if not os.path.isdir(self._finished):
-            return
-        with os.scandir(self._finished) as entries:
-            known = sorted((entry.stat().st_mtime, entry.path) for entry in entries)
-        # Only every so often, so that the usual case costs one listing.
-        if len(known) > FINISHED_KEPT * 5 // 4:
-            for _, path in known[:-FINISHED_KEPT]:
-                os.unlink(path)
+        """Remove the oldest memories; several workers may do so at the same time."""
+        now = time.time()
+        with contextlib.suppress(FileNotFoundError), os.scandir(self._finished) as entries:
+            # What seems to come from the future is from before the clock was set back, so it is among the oldest.
+            times = [(entry.stat().st_mtime, entry.path) for entry in entries if entry.is_file(follow_symlinks=False)]
+            known = sorted((mtime if mtime <= now + 1 else 0.0, path) for mtime, path in times)
+            # Only every so often, so that the usual case costs one listing.
+            if len(known) > FINISHED_KEPT * 5 // 4:
+                for _, path in known[:-FINISHED_KEPT]:
+                    remove_if_there(path)
 
 
 def new_record(fields: Mapping[str, str], *, now: float) -> CommandRecord:

@@ -232,9 +232,18 @@ def test_a_service_that_throttles_for_ever_is_given_up_with_the_gate_closed(serv
     gate = ThrottleGate(None, sleep=lambda seconds: now.__setitem__(0, now[0] + seconds), clock=lambda: now[0])
     server.otherwise = refusal("ThrottlingException")
     with pytest.raises(ServiceError) as caught:
-        client_of(server, http, gate=gate).poll(HOST)
+        client_of(server, http, gate=gate).complete("hc-1", status="Succeeded", payload="{}")
     assert caught.value.kind is ServiceErrorKind.THROTTLED
     assert len(server.requests) == 6
+    assert gate.remaining() > 0
+
+
+def test_a_throttled_poll_is_left_to_whoever_polls(server, http):
+    gate = ThrottleGate(None)
+    server.otherwise = refusal("ThrottlingException")
+    with pytest.raises(ServiceError):
+        client_of(server, http, gate=gate).poll(HOST)
+    assert len(server.requests) == 1
     assert gate.remaining() > 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,18 @@ def test_finished_commands_do_not_fill_the_disk(store: CommandStore) -> None:
     assert len(left) == FINISHED_KEPT
     assert f"{key_of('hc-1')}.json" in left
     assert "old-0.json" not in left
+
+
+def test_a_clock_that_was_set_back_does_not_make_the_newest_the_oldest(store: CommandStore) -> None:
+    finished = Path(store.folder, "..", "finished")
+    finished.mkdir(parents=True)
+    for number in range(2 * FINISHED_KEPT):
+        path = finished / f"old-{number}.json"
+        path.touch()
+        os.utime(path, (time.time() + 3600,) * 2)
+    (finished / "a-folder").mkdir()
+    store.finish(add(store), OUTCOME)
+    assert store.finished("hc-1") == OUTCOME
 
 
 def test_what_is_set_aside_twice_is_kept_twice(store: CommandStore) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from threading import Event
 from typing import NamedTuple
 
@@ -57,15 +58,17 @@ def connect(settings: Settings, on_premises: OnPremises | None) -> Connection:
     return Connection(identity, credentials, make_service(settings, identity, credentials.current, http))
 
 
-def poll(connection: Connection, *, pause: float, wake: Event) -> Polled:
+def poll(connection: Connection, *, pause: float, wake: Event, asking: Callable[[], None]) -> Polled:
     """Ask for a command, and again after each ``pause``, until one comes or ``LONGEST_WATCH`` seconds are over.
 
     The loop of the supervisor sleeps meanwhile, which is a third of what an idle agent costs. ``wake`` ends a pause and
-    makes the next answer the last. Raises what ``CommandService.poll`` and ``CredentialSource.current`` raise.
+    makes the next answer the last; ``asking`` is called before each request. Raises what ``CommandService.poll`` and
+    ``CredentialSource.current`` raise.
     """
     end = time.monotonic() + LONGEST_WATCH
     last = False
     while True:
+        asking()
         command = connection.service.poll(connection.identity.host_identifier)
         if command is not None or last or time.monotonic() + pause >= end:
             return Polled(command, connection.credentials.current())

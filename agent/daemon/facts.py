@@ -31,19 +31,14 @@ class Facts(NamedTuple):
         return f"Facts(path={self.path!r}, on_premises={self.on_premises is not None})"
 
 
-def read_facts(config_file: str | None) -> Facts:
-    """Have the files read by a child. Raises ConfigError with everything that is wrong in them, OSError."""
-    return take_facts(start_reading(config_file))
-
-
 def start_reading(config_file: str | None) -> Child:
-    """Start the child that reads, so that something else can be done meanwhile. Raises OSError."""
+    """Start the child that reads the files, so that something else can be done meanwhile. Raises OSError."""
     arguments = [config_file] if config_file else []
     return spawn_module("agent.daemon.facts", *arguments, capture=True, environment=os.environ)
 
 
 def take_facts(child: Child) -> Facts:
-    """What a child has read. Raises as ``read_facts`` does."""
+    """What a child has read. Raises ConfigError with everything that is wrong in the files, OSError."""
     status, output = collect(child)
     try:
         found: dict[str, Any] = json.loads(output)

@@ -41,6 +41,7 @@ class Intake:
         folder = self._store.folder_of(command.identifier)
         if self._workers.knows(folder):
             _log.debug("The command %s is in hand already", command.identifier)
+            self._workers.look_around()  # should nobody be at work on it, that changes now
             return Poll.KNOWN
         finished = self._store.finished(command.identifier)
         if finished is not None:

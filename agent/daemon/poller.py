@@ -58,6 +58,7 @@ class Poller:
         self._outdated = True
         self._waiting = False
         self._wake = threading.Event()
+        self._asked_at = 0.0
         self._next = 0.0
 
     @property
@@ -90,13 +91,23 @@ class Poller:
         if self._waiting or time.monotonic() < self._next:
             return
         self._waiting = True
+        self._note_request()
         facts, connection = self._facts, self.connection
         if connection is None or self._outdated:
             self._outdated = False
             self.background.start("connect", lambda: connect(facts.settings, facts.on_premises))
         else:
             pause = facts.settings.wait_between_runs
-            self.background.start("poll", lambda: poll(connection, pause=pause, wake=self._wake))
+            self.background.start(
+                "poll", lambda: poll(connection, pause=pause, wake=self._wake, asking=self._note_request)
+            )
+
+    def _note_request(self) -> None:
+        self._asked_at = time.monotonic()
+
+    def _elapsed(self) -> float:
+        """Seconds since the last request was sent."""
+        return time.monotonic() - self._asked_at
 
     def due(self) -> float | None:
         """When the next request is due, on the monotonic clock; None while one is under way."""
@@ -107,7 +118,7 @@ class Poller:
         for done in self.background.take():
             self._waiting = False
             if done.error is not None:
-                self._failed(done.name, done.error, done.seconds)
+                self._failed(done.name, done.error)
             elif done.name == "connect":
                 self._connection_made(done.result)
             else:
@@ -133,13 +144,13 @@ class Poller:
             found = Poll.NOTHING if polled.command is None else self._take(polled.command)
         except (OSError, AgentError) as error:
             # Nothing was begun; the service hands the command out again, once the disk takes its record.
-            self._failed("record", AgentError(f"A command cannot be taken on: {error}"), done.seconds)
+            self._failed("record", AgentError(f"A command cannot be taken on: {error}"))
             return
         if polled.command is not None:
             self._recurring.over("record", "Commands can be taken on again")
-        self._next = time.monotonic() + self._schedule.pause_after(found, elapsed=done.seconds)
+        self._next = time.monotonic() + self._schedule.pause_after(found, elapsed=self._elapsed())
 
-    def _failed(self, key: str, error: Exception, seconds: float) -> None:
+    def _failed(self, key: str, error: Exception) -> None:
         """Say what is wrong, once, and try again later and later."""
         if not isinstance(error, (AgentError, OSError)):
             _log.error("A defect of the agent: %s failed", key, exc_info=error)
@@ -150,7 +161,7 @@ class Poller:
         self._notifier.status(f"In trouble: {error}"[:LONGEST_STATUS])
         if key == "connect":
             self._outdated = True
-        self._next = time.monotonic() + self._schedule.pause_after(Poll.FAILED, elapsed=seconds)
+        self._next = time.monotonic() + self._schedule.pause_after(Poll.FAILED, elapsed=self._elapsed())
 
     def _trouble(self) -> dict[str, Any] | None:
         current = self._recurring.current()

@@ -48,6 +48,7 @@ def spawn_module(
         pid = os.posix_spawn(
             sys.executable, command, environment, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_RESET
         )
+        pidfd = _open_pidfd(pid)
         os.set_blocking(writer, False)
         if handoff:
             os.write(writer, handoff)
@@ -59,7 +60,17 @@ def spawn_module(
         for descriptor in (reader, writer, out_writer):
             if descriptor >= 0:
                 os.close(descriptor)
-    return Child(pid, os.pidfd_open(pid), out_reader)
+    return Child(pid, pidfd, out_reader)
+
+
+def _open_pidfd(pid: int) -> int:
+    """A descriptor for a child that was just started; a child that could not be watched is ended."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
 
 
 def collect(child: Child) -> tuple[int, bytes]:

@@ -55,6 +55,7 @@ def run(config_file: str | None) -> int:
     """
     config_file = config_file or os.environ.get(ENVIRONMENT_VARIABLE)
     config_file = os.path.abspath(config_file) if config_file else None
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until somebody listens
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started the agent may ignore it, and children be lost
     reading = start_reading(config_file)
     os.chdir("/")

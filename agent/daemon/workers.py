@@ -61,11 +61,6 @@ class Workers:
         """How many commands are worked on now."""
         return len(self._at_work)
 
-    @property
-    def unreported(self) -> int:
-        """How many commands wait for another attempt."""
-        return len(self._resting)
-
     def at_work(self) -> list[CommandFolder]:
         """The commands that are worked on now."""
         return [worker.folder for worker in self._at_work.values()]

@@ -211,7 +211,8 @@ class Wanted:
                 raise
             return None
         wanted = self.entries.get(target)
-        is_folder = wanted.kind == FOLDER if wanted is not None else self._after.kind(target) == FOLDER
+        # A file that is wanted where a folder stands is refused elsewhere, or left out by RETAIN: the folder stays.
+        is_folder = self._after.kind(target) == FOLDER or (wanted is not None and wanted.kind == FOLDER)
         return target if is_folder else None
 
     def _add(self, entry: Entry) -> None:

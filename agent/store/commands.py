@@ -83,7 +83,6 @@ class SavedOutcome(NamedTuple):
     ended_at: float
     deployment_id: str = ""
     group_id: str = ""
-    attempts: int = 0
 
 
 Kind = TypeVar("Kind", CommandRecord, Progress, SavedOutcome)
@@ -207,6 +206,9 @@ class CommandStore:
         if outcome is not None:
             write_durably(os.path.join(making, "outcome.json"), _render(outcome), mode=0o600)
         os.rename(making, folder.path)
+        if outcome is not None:
+            # It is to be reported, also if it was before: what is remembered of it does not count any more.
+            remove_if_there(self._finished_file(folder.key))
         sync_folder(self.folder)
         return folder
 
@@ -232,8 +234,9 @@ class CommandStore:
             _log.warning("It will not be remembered that command %s has ended: %s", folder.key, error)
         # It disappears as a whole: a folder that has lost its outcome, but not its record, would be begun again.
         gone = os.path.join(self.folder, f".{folder.key}.gone~")
+        _remove_if_there(gone)
         os.rename(folder.path, gone)
-        remove_tree(gone)
+        _remove_if_there(gone)
         self._forget_old()
 
     def finished(self, command_identifier: str) -> SavedOutcome | None:
@@ -247,10 +250,13 @@ class CommandStore:
         return found
 
     def sweep(self) -> None:
-        """Remove what a kill has left half made or half removed; for the supervisor's start. Raises OSError."""
-        for name in os.listdir(self.folder) if os.path.isdir(self.folder) else []:
-            if name.startswith(".") and name.endswith("~"):
-                remove_tree(os.path.join(self.folder, name))
+        """Remove what a kill has left half made or half removed; for the supervisor's start. Trouble is logged."""
+        try:
+            for name in os.listdir(self.folder) if os.path.isdir(self.folder) else []:
+                if name.startswith(".") and name.endswith("~"):
+                    _remove_if_there(os.path.join(self.folder, name))
+        except OSError as error:
+            _log.warning("What is left of earlier commands cannot be removed: %s", error)
 
     def set_aside(self, folder: CommandFolder) -> str:
         """Move what cannot be understood out of the way; give its new place. Raises OSError."""
@@ -276,6 +282,15 @@ class CommandStore:
             if len(known) > FINISHED_KEPT * 5 // 4:
                 for _, path in known[:-FINISHED_KEPT]:
                     remove_if_there(path)
+
+
+def _remove_if_there(folder: str) -> None:
+    """Remove a folder; somebody else may be removing it too."""
+    for _ in range(3):
+        with contextlib.suppress(FileNotFoundError):
+            remove_tree(folder)
+        if not os.path.lexists(folder):
+            return
 
 
 def new_record(fields: Mapping[str, str], *, now: float) -> CommandRecord:

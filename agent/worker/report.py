@@ -57,24 +57,22 @@ class Reporter:
                     lambda service: service.complete(command_identifier, status=outcome.status, payload=outcome.payload)
                 )
                 _log.info("Reported %s to the service", outcome.status)
-                self.close(folder, command_identifier, outcome)
-                return True
+                return self.close(folder, command_identifier, outcome)
             except AgentError as error:  # also when there are no credentials: others may come
                 # One without a name comes from something between here and the service, whose word does not count.
                 named = isinstance(error, ServiceError) and error.kind is ServiceErrorKind.CLIENT and error.service_code
                 refused += bool(named)
                 if refused >= REFUSED_AT_MOST:
                     _log.error("The service does not want the outcome %s, which is dropped: %s", outcome.status, error)
-                    self.close(folder, command_identifier, outcome)
-                    return True
+                    return self.close(folder, command_identifier, outcome)
                 _log.warning("The outcome %s could not be reported and will be sent again: %s", outcome.status, error)
             self._sleep(pause)
         return False
 
-    def close(self, folder: CommandFolder, command_identifier: str, outcome: SavedOutcome) -> None:
-        """Forget what was in hand of a command, but for its outcome.
+    def close(self, folder: CommandFolder, command_identifier: str, outcome: SavedOutcome) -> bool:
+        """Forget what was in hand of a command, but for its outcome; False where the disk refuses.
 
-        Where the disk refuses, that is logged: the service knows the outcome, and the record is tried again later.
+        Then the service knows the outcome all the same, and the record is put away later.
         """
         try:
             if outcome.deployment_id:
@@ -82,6 +80,8 @@ class Reporter:
             self._session.store.finish(folder, outcome)
         except OSError as error:
             _log.error("The record of the command cannot be put away yet: %s", error)
+            return False
+        return True
 
     def _pauses(self, folder: CommandFolder, outcome: SavedOutcome) -> Iterator[float]:
         """Growing pauses with jitter, until somebody else may go on."""
@@ -91,12 +91,11 @@ class Reporter:
             number += 1
             yield pause * random.uniform(1.0, 1.25)
             pause = min(pause * 2, LONGEST_PAUSE)
-            if not _is_saved(folder) and not save(folder, outcome):
-                continue
-            if not self._session.supervisor_is_gone():
-                if number >= ATTEMPTS_WITH_SUPERVISOR:
+            saved = _is_saved(folder) or save(folder, outcome)
+            if self._session.supervisor_is_gone():
+                if time.monotonic() >= alone_until:
                     return
-            elif time.monotonic() >= alone_until:
+            elif saved and number >= ATTEMPTS_WITH_SUPERVISOR:
                 return
 
 

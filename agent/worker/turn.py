@@ -66,7 +66,10 @@ def _earlier(folder: CommandFolder, record: CommandRecord, group_id: str, store:
 def _came_before(one: CommandRecord, other: CommandRecord) -> bool:
     if one.boot_id == other.boot_id:
         return one.order < other.order
-    return one.boot_id != boot_id()
+    now = boot_id()
+    if now in (one.boot_id, other.boot_id):
+        return one.boot_id != now
+    return (one.received_at, one.command_identifier) < (other.received_at, other.command_identifier)
 
 
 def _about_to_begin(record: CommandRecord) -> bool:

@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 
 from agent.config.settings import Settings
-from agent.daemon.facts import read_facts
+from agent.daemon.facts import Facts, start_reading, take_facts
 from agent.daemon.reload import NEED_RESTART, merge
 from agent.errors import ConfigError
+
+
+def read_facts(path: str) -> Facts:
+    return take_facts(start_reading(path))
 
 
 def write(folder: Path, text: str) -> str:

@@ -114,7 +114,7 @@ def test_an_outcome_is_sent_until_the_service_takes_it(
     service: CommandService, host: AgentHost, tmp_path: Path
 ) -> None:
     place = revision(tmp_path / "rev", {}, to=tmp_path / "out")
-    service.faults["PutHostCommandComplete"] = fault(3, unavailable({}) or (500, {}))
+    service.faults["PutHostCommandComplete"] = fault(3, unavailable({}))
     host.start()
     command = service.add("DownloadBundle", specification(place))
     assert service.completion(command)["status"] == "Succeeded"

@@ -59,7 +59,7 @@ def test_a_command_is_dropped_when_its_worker_has_closed_it(scene: Scene) -> Non
     scene.workers.begin(folder, scene.start)
     assert len(scene.workers) == 1
     scene.until_idle()
-    assert scene.workers.unreported == 0
+    assert scene.workers.next_due() is None
 
 
 def test_a_worker_that_crashed_is_followed_by_one_that_judges_at_once(scene: Scene) -> None:
@@ -87,8 +87,8 @@ def test_workers_that_keep_crashing_do_not_keep_the_host_busy(scene: Scene) -> N
         scene.workers.begin_due(scene.start)
     scene.until_idle()
     assert pauses[0] == 0
-    assert pauses[1:] == sorted(pauses[1:])
-    assert pauses[1] > 5
+    assert min(pauses[1:]) > 5
+    assert pauses[3] > pauses[1]
 
 
 def test_an_outcome_that_could_not_be_sent_is_tried_again_later(scene: Scene) -> None:

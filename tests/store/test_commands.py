@@ -167,3 +167,20 @@ def test_a_finished_command_comes_back_with_its_outcome_or_not_at_all(store: Com
     fields = ("command_identifier", "host_identifier", "execution_id", "command_name")
     record = new_record(dict(zip(fields, ("hc-1", "h", "a/b", "Install"), strict=True)), now=1.5)
     assert store.add(record, OUTCOME).outcome() == OUTCOME
+
+
+def test_what_a_kill_left_half_removed_is_not_in_the_way_of_the_next_end(store: CommandStore) -> None:
+    folder = add(store)
+    left = Path(store.folder, f".{folder.key}.gone~")
+    left.mkdir()
+    (left / "record.json").touch()
+    store.finish(folder, OUTCOME)
+    assert os.listdir(store.folder) == []
+
+
+def test_an_outcome_that_is_to_be_reported_again_is_not_taken_for_reported(store: CommandStore) -> None:
+    folder = add(store)
+    record = folder.record()
+    store.finish(folder, OUTCOME)
+    store.add(record, OUTCOME)
+    assert store.finished("hc-1") is None

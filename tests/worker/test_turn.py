@@ -97,3 +97,9 @@ def test_a_damaged_record_holds_nobody_up(queue: Queue) -> None:
     Path(first.path, "record.json").write_text("{")
     with first.lock():
         assert not queue.must_wait(second)
+
+
+def test_commands_of_two_earlier_boots_do_not_wait_for_each_other(queue: Queue) -> None:
+    one, other = queue.add(1, boot="earlier"), queue.add(2, boot="earliest")
+    with one.lock(), other.lock():
+        assert [queue.must_wait(one), queue.must_wait(other)].count(True) == 1

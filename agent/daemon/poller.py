@@ -161,7 +161,8 @@ class Poller:
         self._notifier.status(f"In trouble: {error}"[:LONGEST_STATUS])
         if key == "connect":
             self._outdated = True
-        self._next = time.monotonic() + self._schedule.pause_after(Poll.FAILED, elapsed=self._elapsed())
+        failed = Poll.FAILED if self.connection is not None else Poll.UNKNOWN
+        self._next = time.monotonic() + self._schedule.pause_after(failed, elapsed=self._elapsed())
 
     def _trouble(self) -> dict[str, Any] | None:
         current = self._recurring.current()

@@ -15,6 +15,7 @@ class Poll(Enum):
     KNOWN = "a command that is in hand already"
     NOTHING = "no command"
     FAILED = "an error"
+    UNKNOWN = "an error before this host knew who it is"
 
 
 class Schedule:
@@ -35,12 +36,14 @@ class Schedule:
         """Seconds until the next poll; ``elapsed`` is how long this one took.
 
         A new command is followed by a poll at once, since there may be more; so is the first one that is known
-        already, but not the second in a row.
+        already, but not the second in a row. While a host finds out who it is, just booted perhaps, the pauses begin with
+        a second: metadata and network are often late by no more.
         """
-        self._failures = self._failures + 1 if poll is Poll.FAILED else 0
+        self._failures = self._failures + 1 if poll in (Poll.FAILED, Poll.UNKNOWN) else 0
         self._known = self._known + 1 if poll is Poll.KNOWN else 0
-        if poll is Poll.FAILED:
-            return poll_pause(self._failures, elapsed=elapsed, random=self._random)
+        if self._failures:
+            pause = poll_pause(self._failures, elapsed=elapsed, random=self._random)
+            return min(pause, 2.0 ** (self._failures - 1)) if poll is Poll.UNKNOWN else pause
         if poll is Poll.NEW or (poll is Poll.KNOWN and self._known == 1):
             return 0.0
         return self.wait_between_runs

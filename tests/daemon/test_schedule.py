@@ -29,6 +29,14 @@ def test_a_new_command_in_between_counts_afresh() -> None:
     assert found.pause_after(Poll.KNOWN, elapsed=1) == 0
 
 
+def test_a_host_that_has_just_booted_does_not_wait_long_for_its_identity() -> None:
+    found = schedule()
+    pauses = [found.pause_after(Poll.UNKNOWN, elapsed=0) for _ in range(12)]
+    assert pauses[:4] == [1, 2, 4, 8]
+    assert pauses == sorted(pauses)
+    assert pauses[-1] <= 120
+
+
 def test_pauses_grow_while_the_service_is_in_trouble_and_start_afresh_when_it_is_not() -> None:
     found = schedule()
     pauses = [found.pause_after(Poll.FAILED, elapsed=0) for _ in range(12)]

@@ -129,6 +129,9 @@ class Poller:
         identity = connection.identity
         self._recurring.over("connect", "This host knows who it is")
         _log.info("This host is %s in %s, by %s", identity.host_identifier, identity.region, identity.source)
+        endpoint = self.settings.deploy_control_endpoint
+        if endpoint is not None and endpoint.startswith("http://"):
+            _log.warning("Commands come from %s over plain http: whoever can listen there sees them all", endpoint)
         self._status.note(host_identifier=identity.host_identifier)
         self._connected(identity)
         self._next = 0.0

@@ -36,8 +36,8 @@ class Schedule:
         """Seconds until the next poll; ``elapsed`` is how long this one took.
 
         A new command is followed by a poll at once, since there may be more; so is the first one that is known
-        already, but not the second in a row. While a host finds out who it is, just booted perhaps, the pauses begin with
-        a second: metadata and network are often late by no more.
+        already, but not the second in a row. While a host finds out who it is, just booted perhaps, the pauses begin
+        with a second: metadata and network are often late by no more.
         """
         self._failures = self._failures + 1 if poll in (Poll.FAILED, Poll.UNKNOWN) else 0
         self._known = self._known + 1 if poll is Poll.KNOWN else 0

@@ -26,7 +26,7 @@ from agent.network.wire_log import WireLog
 if TYPE_CHECKING:
     import ssl
 
-    from urllib3 import BaseHTTPResponse
+    from urllib3 import BaseHTTPResponse, HTTPConnectionPool
 
 __all__ = ["HttpClient", "HttpOptions", "NetworkError", "NetworkReason", "Response"]
 
@@ -67,6 +67,9 @@ class HttpClient:
         self._wire_log = wire_log
         self._open = OpenConnections()
         self._managers: dict[tuple[Proxy | None, bool], PoolManager] = {}
+        # What an idle agent asks for again and again is found here: for it, working it out is a tenth of the cost.
+        self._pools: dict[tuple[str, Target], HTTPConnectionPool] = {}
+        self._targets: dict[tuple[str, float, float, bool], tuple[SplitResult, Target]] = {}
         self._context: ssl.SSLContext | None = None
         self._making = threading.Lock()
 
@@ -87,7 +90,13 @@ class HttpClient:
         never uses a proxy. A request is sent again in one case only: on a fresh connection, when a kept one turns
         out to be closed before anything of an answer was read. Raises NetworkError.
         """
-        parts, target = self._target(url, connect_timeout, read_timeout, proxied)
+        wanted = (url, connect_timeout, read_timeout, proxied)
+        found = self._targets.get(wanted)
+        if found is None:
+            if len(self._targets) >= PER_HOST:
+                self._targets.clear()
+            found = self._targets[wanted] = self._target(*wanted)
+        parts, target = found
         sent = self._headers(parts, target, headers)
         arguments = {
             "body": body or None,
@@ -144,7 +153,7 @@ class HttpClient:
                 return self._send_once(method, parts, target, arguments)
             except (urllib3_errors.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
                 if attempt == 1 and _is_stale(error):
-                    self._managers.clear()  # and with them every kept connection
+                    self._forget()
                     continue
                 raise explain(error, target) from error
         raise AssertionError("unreachable")
@@ -152,10 +161,13 @@ class HttpClient:
     def _send_once(
         self, method: str, parts: SplitResult, target: Target, arguments: dict[str, Any]
     ) -> BaseHTTPResponse:
-        manager = self._manager(target.proxy, tls=parts.scheme == "https")
         # Through the pool and not the manager: the manager would rewrite a path such as /bucket/a/../b, which is the
         # name of an object, after it was signed.
-        pool = manager.connection_from_host(target.host, target.port, parts.scheme)
+        pool = self._pools.get((parts.scheme, target))
+        if pool is None:
+            manager = self._manager(target.proxy, tls=parts.scheme == "https")
+            pool = manager.connection_from_host(target.host, target.port, parts.scheme)
+            self._pools[(parts.scheme, target)] = pool
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         forwarded = target.proxy is not None and parts.scheme == "http"
         return pool.urlopen(
@@ -203,6 +215,11 @@ class HttpClient:
         Only a thread that is just connecting goes on, until it is connected or its time is over.
         """
         self._open.end()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Let go of every kept connection."""
+        self._pools.clear()
         self._managers.clear()
 
 

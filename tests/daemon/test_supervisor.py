@@ -400,6 +400,14 @@ def test_every_line_of_a_command_names_it(service: CommandService, host: AgentHo
     assert [line.count("deployment=d-XYZ group=group-1") for line in running] == [1]
 
 
+def test_an_open_line_on_this_host_is_accepted_with_a_warning(service: CommandService, host: AgentHost) -> None:
+    host.start()
+    service.wait_for(lambda: service.of("PollHostCommand"), "a poll")
+    (warning,) = [line for line in host.log_text().splitlines() if "plain http" in line]
+    assert "WARN" in warning
+    assert service.url in warning
+
+
 def test_an_open_line_to_a_service_elsewhere_is_refused_with_a_reason(tmp_path: Path) -> None:
     with AgentHost(tmp_path / "host", "http://codedeploy.example.com") as host:
         host.start()

@@ -24,6 +24,8 @@ from agent.worker.local_request import LocalDeployment, LocalRequest, check_requ
 
 if TYPE_CHECKING:
     from agent.bundle.fetch import FetchOptions
+    from agent.traffic.policy import Policy
+    from agent.traffic.provider import Access
 
 PROGRAM = "codedeploy-local"
 
@@ -97,12 +99,17 @@ def _run(options: Namespace, report: PlainReport, out: Writer) -> int:
         report.notice(str(warning))
     deployment = check_request(_request(options, folder), folder=folder)
     settings = loaded.settings
+    if options.traffic:
+        from agent.worker.traffic_local import moving_traffic  # most deployments are spared the import
+
+        deployment = moving_traffic(deployment, settings)
     host = Host(
         settings,
         layout_of(settings),
         folder,
         observer=report,
         remote=lambda: _remote(settings, deployment),
+        traffic=(lambda policy: _access(settings, policy)) if options.traffic else None,
     )
     if options.dry_run:
         return _dry_run(options, deployment, host, report, out)
@@ -114,6 +121,12 @@ def _remote(settings: Settings, deployment: LocalDeployment) -> FetchOptions:
     from agent.worker.remote import local_fetch_options  # a local bundle is spared the network
 
     return local_fetch_options(settings, deployment.spec.revision)
+
+
+def _access(settings: Settings, policy: Policy) -> Access:
+    from agent.worker.traffic_access import local_access
+
+    return local_access(settings, policy)
 
 
 def _request(options: Namespace, folder: str) -> LocalRequest:

@@ -106,6 +106,7 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
         "-A", "--appspec-filename", metavar="NAME", text="AppSpec file in the revision (appspec.yml, else appspec.yaml)"
     )
     value("--github-token", metavar="TOKEN", text="token for a private GitHub repository (or CODEDEPLOY_GITHUB_TOKEN)")
+    flag("--traffic", text="leave the load balancers of the setting traffic_control meanwhile, as the agent does")
     flag("--dry-run", text="show what would change on this machine, and change nothing")
     flag("--json", text="print one JSON object at the end instead of lines")
     parser.add_argument("-h", "--help", action="help", help="show this text")

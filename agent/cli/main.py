@@ -40,6 +40,7 @@ _COMMANDS = {
     "uninstall": _Command("remove the agent from this host", "uninstall"),
     "register": _Command("make this host an on-premises instance", "register"),
     "deregister": _Command("undo what register did", "deregister"),
+    "traffic": _Command("show whether this host is in service; take it out or put it back by hand", "traffic"),
     "sandbox": _Command("run a CodeDeploy-compatible service on this machine, to try and test with", "sandbox"),
     "update": _Command("say how this agent is updated"),
     "help": _Command("show the help of a command"),

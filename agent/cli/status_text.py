@@ -16,6 +16,8 @@ from agent.daemon.overview import (
 )
 from agent.daemon.recurring import readable_duration
 from agent.store.layout import Layout
+from agent.traffic.record import Records
+from agent.traffic.report import outage_line, outages
 
 
 def document(settings: Settings, pid: int | None) -> dict[str, Any]:
@@ -40,6 +42,7 @@ def document(settings: Settings, pid: int | None) -> dict[str, Any]:
         "in_progress": [found._asdict() for found in commands_in_progress(layout)],
         "last_outcome": last._asdict() if last else None,
         "unreported": outcomes_to_report(layout),
+        "out_of_service": outages(Records(layout.traffic)),
     }
 
 
@@ -57,6 +60,7 @@ def lines(found: dict[str, Any], now: float) -> list[str]:
         text.append(
             f"Last outcome: {last['status']}, deployment {last['deployment']}, {_ago(last['ended'], now)}{message}"
         )
+    text += [outage_line(row, _stamp(row["since"] or 0)) for row in found["out_of_service"]]
     if found["unreported"]:
         text.append(f"Not yet reported: {found['unreported']}")
     return text

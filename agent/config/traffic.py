@@ -6,6 +6,7 @@ handed their settings as JSON.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -14,6 +15,9 @@ from agent.config.kinds import SECONDS, URL, Kind, Raw, choice
 
 Add = Callable[[Any, str, str], None]
 """Notes a problem: the node where it is, what was found, what to do."""
+
+LARGEST = 32 * 1024
+"""Characters of the setting as JSON; workers are handed it through a pipe, which takes 64 KiB at once."""
 
 _BLOCK_EVENTS = ("ApplicationStop", "DownloadBundle", "BeforeInstall", "Install")
 _ALLOW_EVENTS = ("Install", "AfterInstall", "ApplicationStart", "ValidateService")
@@ -133,7 +137,10 @@ class _Reader:
             self._add(node, "traffic_control has no groups.", "Name the deployment groups that it is to act for.")
             return {}
         groups = self._groups(entries["groups"])
-        return {"groups": {name: self._group(name, *found, shared) for name, found in groups.items()}}
+        found = {"groups": {name: self._group(name, *nodes, shared) for name, nodes in groups.items()}}
+        if len(json.dumps(found)) > LARGEST:
+            self._add(node, "traffic_control is too long.", f"At most {LARGEST} characters once it is spelled out.")
+        return found
 
     def _groups(self, node: Any) -> dict[str, tuple[Any, Any]]:  # noqa: ANN401
         """The node of each group's name and that of its own settings, None where it has none."""

@@ -41,12 +41,22 @@ def download_bundle(spec: DeploymentSpecification, host: Host) -> str:
     source = REUSED
     if not reuse_archive(spec, host, deployment):
         source = DOWNLOADED
-        bundle = fetch(spec, layout.bundle(deployment), host)
+        bundle = _fetched_ahead(spec, layout.bundle(deployment), host) or fetch(spec, layout.bundle(deployment), host)
         note_etag(layout, deployment, bundle.etag)
         unpack_revision(bundle, layout.archive(deployment), host)
     replace(layout.bundle_source(deployment), source.encode(), mode=layout.modes.state_file)
     write_most_recent(layout, spec.deployment_group_id, deployment)
     return f"BundleSource={source}"
+
+
+def _fetched_ahead(spec: DeploymentSpecification, path: str, host: Host) -> Bundle | None:
+    """The bundle that ApplicationStop has fetched before it took this host out of service, if it has."""
+    if not host.settings.traffic_control:
+        return None
+    from agent.worker.bundle_cache import take_fetched
+
+    found = take_fetched(spec, path, host)
+    return Bundle(path, *found) if found else None
 
 
 def fetch(spec: DeploymentSpecification, path: str, host: Host) -> Bundle:

@@ -98,6 +98,10 @@ class Command(Observer):
             on_wait=self.notice,
         )
         host = session.host(self)
+        if session.settings.traffic_control:
+            from agent.worker.traffic import note_managed  # most hosts are spared the import
+
+            note_managed(record.command_name, spec, host)
         noop = is_noop(record.command_name, spec, host)
         if self._acknowledge(noop=noop) == "Failed":
             return success(COMPLETED_NOOP)

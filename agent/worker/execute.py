@@ -25,7 +25,7 @@ def execute(command_name: str, spec: DeploymentSpecification, host: Host) -> Out
     interrupt (KeyboardInterrupt) and defects of the agent are raised.
     """
     try:
-        detail = _carry_out(command_name, spec, host)
+        detail = _with_traffic(command_name, spec, host)
     except AgentError as error:
         _log.error("%s of %s failed: %s", command_name, spec.deployment_id, error)
         return failure(error)
@@ -52,6 +52,14 @@ def event_named(command_name: str, host: Host) -> LifecycleEvent:
 def explain(error: OSError, doing: str) -> AgentError:
     """An operating system's error as one that says where it happened, during what, and what to do."""
     return AgentError(f"{doing}: {place_and_reason(error)}.", remedy=remedy_for(error))
+
+
+def _with_traffic(command_name: str, spec: DeploymentSpecification, host: Host) -> str:
+    if not host.settings.traffic_control:
+        return _carry_out(command_name, spec, host)
+    from agent.worker.traffic import carry_out_with_traffic  # most hosts are spared the import
+
+    return carry_out_with_traffic(command_name, spec, host, lambda: _carry_out(command_name, spec, host))
 
 
 def _carry_out(command_name: str, spec: DeploymentSpecification, host: Host) -> str:

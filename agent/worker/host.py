@@ -11,6 +11,8 @@ from agent.store.layout import OPEN, RESTRICTED, Layout
 if TYPE_CHECKING:  # what a command does not need it is spared the import of
     from agent.bundle.fetch import FetchOptions
     from agent.hooks.context import RunningScript
+    from agent.traffic.policy import Policy
+    from agent.traffic.provider import Access
 
 
 class Observer:
@@ -38,6 +40,7 @@ class Host(NamedTuple):
     ``working_folder`` is where scripts start and where relative destinations begin. ``custom_events`` are names
     beside the lifecycle table that may be executed as hooks of the current revision; only the local command has any.
     ``remote`` gives the way to S3 and GitHub; it is called where a bundle is to be downloaded, and not before.
+    ``traffic`` gives the way to the load balancers; None where they are not to be touched.
     """
 
     settings: Settings
@@ -46,6 +49,7 @@ class Host(NamedTuple):
     observer: Observer = Observer()
     custom_events: frozenset[str] = frozenset()
     remote: Callable[[], FetchOptions] | None = None
+    traffic: Callable[[Policy], Access] | None = None
 
 
 def layout_of(settings: Settings) -> Layout:

@@ -12,8 +12,8 @@ UPDATE = "UpdateDeploymentAgent"
 def is_noop(command_name: str, spec: DeploymentSpecification, host: Host) -> bool:
     """Whether the AppSpec of the revision that a hook would use has no script for it; the rule is 1.8.1's.
 
-    Never for DownloadBundle, Install and the update; always for a command that nobody knows. Raises what reading the
-    AppSpec raises: AppSpecError, AppSpecMissingError, SpecificationError, OSError.
+    Never for DownloadBundle, Install, the update and what moves this host's traffic; always for a command that nobody
+    knows. Raises what reading the AppSpec raises: AppSpecError, AppSpecMissingError, SpecificationError, OSError.
     """
     if command_name == UPDATE:
         return False
@@ -22,6 +22,11 @@ def is_noop(command_name: str, spec: DeploymentSpecification, host: Host) -> boo
         return True
     if not event.is_hook:
         return False
+    if host.settings.traffic_control:
+        from agent.worker.traffic import moves_traffic
+
+        if moves_traffic(command_name, spec, host):
+            return False
     from agent.worker.hook_command import scripts_of  # the other commands are spared the import
 
     return not scripts_of(event, spec, host)[1]

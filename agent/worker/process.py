@@ -21,6 +21,7 @@ from agent.filesystem.locks import LockTimeoutError
 from agent.store.commands import CommandFolder, CommandRecord, Progress, RecordError, SavedOutcome
 from agent.worker.command import Command
 from agent.worker.handoff import EXIT_UNREPORTED, parse_handoff
+from agent.worker.host import Observer
 from agent.worker.interrupted import interrupted
 from agent.worker.judge import Verdict, judge
 from agent.worker.log_files import set_up_logs
@@ -46,7 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (LockTimeoutError, FileNotFoundError):
         return 0  # another worker has it, or has just closed it
     with lock:
-        return _bring_to_its_end(folder, session)
+        try:
+            return _bring_to_its_end(folder, session)
+        except WorkerStopped as stop:
+            _log.info("Stopped while an outcome was being reported: %s", stop)
+            return EXIT_UNREPORTED
 
 
 def _settle(session: Session) -> None:
@@ -87,19 +92,24 @@ def _bring_to_its_end(folder: CommandFolder, session: Session) -> int:
     if outcome.deployment_id:
         logs.bind(deployment=outcome.deployment_id, group=outcome.group_id)
     reporter = Reporter(session)
-    if outcome.status == CLOSED:
-        reporter.close(folder, record.command_identifier, outcome)
-        return 0
+    if outcome.status == CLOSED or outcome == session.store.finished(record.command_identifier):
+        return 0 if reporter.close(folder, record.command_identifier, outcome) else EXIT_UNREPORTED
     return 0 if reporter.report(folder, record.command_identifier, outcome) else EXIT_UNREPORTED
 
 
 def _what_is_known(folder: CommandFolder) -> tuple[Progress | None, SavedOutcome | None]:
     """What an earlier worker has written; where that is damaged the command counts as interrupted."""
+    progress: Progress | None
     try:
-        return folder.progress(), folder.outcome()
+        progress = folder.progress()
     except RecordError as error:
-        _log.warning("%s So the command is failed: what was done of it is not known", error)
-        return Progress(boot_id="", committed=True), None
+        _log.warning("%s So it is not known how far the command came", error)
+        progress = Progress(boot_id="", committed=True)
+    try:
+        return progress, folder.outcome()
+    except RecordError as error:
+        _log.warning("%s So it is not known how the command ended, and it is failed", error)
+        return (progress or Progress(boot_id=""))._replace(committed=True), None
 
 
 def _begin(folder: CommandFolder, record: CommandRecord, session: Session, *, starts: int) -> SavedOutcome | None:
@@ -137,6 +147,10 @@ def _fail(folder: CommandFolder, record: CommandRecord, progress: Progress, sess
     saved = Command(folder, record, session, starts=progress.starts).saved(outcome)
     saved = saved._replace(deployment_id=progress.deployment_id, group_id=progress.group_id)
     save(folder, saved)
+    if session.settings.traffic_control and progress.deployment_id:
+        from agent.worker.traffic import settle_killed  # most hosts are spared the import
+
+        settle_killed(progress.deployment_id, session.host(Observer()))
     return saved
 
 

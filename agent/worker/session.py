@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
+from agent.errors import AgentError
 from agent.filesystem.locks import FileLock
 from agent.identity.credentials import CredentialSource
 from agent.service.errors import ServiceError, ServiceErrorKind
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from agent.bundle.fetch import FetchOptions
     from agent.network.http import HttpClient
     from agent.service.client import CommandService
+    from agent.traffic.policy import Policy
+    from agent.traffic.provider import Access
     from agent.trust.policy import SignerPolicy
 
 Answer = TypeVar("Answer")
@@ -64,8 +66,21 @@ class Session:
         except ServiceError as error:
             if error.kind is not ServiceErrorKind.CREDENTIALS:
                 raise
-            self.credentials.forget()
+            self._renew_credentials()
             return call(self.service)
+
+    def _renew_credentials(self) -> None:
+        """Let go of credentials that were refused; an IAM user's keys may have changed in the on-premises file."""
+        if self.handoff.identity.kind == "iam-user":
+            from agent.identity.on_premises import load_on_premises  # only when keys were refused
+
+            try:
+                found = load_on_premises(self.settings.on_premises_config_file)
+            except AgentError:
+                found = None  # it is being written: the supervisor hands over the new keys later
+            if found is not None:
+                self.credentials.replace(found)
+        self.credentials.forget()
 
     def signer_policy(self) -> SignerPolicy:
         """Whose signature on a deployment specification counts."""
@@ -77,7 +92,8 @@ class Session:
     def host(self, observer: Observer) -> Host:
         """This host as commands see it."""
         folder = WORKING_FOLDER if os.path.isdir(WORKING_FOLDER) else "/"
-        return Host(self.settings, self.layout, folder, observer=observer, remote=self._fetch_options)
+        host = Host(self.settings, self.layout, folder, observer=observer, remote=self._fetch_options)
+        return host._replace(traffic=self._access)
 
     def _fetch_options(self) -> FetchOptions:
         from agent.worker.remote import fetch_options  # only DownloadBundle needs it
@@ -91,6 +107,11 @@ class Session:
             domain=identity.domain,
         )
 
+    def _access(self, _: Policy) -> Access:
+        from agent.worker.traffic_access import access_of  # only a group under traffic_control needs it
+
+        return access_of(self.settings, self.handoff.identity, self.credentials.current)
+
     def supervisor_is_gone(self) -> bool:
         """Whether no supervisor looks after this host now."""
         path = self.handoff.supervisor_lock
@@ -98,8 +119,3 @@ class Session:
             return not path or FileLock.holder(path) is None
         except OSError:
             return False
-
-    @staticmethod
-    def now() -> float:
-        """Seconds since the epoch."""
-        return time.time()

@@ -186,6 +186,34 @@ def test_validate_finds_nothing_wrong_with_the_examples(revision: str, program: 
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_a_host_is_out_of_the_balancer_while_it_changes(host: Host, program: Callable[[str], str]) -> None:
+    balancer = host / "balancer"
+    balancer.mkdir(parents=True)
+    (balancer / "this-host").touch()
+    host.deploy("out-of-the-balancer", "--traffic", "-d", "Shop")
+    (balancer / "journal").unlink()
+    output = host.deploy("out-of-the-balancer", "--traffic", "-d", "Shop")
+    assert "Back in service after" in output
+    assert (balancer / "journal").read_text().splitlines() == [
+        "BeforeBlockTraffic: visitors come: yes",
+        "ApplicationStop: visitors come: no",
+        "ApplicationStart: visitors come: no",
+        "ValidateService: visitors come: no",
+        "AfterAllowTraffic: visitors come: yes",
+    ]
+    (host / "broken").touch()
+    host.fail("out-of-the-balancer", "--traffic", "-d", "Shop")
+    assert not (balancer / "this-host").exists()
+    config = str(host / "agent/codedeployagent.yml")
+    command = [program("codedeploy-agent"), "traffic", "status", "--config-file", config]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 3
+    assert "ValidateService" in done.stdout
+    (host / "broken").unlink()
+    host.deploy("out-of-the-balancer", "--traffic", "-d", "Shop")
+    assert (balancer / "this-host").exists()
+
+
 def test_validate_finds_what_is_wrong_with_version_3(program: Callable[[str], str]) -> None:
     done = validate(program, EXAMPLES / "static-site/version-3-broken")
     assert done.returncode == 1

@@ -1,0 +1,134 @@
+"""``codedeploy-agent traffic``: see whether this host is in service, take it out by hand, and put it back."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from agent.cli.output import Writer, printable
+from agent.config.file import load
+from agent.config.settings import Settings
+from agent.errors import AgentError, UsageError
+from agent.store.folders import make_state_folder
+from agent.traffic.control import TrafficControl
+from agent.traffic.policy import policy_of
+from agent.traffic.record import Record, Records
+from agent.traffic.report import is_shown, outage, outage_line
+from agent.worker.host import layout_of
+from agent.worker.traffic_access import local_access
+
+OUT = 3
+"""Exit status of ``status`` for a host that is out of service because of this agent."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the three actions and their options."""
+    parser.add_argument("action", choices=("status", "block", "allow"), help="what to do")
+    parser.add_argument("group", nargs="?", help="a deployment group's name (all that traffic_control names)")
+    parser.add_argument("--reason", default="", metavar="TEXT", help="block: why, for whoever asks later")
+    parser.add_argument(
+        "--force", action="store_true", help="block: also the last healthy host; allow: also during a deployment"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--config-file", metavar="PATH", help="the agent's configuration file")
+    parser.add_argument("--config_file", dest="config_file", help=argparse.SUPPRESS)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what was asked for each group; 0, ``OUT`` for the status of a host that is out, 1 where something failed.
+
+    Raises UsageError for a group that is not named, ConfigError, OSError.
+    """
+    settings = load(options.config_file).settings
+    layout = layout_of(settings)
+    make_state_folder(layout, layout.traffic)
+    records = Records(layout.traffic)
+    names = _groups(options.group, settings, records)
+    out = Writer(2 if options.json else 1)
+    found = [_one(options, settings, records, name, lambda text: out.line(printable(text))) for name in names]
+    if options.json:
+        Writer(1).line(json.dumps({"groups": found}, indent=2))
+    if any(row["error"] for row in found):
+        return 1
+    return OUT if options.action == "status" and any(row["outage"] for row in found) else 0
+
+
+def _groups(wanted: str | None, settings: Settings, records: Records) -> list[str]:
+    """The groups that are meant: also one that is still out and no longer named."""
+    named = list((settings.traffic_control or {}).get("groups", {}))
+    known = [*named, *(one.group_name for one in records.all() if is_shown(one) and one.group_name not in named)]
+    if wanted is None and known:
+        return known
+    if wanted in known:
+        return [str(wanted)]
+    raise UsageError(
+        f'The setting traffic_control does not name the deployment group "{wanted}".'
+        if wanted
+        else "The setting traffic_control names no deployment group, and this host is out of nothing.",
+        remedy=f"It names {', '.join(known)}." if known else "See docs/traffic.md for how to set it up.",
+    )
+
+
+def _one(
+    options: argparse.Namespace, settings: Settings, records: Records, name: str, say: Callable[[str], None]
+) -> dict[str, Any]:
+    row: dict[str, Any] = {"group": name, "outage": None, "places": [], "last_out_seconds": None, "error": None}
+    try:
+        control = _control(name, settings, records, say)
+        if options.action == "block":
+            control.block_by_hand(_reason(options.reason), force=options.force)
+        elif options.action == "allow" and not control.allow_by_hand(force=options.force):
+            say(f"{name}: this host is out of nothing because of this agent; there is nothing to put back.")
+    except AgentError as error:
+        row["error"] = str(error)
+        say(f"{name}: {error}")
+    record = records.read(name)
+    if record is not None:
+        row["last_out_seconds"] = round(record.seconds_out, 1) if record.back_at else None
+        if is_shown(record):
+            row["outage"] = outage(record)
+    if options.action == "status":
+        _show(row, record, say)
+        _ask_balancers(control, row, say)
+    return row
+
+
+def _control(name: str, settings: Settings, records: Records, say: Callable[[str], None]) -> TrafficControl:
+    policy = policy_of(settings.traffic_control, name)
+    record = records.read(name)
+    if policy is None and record is not None:
+        policy = record.policy
+    if policy is None:
+        raise UsageError(f'The setting traffic_control does not name the deployment group "{name}".')
+    return TrafficControl(name, policy, records, local_access(settings, policy), tell=say)
+
+
+def _show(row: dict[str, Any], record: Record | None, say: Callable[[str], None]) -> None:
+    if row["outage"]:
+        say(outage_line(row["outage"], _stamp(row["outage"]["since"] or 0)))
+    elif record is not None and record.back_at:
+        say(f"Traffic of {row['group']}: last out for {record.seconds_out:.1f} s, until {_stamp(record.back_at)}")
+    else:
+        say(f"Traffic of {row['group']}: this agent has not taken this host out.")
+
+
+def _ask_balancers(control: TrafficControl, row: dict[str, Any], say: Callable[[str], None]) -> None:
+    """What the balancers themselves say; where they cannot be asked, that is told and the rest still counts."""
+    try:
+        for place, text in control.survey():
+            row["places"].append({"place": place, "state": text})
+            say(f"  {place}: {text}")
+    except AgentError as error:
+        row["error"] = str(error)
+        say(f"  {error}")
+
+
+def _reason(text: str) -> str:
+    return f"taken out by hand: {text}" if text else "taken out by hand"
+
+
+def _stamp(moment: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))

@@ -1,0 +1,1 @@
+"""Taking this host out of its load balancers and putting it back."""

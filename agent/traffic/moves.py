@@ -1,0 +1,135 @@
+"""Moving this host out of many places and back: each call recorded, each failure named, nothing forgotten."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+
+from agent.traffic.errors import LastHealthyError, TrafficError
+from agent.traffic.patience import Patience
+from agent.traffic.policy import Policy
+from agent.traffic.provider import Access, Look, Member, Provider, Stage, Step
+from agent.traffic.providers import make_provider
+from agent.traffic.record import Record, Records
+
+Failures = list[tuple[Member, TrafficError]]
+
+
+class Moves:
+    """The steps that taking out and putting back are made of; ``tell`` hears what a person should know."""
+
+    def __init__(self, records: Records, access: Access, tell: Callable[[str], None]) -> None:
+        self._records = records
+        self._access = access
+        self._tell = tell
+        self._providers: dict[str, Provider] = {}
+
+    def provider(self, member: Member) -> Provider:
+        """Whoever can move a member. Raises TrafficError."""
+        return self._provider(member.provider)
+
+    def find(self, policy: Policy, patience: Patience) -> list[Member]:
+        """This host in every place that a policy means. Raises TrafficError."""
+        return [one for config in policy.providers for one in patience.insist(self._provider(config).find)]
+
+    def block(self, record: Record, patience: Patience) -> tuple[Record, Failures]:
+        """Take this host out of every place where that is still to be done."""
+        planned = [member for member in record.members if member.step is Step.PLANNED]
+        return self._each(record, planned, lambda member: self.provider(member).block(member), Step.TAKEN, patience)
+
+    def allow(self, record: Record, patience: Patience) -> tuple[Record, Failures]:
+        """Put this host back into every place that it is, or may be, out of."""
+        return self._each(record, record.ours, lambda member: self.provider(member).allow(member), Step.BACK, patience)
+
+    def healthy(self, members: Iterable[Member], patience: Patience) -> list[Member]:
+        """The members that take traffic and are found healthy now. Raises TrafficError."""
+        return [one for one in members if self._stage(one, patience) is Stage.HEALTHY]
+
+    def guard(self, members: Sequence[Member], minimum: int, patience: Patience) -> None:
+        """See that enough other hosts are in service wherever this one leaves.
+
+        Best effort: several hosts may ask at the same moment. Raises LastHealthyError, TrafficError.
+        """
+        low = []
+        for member in members if minimum else ():
+            others = patience.insist(lambda member=member: self.provider(member).others(member))  # type: ignore[misc]
+            if others is not None and others < minimum:
+                low.append(f"{member.place} has {others} other hosts in service")
+        if low:
+            raise LastHealthyError(
+                f"This host is not taken out of service: {'; '.join(low)}, and minimum_healthy is {minimum}.",
+                remedy="Bring other hosts into service first, or set minimum_healthy to 0 to allow it.",
+            )
+
+    def wait_for(
+        self, members: Sequence[Member], stages: Sequence[Stage], limit: float | None, patience: Patience
+    ) -> list[Member]:
+        """Wait until every member is at one of the stages; gives those that do not come to be there in time.
+
+        ``limit`` None is what each balancer has for itself. Raises TrafficError where a balancer cannot be asked.
+        """
+        waiting = list(members)
+        if not waiting:
+            return []
+        if limit is None:
+            drained = Stage.OUT in stages
+            limits = [patience.insist(lambda one=one: self.provider(one).limits(one)) for one in waiting]  # type: ignore[misc]
+            limit = max(found.drain if drained else found.healthy for found in limits)
+
+        def met() -> bool:
+            waiting[:] = [one for one in waiting if self._stage(one, patience) not in stages]
+            return not waiting
+
+        patience.until(met, limit=limit)
+        return waiting
+
+    def look(self, member: Member, patience: Patience) -> Look:
+        """What a balancer does with this host; out, where its place is gone. Raises TrafficError."""
+        try:
+            return patience.insist(lambda: self.provider(member).look(member))
+        except TrafficError as error:
+            if error.gone:
+                return Look(Stage.OUT, "does not exist any more")
+            raise
+
+    def _stage(self, member: Member, patience: Patience) -> Stage:
+        return self.look(member, patience).stage
+
+    def _each(
+        self,
+        record: Record,
+        members: Sequence[Member],
+        call: Callable[[Member], None],
+        step: Step,
+        patience: Patience,
+    ) -> tuple[Record, Failures]:
+        failures: Failures = []
+        for member in members:
+            try:
+                patience.insist(lambda member=member: call(member))  # type: ignore[misc]
+            except TrafficError as error:
+                if not error.gone:
+                    failures.append((member, error))
+                    continue
+                self._tell(f"{member.place} does not exist any more: {error.message}")
+                record = record.with_step(member, Step.GONE)
+            else:
+                record = record.with_step(member, step)
+            self._records.write(record)
+        return record, failures
+
+    def _provider(self, config: dict[str, object]) -> Provider:
+        key = json.dumps(config, sort_keys=True)
+        if key not in self._providers:
+            self._providers[key] = make_provider(config, self._access)
+        return self._providers[key]
+
+
+def places(members: Iterable[Member]) -> str:
+    """The places of members as a list for people."""
+    return ", ".join(member.place for member in members)
+
+
+def reasons(failures: Failures) -> str:
+    """What went wrong where."""
+    return "; ".join(f"{member.place}: {error.message}" for member, error in failures)

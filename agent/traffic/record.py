@@ -1,0 +1,144 @@
+"""What is to be taken out and what was: one durable file for each deployment group, read again after a crash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from enum import Enum
+from typing import Any, NamedTuple
+
+from agent.filesystem.durable import remove_if_there, sync_folder, write_durably
+from agent.filesystem.locks import FileLock
+from agent.traffic.errors import TrafficError
+from agent.traffic.policy import Policy
+from agent.traffic.provider import Member, Step
+
+VERSION = 1
+"""Of the format of the files; one with another version is refused."""
+
+OPEN = ".json"
+SETTLED = ".settled"
+"""How the files end: by the names alone it can be seen whether there is anything to look after."""
+
+_LARGEST = 4 * 1024 * 1024
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+
+
+class Phase(str, Enum):
+    """Where this host is between in service and out."""
+
+    BLOCKING = "blocking"
+    OUT = "out"
+    ALLOWING = "allowing"
+    SETTLED = "settled"
+    """Nothing is out because of us."""
+
+
+class Record(NamedTuple):
+    """One deployment group's way out of its balancers and back; times in seconds since the epoch.
+
+    ``since`` is when the first call was about to be made, ``touched`` when the deployment last had a command here.
+    ``kept`` says why the host is out on purpose, empty where it is to come back; ``by_hand`` that a person took it
+    out. ``seconds_out`` and ``back_at`` tell of the last time out, ``trouble`` what recovery last met.
+    """
+
+    group_name: str
+    policy: Policy
+    phase: Phase
+    members: tuple[Member, ...] = ()
+    group_id: str = ""
+    deployment_id: str = ""
+    since: float = 0.0
+    touched: float = 0.0
+    kept: str = ""
+    by_hand: bool = False
+    seconds_out: float = 0.0
+    back_at: float = 0.0
+    trouble: str = ""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is out because of us."""
+        return self.phase is Phase.SETTLED
+
+    @property
+    def ours(self) -> tuple[Member, ...]:
+        """The places that this host is, or may be, out of because of us."""
+        return tuple(member for member in self.members if member.step in (Step.PLANNED, Step.TAKEN))
+
+    def with_step(self, member: Member, step: Step) -> Record:
+        """The record with one member further on."""
+        changed = [one._replace(step=step) if one.same_place(member) else one for one in self.members]
+        return self._replace(members=tuple(changed))
+
+
+class Records:
+    """The files of all groups in a folder that exists and that only the agent's user may enter."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def read(self, group_name: str) -> Record | None:
+        """A group's record; None where there is none. Raises TrafficError where it cannot be read."""
+        path = self._path(group_name)
+        return self._read(path + OPEN) or self._read(path + SETTLED)
+
+    def write(self, record: Record) -> None:
+        """Write a record durably. Raises OSError."""
+        fields = record._asdict() | {
+            "policy": record.policy._asdict(),
+            "members": [member._asdict() for member in record.members],
+        }
+        data = json.dumps({"version": VERSION, **fields}).encode()
+        path = self._path(record.group_name)
+        if not record.is_settled:
+            write_durably(path + OPEN, data, mode=0o600)
+            return
+        # Until the open record is gone it counts, and going through it again does no harm.
+        write_durably(path + SETTLED, data, mode=0o600)
+        if remove_if_there(path + OPEN):
+            sync_folder(self._folder)
+
+    def all(self) -> list[Record]:
+        """Every record that is not settled. Raises TrafficError where one cannot be read, OSError."""
+        try:
+            names = sorted(os.listdir(self._folder))
+        except FileNotFoundError:
+            return []
+        paths = [os.path.join(self._folder, name) for name in names if name.endswith(OPEN) and name[0] != "."]
+        return [record for path in paths if (record := self._read(path)) is not None]
+
+    def lock(self, group_name: str) -> FileLock:
+        """The lock of whoever moves a group's traffic; not yet taken."""
+        return FileLock(self._path(group_name) + ".lock", purpose=f'another move of the traffic of "{group_name}"')
+
+    def _path(self, group_name: str) -> str:
+        digest = hashlib.sha256(group_name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+        return os.path.join(self._folder, f"{_UNSAFE.sub('_', group_name)[:60].lstrip('.')}-{digest}")
+
+    @staticmethod
+    def _read(path: str) -> Record | None:
+        try:
+            with open(path, "rb") as file:
+                return _parse(json.loads(file.read(_LARGEST)))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            raise TrafficError(
+                f"The record {path} of what this host was taken out of cannot be read: {error}.",
+                remedy="See at your balancers whether this host is out, put it back there, and remove the file.",
+            ) from error
+
+
+def _parse(fields: Any) -> Record:  # noqa: ANN401 - whatever stands in the file
+    if fields.pop("version") != VERSION:
+        raise ValueError("it has another format")
+    members = [Member(**row | {"step": Step(row["step"])}) for row in fields["members"]]
+    given = fields | {
+        "policy": Policy(**fields["policy"]),
+        "phase": Phase(fields["phase"]),
+        "members": tuple(members),
+    }
+    return Record(**given)

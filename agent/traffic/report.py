@@ -1,0 +1,58 @@
+"""What this host is out of, since when and why: from the records alone, without asking a balancer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agent.traffic.errors import TrafficError
+from agent.traffic.record import Phase, Record, Records
+
+_WORDS = {
+    Phase.BLOCKING: "is being taken out of service",
+    Phase.OUT: "is out of service",
+    Phase.ALLOWING: "is being put back into service",
+}
+
+
+def is_shown(record: Record) -> bool:
+    """Whether a record says anything that somebody should know: this host is, or may be, out because of us."""
+    return not record.is_settled and (bool(record.ours) or record.phase is not Phase.OUT)
+
+
+def outages(records: Records) -> list[dict[str, Any]]:
+    """Everything that this host is, or may be, out of because of us; a record that cannot be read is among it."""
+    try:
+        return [outage(record) for record in records.all() if is_shown(record)]
+    except TrafficError as error:
+        unknown: dict[str, Any] = {"group": None, "state": None, "places": [], "since": None, "why": str(error)}
+        return [unknown | {"on_purpose": False, "by_hand": False, "deployment": None, "trouble": None}]
+
+
+def outage(record: Record) -> dict[str, Any]:
+    """A record ready for JSON; times in seconds since the epoch, null where unknown."""
+    return {
+        "group": record.group_name,
+        "state": record.phase.value,
+        "places": [member.place for member in record.ours],
+        "since": record.since or None,
+        "why": why(record),
+        "on_purpose": bool(record.kept),
+        "by_hand": record.by_hand,
+        "deployment": record.deployment_id or None,
+        "trouble": record.trouble or None,
+    }
+
+
+def why(record: Record) -> str:
+    """Why this host is out: the reason that was written down, else its deployment."""
+    return record.kept or f"deployment {record.deployment_id} is in progress"
+
+
+def outage_line(found: dict[str, Any], stamp: str) -> str:
+    """One outage for people; ``stamp`` is its "since" in words."""
+    if found["state"] is None:
+        return f"Traffic: {found['why']}"
+    places = f" ({', '.join(found['places'])})" if found["places"] else ""
+    trouble = f"; tried again every minute: {found['trouble']}" if found["trouble"] else ""
+    words = _WORDS[Phase(found["state"])]
+    return f"Traffic of {found['group']}: this host {words}{places} since {stamp}: {found['why']}{trouble}"

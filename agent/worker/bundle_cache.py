@@ -1,0 +1,72 @@
+"""A bundle that is fetched before its deployment takes the host out of service, so that it is out for less time.
+
+It lies below ``agent-state`` and not in the deployment's folder, whose content decides which revision's scripts run.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+
+from agent.deployment.spec import BundleType, DeploymentSpecification, LocalRevision
+from agent.filesystem.durable import replace
+from agent.filesystem.trees import remove_tree
+from agent.store.folders import make_state_folder
+from agent.store.layout import Layout
+from agent.worker.host import Host
+
+_log = logging.getLogger(__name__)
+
+
+def fetch_ahead(spec: DeploymentSpecification, host: Host) -> None:
+    """Fetch a deployment's bundle into the cache, in which it is then alone; nothing for one that lies on this host.
+
+    Raises BundleError, OSError.
+    """
+    from agent.worker.bundle_command import fetch
+
+    _forget_others(host.layout, spec.deployment_id)
+    if isinstance(spec.revision, LocalRevision) or spec.reuse_archive_from:
+        return
+    folder = _folder(host.layout, spec.deployment_id)
+    if os.path.exists(os.path.join(folder, "facts")):
+        return
+    make_state_folder(host.layout, folder)
+    begin = time.monotonic()
+    bundle = fetch(spec, os.path.join(folder, "bundle"), host)
+    facts = {"type": bundle.bundle_type.value, "etag": bundle.etag}
+    replace(os.path.join(folder, "facts"), json.dumps(facts).encode(), mode=0o600)
+    _log.info("The bundle was fetched in %.1f s, while this host is in service", time.monotonic() - begin)
+
+
+def take_fetched(spec: DeploymentSpecification, path: str, host: Host) -> tuple[BundleType, str | None] | None:
+    """Move a bundle that was fetched ahead to ``path``; its type and ETag, None where there is none. Raises OSError."""
+    folder = _folder(host.layout, spec.deployment_id)
+    try:
+        with open(os.path.join(folder, "facts"), "rb") as file:
+            facts = json.loads(file.read())
+        os.rename(os.path.join(folder, "bundle"), path)
+    except (FileNotFoundError, ValueError):
+        return None
+    remove_tree(folder)
+    return BundleType(facts["type"]), facts["etag"]
+
+
+def _cache(layout: Layout) -> str:
+    return os.path.join(layout.traffic, "bundles")
+
+
+def _folder(layout: Layout, deployment_id: str) -> str:
+    return os.path.join(_cache(layout), deployment_id)
+
+
+def _forget_others(layout: Layout, deployment_id: str) -> None:
+    try:
+        names = os.listdir(_cache(layout))
+    except FileNotFoundError:
+        return
+    for name in names:
+        if name != deployment_id:
+            remove_tree(os.path.join(_cache(layout), name))

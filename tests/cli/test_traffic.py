@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from agent_host import revision
+from haproxy_server import Haproxy, free_port
+
+pytestmark = pytest.mark.needs_tool("haproxy")
+
+APPLICATION = """\
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+VERSION = open(__file__ + ".version").read().encode()
+class Answer(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(VERSION)))
+        self.end_headers()
+        self.wfile.write(VERSION)
+    def log_message(self, *_):
+        pass
+ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Answer).serve_forever()
+"""
+
+
+class Site:
+    """One host of the fleet: a folder of its own, and an application behind HAProxy."""
+
+    def __init__(self, folder: Path, number: int, program: str) -> None:
+        self.name = f"host-{number}"
+        self.folder = folder / self.name
+        self.folder.mkdir()
+        self.port = free_port()
+        self.program = program
+        self.config = self.folder / "agent.yml"
+        self.pid = self.folder / "pid"
+        self.hold = self.folder / "hold"
+        self.held = self.folder / "held"
+
+    def configure(self, haproxy: Haproxy, **policy) -> None:
+        provider = {"type": "haproxy", "sockets": [haproxy.socket], "servers": [f"web/{self.name}"]}
+        settings = {"root_dir": f"{self.folder}/root", "log_dir": f"{self.folder}/log"}
+        control = {"groups": ["Web"], "providers": [provider], **policy}
+        self.config.write_text(json.dumps({**settings, "traffic_control": control}))
+
+    def bundle(self, version: str) -> Path:
+        wait = f"import urllib.request as u; u.urlopen('http://127.0.0.1:{self.port}/', timeout=1)"
+        hooks = {
+            "ApplicationStop": (
+                f"kill $(cat {self.pid})\nwhile kill -0 $(cat {self.pid}) 2>/dev/null; do sleep 0.02; done"
+            ),
+            "AfterInstall": f"[ ! -e {self.hold} ] || {{ touch {self.held}; sleep 60; }}",
+            "ApplicationStart": (
+                f"setsid {sys.executable} {self.folder}/app/app.py {self.port} >/dev/null 2>&1 </dev/null &\n"
+                f"echo $! > {self.pid}"
+            ),
+            "ValidateService": f'until {sys.executable} -c "{wait}" 2>/dev/null; do sleep 0.05; done',
+        }
+        files = {"app.py": APPLICATION, "app.py.version": version}
+        place = self.folder / version
+        return place if place.exists() else revision(place, hooks, files=files, to=self.folder / "app")
+
+    def command(self, *arguments: str) -> list[str]:
+        return [self.program, "-c", str(self.config), "-g", "web", "-d", "Web", *arguments]
+
+    def deploy(self, version: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        command = self.command("-l", str(self.bundle(version)), *arguments)
+        return subprocess.run(command, capture_output=True, text=True, check=check, timeout=60)
+
+    def end(self) -> None:
+        if self.pid.exists():
+            subprocess.run(["kill", "-9", self.pid.read_text().strip()], check=False, stderr=subprocess.DEVNULL)
+
+
+class Visitors:
+    """Clients that ask HAProxy without a pause; what came back, and what went wrong."""
+
+    def __init__(self, port: int, count: int = 3) -> None:
+        self.url = f"http://127.0.0.1:{port}/"
+        self.answers: list[str] = []
+        self.failures: list[str] = []
+        self.over = threading.Event()
+        self.threads = [threading.Thread(target=self._visit) for _ in range(count)]
+
+    def _visit(self) -> None:
+        while not self.over.wait(0.01):
+            try:
+                with urllib.request.urlopen(self.url, timeout=10) as reply:
+                    self.answers.append(reply.read().decode())
+            except OSError as error:
+                self.failures.append(str(error))
+
+    def __enter__(self) -> Visitors:
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        for thread in self.threads:
+            thread.join()
+
+
+@pytest.fixture
+def fleet(tmp_path, program):
+    sites = [Site(tmp_path, number, program("codedeploy-local")) for number in (1, 2, 3)]
+    haproxy = Haproxy(tmp_path, [(site.name, site.port, 100) for site in sites])
+    for site in sites:
+        site.configure(haproxy)
+    yield sites, haproxy
+    haproxy.stop()
+    for site in sites:
+        site.end()
+
+
+def agent(program, *arguments):
+    return subprocess.run([program("codedeploy-agent"), *arguments], capture_output=True, text=True, check=False)
+
+
+def _all_up(haproxy, sites):
+    haproxy.start()
+    for site in sites:
+        haproxy.until(site.name, "UP")
+
+
+def test_no_request_fails_while_a_fleet_is_deployed_one_host_at_a_time_and_one_agent_is_killed(fleet):
+    sites, haproxy = fleet
+    for site in sites:
+        site.deploy("v1")
+    _all_up(haproxy, sites)
+    with Visitors(haproxy.port) as visitors:
+        sites[0].deploy("v2", "--traffic")
+        _kill_in_the_middle(sites[1])
+        assert haproxy.is_drained(sites[1].name)
+        sites[1].deploy("v2", "--traffic")
+        result = sites[2].deploy("v2", "--traffic")
+        before = len(visitors.answers)
+        while len(visitors.answers) < before + 20:
+            time.sleep(0.05)
+    assert visitors.failures == []
+    assert set(visitors.answers) == {"v1", "v2"}
+    assert set(visitors.answers[-10:]) == {"v2"}
+    assert set(haproxy.statuses().values()) == {"UP"}
+    assert "Back in service after" in result.stderr
+
+
+def _kill_in_the_middle(site):
+    site.hold.touch()
+    command = site.command("-l", str(site.bundle("v2")), "--traffic")
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        end = time.monotonic() + 30
+        while not site.held.exists():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        process.kill()
+    site.hold.unlink()
+
+
+def test_a_deployment_that_fails_leaves_the_host_out_and_everybody_can_see_it(fleet, program):
+    sites, haproxy = fleet
+    site = sites[0]
+    for one in sites:
+        one.deploy("v1")
+    _all_up(haproxy, sites)
+    broken = site.bundle("v2")
+    (broken / "scripts" / "AfterInstall.sh").write_text("#!/bin/sh\nexit 3\n")
+    assert site.deploy("v2", "--traffic", check=False).returncode == 1
+    assert haproxy.is_drained(site.name)
+    status = agent(program, "traffic", "status", "--config-file", str(site.config))
+    assert status.returncode == 3
+    assert "is out of service" in status.stdout
+    assert "AfterInstall" in status.stdout
+    assert f"server web/{site.name}" in status.stdout
+    found = json.loads(agent(program, "status", "--json", "--config-file", str(site.config)).stdout)
+    assert found["out_of_service"][0]["group"] == "Web"
+    assert (
+        "Traffic of Web: this host is out of service"
+        in agent(program, "status", "--config-file", str(site.config)).stdout
+    )
+    site.end()
+    subprocess.run(["sh", str(sites[0].folder / "v1" / "scripts" / "ApplicationStart.sh")], check=True)
+    allowed = agent(program, "traffic", "allow", "Web", "--json", "--config-file", str(site.config))
+    assert allowed.returncode == 0, allowed.stderr
+    assert json.loads(allowed.stdout)["groups"][0]["outage"] is None
+    assert haproxy.statuses()[site.name] == "UP"
+
+
+def test_a_person_takes_a_host_out_and_puts_it_back(fleet, program):
+    sites, haproxy = fleet
+    for one in sites[:2]:
+        one.deploy("v1")
+    haproxy.start()
+    haproxy.until(sites[0].name, "UP")
+    haproxy.until(sites[1].name, "UP")
+    config = ["--config-file", str(sites[0].config)]
+    assert agent(program, "traffic", "block", "--reason", "new memory", *config).returncode == 0
+    assert haproxy.statuses()[sites[0].name] == "DRAIN"
+    status = agent(program, "traffic", "status", "--json", *config)
+    row = json.loads(status.stdout)["groups"][0]
+    assert (status.returncode, row["outage"]["why"]) == (3, "taken out by hand: new memory")
+    refused = agent(program, "traffic", "block", "--config-file", str(sites[1].config))
+    assert refused.returncode == 1
+    assert "minimum_healthy" in refused.stdout
+    assert haproxy.statuses()[sites[1].name] == "UP"
+    assert agent(program, "traffic", "allow", *config).returncode == 0
+    assert haproxy.statuses()[sites[0].name] == "UP"
+
+
+def test_traffic_is_refused_for_a_group_that_is_not_named(fleet):
+    sites, _ = fleet
+    command = [
+        sites[0].program,
+        "-c",
+        str(sites[0].config),
+        "-l",
+        str(sites[0].bundle("v1")),
+        "--traffic",
+        "-d",
+        "Other",
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "does not name the deployment group" in result.stdout + result.stderr
+
+
+def test_traffic_is_refused_without_the_events_that_move_it(fleet):
+    sites, _ = fleet
+    result = sites[0].deploy("v1", "--traffic", "--events", "DownloadBundle,Install,ValidateService", check=False)
+    assert result.returncode == 1
+    assert "ApplicationStop" in result.stderr + result.stdout
+    assert not os.path.exists(sites[0].folder / "app")
+
+
+def test_an_agent_without_traffic_control_says_so(tmp_path, program):
+    config = tmp_path / "agent.yml"
+    config.write_text(json.dumps({"root_dir": str(tmp_path / "root")}))
+    result = agent(program, "traffic", "status", "--config-file", str(config))
+    assert result.returncode == 1
+    assert "docs/traffic.md" in result.stderr

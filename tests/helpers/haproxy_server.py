@@ -1,0 +1,120 @@
+"""A real HAProxy from Debian in front of servers of this machine, with its Runtime API on a UNIX socket and on TCP."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+CONFIGURATION = """\
+global
+    stats socket {socket} mode 600 level admin
+    stats socket ipv4@127.0.0.1:{runtime} level admin
+    stats timeout 10s
+defaults
+    mode http
+    timeout connect 2s
+    timeout client 10s
+    timeout server 10s
+frontend in
+    bind 127.0.0.1:{port}
+    default_backend web
+backend web
+    option httpchk GET /health
+    default-server check inter 50ms fastinter 20ms downinter 50ms rise 2 fall 2
+{servers}
+"""
+
+
+class Haproxy:
+    """One HAProxy; ``servers`` are ``NAME PORT WEIGHT`` of backend ``web``."""
+
+    def __init__(self, folder: Path, servers: Sequence[tuple[str, int, int]]) -> None:
+        self.socket = str(folder / "admin.sock")
+        self.port, self.runtime_port = free_port(), free_port()
+        self._path = folder / "haproxy.cfg"
+        self._process: subprocess.Popen[bytes] | None = None
+        lines = [f"    server {name} 127.0.0.1:{port} weight {weight}" for name, port, weight in servers]
+        self._path.write_text(
+            CONFIGURATION.format(
+                socket=self.socket, runtime=self.runtime_port, port=self.port, servers="\n".join(lines)
+            )
+        )
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+        program = shutil.which("haproxy", path=path)
+        assert program is not None
+        self._process = subprocess.Popen(
+            [program, "-db", "-f", str(self._path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        end = time.monotonic() + 10
+        while True:
+            try:
+                self.ask("show info")
+                return
+            except OSError:
+                assert self._process.poll() is None, "haproxy has ended"
+                assert time.monotonic() < end, "haproxy does not answer"
+                time.sleep(0.02)
+
+    def stop(self) -> None:
+        """End it at once."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def ask(self, command: str) -> str:
+        """The answer of the Runtime API."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(5)
+            connection.connect(self.socket)
+            connection.sendall(command.encode() + b"\n")
+            parts = []
+            while part := connection.recv(65536):
+                parts.append(part)
+        return b"".join(parts).decode()
+
+    def statuses(self) -> dict[str, str]:
+        """The status of each server, as HAProxy's own statistics show it."""
+        lines = self.ask("show stat").removeprefix("# ").splitlines()
+        header = lines[0].split(",")
+        rows = [dict(zip(header, line.split(","), strict=False)) for line in lines[1:] if line]
+        return {
+            row["svname"]: row["status"]
+            for row in rows
+            if row["pxname"] == "web" and row["svname"] not in ("BACKEND", "FRONTEND")
+        }
+
+    def is_drained(self, name: str) -> bool:
+        """Whether a server was told to drain; its status is DOWN all the same while its health checks fail."""
+        rows = [line.split() for line in self.ask("show servers state web").splitlines()]
+        place = next(row for row in rows if row[:1] == ["#"]).index("srv_admin_state") - 1
+        return any(row[3:4] == [name] and bool(int(row[place]) & 0x08) for row in rows)
+
+    def until(self, name: str, status: str) -> None:
+        """Wait until a server has a status."""
+        end = time.monotonic() + 20
+        while not self.statuses()[name].startswith(status):
+            assert time.monotonic() < end, f"{name} is {self.statuses()[name]}"
+            time.sleep(0.02)
+
+    def __enter__(self) -> Haproxy:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def free_port() -> int:
+    """A port of loopback that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        found: int = probe.getsockname()[1]
+        return found

@@ -18,10 +18,11 @@ from botocore.credentials import Credentials
 from fleet_box import digest, wheel, write_archive
 from metadata_server import ROLE_KEYS, running_metadata
 from object_server import ObjectServer, StoredObject, running_server
+from userdata_machine import SCRIPT
 from wire_server import Answer, Authority
 from wire_server import running_server as running_wire
 
-BODY = (Path(__file__).resolve().parents[2] / "userdata" / "body.sh").read_text()
+PROGRAM = re.search(r"<<'PYTHON'\n(.*?)\nPYTHON\n", SCRIPT.read_text(), re.DOTALL)[1]
 
 
 class Fetch:
@@ -29,7 +30,7 @@ class Fetch:
 
     def __init__(self, tmp_path: Path) -> None:
         self.program = tmp_path / "fetch.py"
-        self.program.write_text(re.search(r"<<'PYTHON'\n(.*?)\nPYTHON\n", BODY, re.DOTALL)[1])
+        self.program.write_text(PROGRAM)
         self.work = tmp_path / "work"
         self.work.mkdir()
         name, data = wheel("codedeploy_host_agent", "9.1", {"agent/__init__.py": ""})
@@ -38,12 +39,13 @@ class Fetch:
         self.environment = {"PATH": "/usr/bin:/bin", "AGENT_PAUSE": "0"}
 
     def run(self, source: str, *, sha256: str = "", region: str = "") -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-I", self.program, source, sha256 or self.sha256, self.work, region]
-        return subprocess.run(command, env=self.environment, capture_output=True, text=True)
+        parameters = {"AGENT_SOURCE": source, "AGENT_SHA256": sha256 or self.sha256, "AGENT_REGION": region}
+        environment = {**self.environment, **parameters, "WORK": str(self.work)}
+        command = [sys.executable, "-I", self.program]
+        return subprocess.run(command, env=environment, capture_output=True, text=True)
 
     def assert_fetched(self, done: subprocess.CompletedProcess[str]) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
-        assert done.stdout.splitlines()[-1] == str(self.work / "wheelhouse.tar.gz")
         assert (self.work / "wheelhouse.tar.gz").read_bytes() == self.archive
         assert (self.work / "agent.whl").read_bytes() == self.wheel
 
@@ -76,10 +78,10 @@ def test_https_is_asked_with_the_systems_certificates(fetch, tmp_path) -> None:
     authority = Authority(tmp_path)
     fetch.environment["SSL_CERT_FILE"] = authority.path
     with running_wire(tls=authority.server_context("127.0.0.1")) as server:
-        server.will(Answer(503), Answer(hang_up=True), Answer(body=fetch.archive))
+        server.will(Answer(503), Answer(hang_up=True), Answer(body=fetch.archive, cut=100), Answer(body=fetch.archive))
         done = fetch.run(f"{server.url}/w.tar.gz?signature=x")
         fetch.assert_fetched(done)
-        assert len(server.requests) == 3, "passing faults are waited for"
+        assert len(server.requests) == 4, "passing faults are waited for"
 
 
 def test_a_refusal_is_not_repeated(fetch, tmp_path) -> None:
@@ -124,6 +126,26 @@ def test_an_object_that_is_not_there_says_so(fetch, s3) -> None:
     done = fetch.run("s3://releases/none.tar.gz", region="eu-central-1")
     assert done.returncode == 75
     assert "NoSuchKey" in done.stdout
+
+
+def test_a_role_that_the_metadata_service_does_not_know_yet_is_waited_for(fetch, s3) -> None:
+    with running_metadata() as metadata:
+        role = "/latest/meta-data/iam/security-credentials/WebServer"
+        metadata.faults[role] = ("404 Not Found", b"no such role")
+        fetch.environment["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = metadata.url
+        done = fetch.run("s3://releases/agent one/w.tar.gz")
+    assert done.returncode == 75
+    assert [asked.path for asked in metadata.asked].count(role) == 5
+    assert "status 404: no such role" in done.stdout
+
+
+def test_credentials_that_are_not_there_yet_say_so(fetch, s3) -> None:
+    with running_metadata() as metadata:
+        role = "/latest/meta-data/iam/security-credentials/WebServer"
+        metadata.faults[role] = ("200 OK", b'{"Code": "AssumeRoleUnauthorizedAccess"}')
+        fetch.environment["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = metadata.url
+        done = fetch.run("s3://releases/agent one/w.tar.gz")
+    assert (done.returncode, "KeyError: 'AccessKeyId'" in done.stdout) == (75, True)
 
 
 def test_a_host_that_is_nobody_says_so(fetch, s3) -> None:

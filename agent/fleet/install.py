@@ -11,7 +11,7 @@ import shutil
 import sys
 from typing import NamedTuple
 
-from agent.filesystem.durable import make_folder
+from agent.filesystem.durable import make_folder, remove_if_there
 from agent.filesystem.locks import FileLock
 from agent.fleet import manifest, official, places, versions
 from agent.fleet.commands import run
@@ -75,13 +75,15 @@ class _Installation:
         self.placement = Placement(host, self.before, self.manager, bin_folder=options.bin_folder, tell=tell)
 
     def run(self) -> Installed:
+        official.finish_take_over(self.host)
         found = self._find_official()
+        self.placement.check_bin_folder()
         name = self._obtain()
         self._check_config(name)
+        config = first_config(self.host, text=self._read_config(), proxy=self.options.proxy, tell=self.tell)
         self.placement.refuse_strangers(taking_over=found is not None)
         if found is not None:
             official.take_over(self.host, found, self.manager, force=self.options.force, tell=self.tell)
-        config = first_config(self.host, text=self._read_config(), proxy=self.options.proxy, tell=self.tell)
         changed = self.placement.choose(name, previous=self._previous(name), config=config)
         self._start(name, changed)
         self._tidy(name)
@@ -109,6 +111,10 @@ class _Installation:
         digest = parse_sha256(self.options.sha256)
         make_folder(self.host.at(places.VERSIONS))
         known = [name for name in versions.installed(self.host) if self._is_build_of(name, digest)]
+        if known and not versions.works(self.host, known[0]):
+            self.tell(f"Version {versions.version_in(known[0])} is there but does not run, and is built anew.")
+            versions.spoil(self.host, known[0])
+            known = []
         if known:
             self._check_version(versions.version_in(known[0]))
             return known[0]
@@ -147,7 +153,7 @@ class _Installation:
 
     def _kept_version(self) -> str:
         there = versions.installed(self.host)
-        fitting = [name for name in there if versions.version_in(name) == self.options.version]
+        fitting = [name for name in there if self.options.version in (name, versions.version_in(name))]
         if len(fitting) == 1:
             return fitting[0]
         listed = ", ".join(sorted(there)) or "none"
@@ -174,10 +180,11 @@ class _Installation:
             self.tell("There is no running systemd here: the agent was not started.")
             return
         try:
-            if changed:
+            if changed or self.host.holder(places.RESTART_DUE):
                 self.manager.restart()
             else:
                 self.manager.start()
+            remove_if_there(self.host.at(places.RESTART_DUE))
         except FleetError as error:
             raise self._gone_back(name, error) from error
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from agent.filesystem.durable import write_durably
 from agent.fleet import places
 from agent.fleet.commands import attempt, find, run
 from agent.fleet.errors import OfficialAgentError
@@ -116,6 +117,7 @@ def take_over(
         attempt([INIT_SCRIPT, "stop"])
     backup = _back_up(host, official)
     tell(f"The official agent's state is saved in {backup}.")
+    write_durably(host.at(places.TAKEOVER_OPEN), os.fsencode(backup))
     if official.package == "dpkg":
         _remove_with_dpkg(host, backup)
     elif official.package == "rpm":
@@ -124,9 +126,20 @@ def take_over(
     for path in (*official.files, *_rc_links(host)):
         if os.path.lexists(host.at(path)):
             os.unlink(host.at(path))  # a copy is in the backup
-    _put_back(host, backup)
+    finish_take_over(host)
     tell(f"Removed {official}.")
     return backup
+
+
+def finish_take_over(host: Places) -> None:
+    """Put back what the package manager removed with the package, also after a take-over that was interrupted."""
+    try:
+        with open(host.at(places.TAKEOVER_OPEN), "rb") as file:
+            backup = os.fsdecode(file.read())
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    _put_back(host, backup)
+    os.unlink(host.at(places.TAKEOVER_OPEN))
 
 
 def root_dir(host: Places) -> str:

@@ -63,6 +63,14 @@ class Placement:
         links |= {f"{self._bin_folder}/{program}": f"{places.BIN}/{program}" for program in places.PROGRAMS}
         return {link: places.link_target(link, path) for link, path in links.items()}
 
+    def check_bin_folder(self) -> None:
+        """Refuse a folder for the commands that would make them lead to themselves. Raises FleetError."""
+        folder = self._bin_folder
+        if not os.path.isabs(folder) or f"{os.path.normpath(folder)}/".startswith(f"{places.HOME}/"):
+            raise FleetError(
+                f"--bin-folder is {folder}.", remedy=f"Name an absolute path outside {places.HOME}, such as /usr/bin."
+            )
+
     def refuse_strangers(self, *, taking_over: bool) -> None:
         """Stop before anything is replaced that somebody else has put where our links go. Raises FleetError.
 
@@ -97,6 +105,8 @@ class Placement:
         after = Manifest(name, previous, digests, self._links())
         manifest.save(self._host, after.union(self._before))
         changed = versions.current(self._host) != name
+        if changed:
+            write_durably(self._host.at(places.RESTART_DUE), b"")
         for path, data in units.items():
             changed |= self._write(path, data)
         if config is not None:

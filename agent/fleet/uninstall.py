@@ -60,30 +60,34 @@ def uninstall(options: UninstallOptions, *, tell: Tell) -> bool:
         lock.acquire(limit=600, on_wait=tell)
         with lock:
             installed = _remove(host, options, tell)
-    if options.purge:
-        _purge(host, tell)
-    _remove_empty_folders(host)
+    if installed:
+        _remove_empty_folders(host)
     return installed
 
 
 def _remove(host: Places, options: UninstallOptions, tell: Tell) -> bool:
     known = manifest.load(host)
-    if known is not None:
-        busy = _workers(host)
-        if busy and not options.force:
-            raise FleetError(
-                f"Deployments are in progress: processes {', '.join(map(str, busy))}.",
-                remedy="Wait for their end, or use --force, which leaves their outcome unreported.",
-            )
-        manager = ServiceManager(host)
-        manager.stop()
-        manager.disable()
-        _remove_listed(host, known, tell)
-        manager.reload()
+    if known is None:
+        # What is there belongs to an official agent, or to somebody else: not even --purge touches it.
+        return False
+    busy = _workers(host)
+    if busy and not options.force:
+        raise FleetError(
+            f"Deployments are in progress: processes {', '.join(map(str, busy))}.",
+            remedy="Wait for their end, or use --force, which leaves their outcome unreported.",
+        )
+    manager = ServiceManager(host)
+    manager.stop()
+    manager.disable()
+    _remove_listed(host, known, tell)
+    manager.reload()
     shutil.rmtree(host.at(places.VERSIONS), ignore_errors=True)
-    for path in (places.CURRENT, *_MADE_BY_THE_AGENT, places.MANIFEST, places.LOCK):
+    if options.purge:
+        _purge(host, tell)
+    # The manifest goes last, so that a run that was interrupted is finished by the next.
+    for path in (places.CURRENT, *_MADE_BY_THE_AGENT, places.RESTART_DUE, places.MANIFEST, places.LOCK):
         _unlink(host.at(path))
-    return known is not None
+    return True
 
 
 def _workers(host: Places) -> list[int]:

@@ -9,7 +9,7 @@ import sys
 
 from agent.filesystem.durable import sync_file_systems, sync_folder, write_durably
 from agent.fleet import places
-from agent.fleet.commands import run
+from agent.fleet.commands import attempt, run
 from agent.fleet.errors import FleetError
 from agent.fleet.places import Places
 from agent.fleet.wheelhouse import REQUIREMENTS, Wheelhouse
@@ -46,6 +46,20 @@ def installed(host: Places) -> list[str]:
     except FileNotFoundError:
         return []
     return [name for name in names if is_complete(host, name)]
+
+
+def works(host: Places, name: str) -> bool:
+    """Whether a version can be run; the Python that it was built with may be gone."""
+    command = os.path.join(folder(host, name), "bin", places.PROGRAMS[0])
+    try:
+        return attempt([command, "--version"]).status == 0
+    except FleetError:
+        return False
+
+
+def spoil(host: Places, name: str) -> None:
+    """Make a version one that has to be built anew. Raises OSError."""
+    os.unlink(os.path.join(folder(host, name), _COMPLETE))
 
 
 def current(host: Places) -> str | None:

@@ -39,9 +39,9 @@ class MetadataApp:
     """Answers each client as the instance that it was added for, by the client's address.
 
     A question needs a token that this service gave to the same instance (IMDSv2); ``allow_v1`` lets questions
-    without any token through, too. ``clock`` gives seconds, and never goes back. The rules are those of the EC2 user
-    guide, "Use the Instance Metadata Service to access instance metadata". May be mounted anywhere: only PATH_INFO
-    counts.
+    without any token through, too, for all instances. ``clock`` gives seconds, and never goes back. The rules are
+    those of the EC2 user guide, "Use the Instance Metadata Service to access instance metadata". May be mounted
+    anywhere: only PATH_INFO counts.
     """
 
     def __init__(self, *, allow_v1: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
@@ -87,7 +87,7 @@ class MetadataApp:
             return _refusal(HTTPStatus.METHOD_NOT_ALLOWED)
         token = environ.get("HTTP_X_AWS_EC2_METADATA_TOKEN")
         left = self._seconds_left(str(token), instance) if token is not None else 0
-        if left <= 0 and (token is not None or not self.allow_v1):
+        if left <= 0 and (token is not None or not (self.allow_v1 or instance.allow_v1)):
             return _refusal(HTTPStatus.UNAUTHORIZED)
         found = _look_up(path, instance)
         if found is None:

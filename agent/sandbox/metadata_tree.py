@@ -33,7 +33,8 @@ class MetadataInstance(NamedTuple):
     """An instance: what it is told about itself; an empty or missing part is absent from its metadata.
 
     ``credentials`` is asked for the role's credentials each time somebody reads them; without it, or without ``role``,
-    no role is attached. ``tags`` are those that the instance may read; None where it may read none.
+    no role is attached. ``tags`` are those that the instance may read; None where it may read none. ``allow_v1``
+    answers questions without a token too.
     """
 
     instance_id: str
@@ -52,6 +53,7 @@ class MetadataInstance(NamedTuple):
     user_data: bytes = b""
     public_keys: Mapping[str, str] = {}
     tags: Mapping[str, str] | None = None
+    allow_v1: bool = False
 
 
 def tree_of(instance: MetadataInstance) -> Folder:

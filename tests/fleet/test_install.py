@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 
 import pytest
@@ -229,3 +230,42 @@ def test_the_host_itself_is_for_root_only(monkeypatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(AgentError, match="Only root"):
         install(InstallOptions("/nowhere", "0" * 64), tell=print)
+
+
+def test_a_version_whose_python_is_gone_is_built_anew(box, tmp_path) -> None:
+    python = tmp_path / "python"
+    python.symlink_to(sys._base_executable)
+    name = box.install(python=str(python)).version
+    python.unlink()
+    assert box.install().version == name
+    command = box.at("/usr/local/bin/codedeploy-agent")
+    assert subprocess.run([command, "--version"], check=True, capture_output=True, text=True).stdout.split()[-1] == name
+
+
+def test_of_two_builds_of_a_version_one_can_be_named(box) -> None:
+    box.install(build="a")
+    box.install(build="b")
+    there = sorted(path.name for path in box.at("/opt/codedeploy-agent/versions").iterdir())
+    with pytest.raises(SourceError, match="must name one"):
+        install(InstallOptions(version="9.1", root=str(box.root)), tell=box.said.append)
+    found = install(InstallOptions(version=there[0], root=str(box.root)), tell=box.said.append)
+    assert found.version == "9.1"
+    assert box.at("/opt/codedeploy-agent/current").resolve().name == there[0]
+
+
+@pytest.mark.parametrize("folder", ["/opt/codedeploy-agent/bin", "bin"])
+def test_a_folder_that_would_make_the_commands_lead_to_themselves_is_refused(box, folder: str) -> None:
+    with pytest.raises(FleetError, match="--bin-folder"):
+        box.install(bin_folder=folder)
+
+
+def test_a_service_that_was_not_restarted_after_the_switch_is_by_the_next_run(box) -> None:
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    box.install("9.1")
+    box.at("/opt/codedeploy-agent/.restart-due").unlink(missing_ok=True)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("agent.fleet.install._Installation._start", kill)
+        box.install("9.2")
+    assert box.at("/opt/codedeploy-agent/.restart-due").exists()

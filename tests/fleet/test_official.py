@@ -155,3 +155,25 @@ def test_whatever_would_bring_it_back_is_named(box) -> None:
 def test_its_root_folder_is_found_without_yaml(box, line) -> None:
     put(box, CONFIG, f"---\n:verbose: true\n{line}\n")
     assert root_dir(Places(str(box.root))) == "/srv/deploy"
+
+
+def test_a_wrong_option_is_found_before_it_is_removed(official, with_dpkg) -> None:
+    official.at(CONFIG).unlink()
+    with pytest.raises(FleetError, match="--proxy"):
+        official.install(take_over=True, proxy="http://user:pa'ss@proxy:1")
+    assert with_dpkg.calls("dpkg --") == []
+    assert official.at(PACKAGED_UNIT).exists()
+
+
+def test_a_take_over_that_was_killed_after_the_removal_is_finished_by_the_next_run(official, with_dpkg) -> None:
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("agent.fleet.official._put_back", kill)
+        official.install(take_over=True)
+    assert not official.at(CONFIG).exists()
+    with_dpkg.add("dpkg-query", "exit 1")
+    official.install()
+    assert official.at(CONFIG).read_text() == ":max_revisions: 7\n"
+    assert not official.at("/opt/codedeploy-agent/takeover/open").exists()

@@ -122,3 +122,18 @@ def test_it_can_be_installed_again_afterwards(used) -> None:
     remove(used)
     place, sha256 = used.source("9.1")
     assert install(InstallOptions(place, sha256, root=str(used.root)), tell=used.said.append).changed
+
+
+@pytest.mark.parametrize("purge", [False, True])
+def test_an_official_agent_that_was_never_replaced_is_not_touched(box, systemctl, purge: bool) -> None:
+    home = "/opt/codedeploy-agent"
+    kept = (f"{home}/.version", f"{home}/state/.pid/codedeploy-agent.pid", f"{home}/versions/x", CONFIG, ON_PREMISES)
+    for path in (*kept, f"{DEPLOYMENT_ROOT}/group/d-1/x", f"{LOGS}/codedeploy-agent.log"):
+        box.at(path).parent.mkdir(parents=True, exist_ok=True)
+        box.at(path).write_text("x")
+    before = box.tree()
+    assert not remove(box, purge=purge)
+    after = box.tree()
+    after.pop("opt/codedeploy-agent/.install.lock", None)
+    assert after == before
+    assert systemctl.calls("stop") == []

@@ -130,7 +130,10 @@ def test_a_host_may_not_deploy_nor_make_itself_another_key(host: HostAgentStub, 
         sandbox.client("iam", keys=keys).create_access_key(UserName="sandbox")
     with pytest.raises(ClientError, match="AccessDenied"):
         sandbox.client("s3", keys=keys).create_bucket(Bucket="taken-over")
-    assert sandbox.client("sts", keys=keys).get_caller_identity()["Arn"] == host.host_identifier
+    sts = sandbox.client("sts", keys=keys)
+    with pytest.raises(ClientError, match="AccessDenied"):
+        sts.assume_role(RoleArn=f"arn:aws:iam::{sandbox.account}:role/administrator", RoleSessionName="taken-over")
+    assert sts.get_caller_identity()["Arn"] == host.host_identifier
 
 
 def test_nobody_without_the_key_reaches_motos_services(sandbox: SandboxServer) -> None:

@@ -6,6 +6,7 @@ import http
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
+from urllib.parse import parse_qs
 
 import structlog
 
@@ -19,8 +20,6 @@ from agent.sandbox.wire.messages import Answer, Request
 from agent.sandbox.wire.moto_side import MotoSide
 from agent.sandbox.wire.public import PublicApi
 from agent.sandbox.wire.sigv4 import Caller, claim_of, verify
-
-_INSTANCE_SERVICES = ("s3", "sts")
 
 _log = structlog.get_logger()
 
@@ -106,9 +105,18 @@ class App:
         caller = verify(request, claim, region=self._engine.scope.region, find=self._moto.find_key, now=self._clock())
         if not (caller.instance_id or self._is_host(caller)):
             return
-        reading = claim.service != "s3" or request.method in ("GET", "HEAD")
-        if claim.service not in _INSTANCE_SERVICES or not reading:
-            raise RefusedError("AccessDenied", f"{caller.arn} is a host, which may read S3 and ask STS.", status=403)
+        if not _is_for_hosts(request, claim.service):
+            raise RefusedError(
+                "AccessDenied", f"{caller.arn} is a host, which may read S3 and ask STS who it is.", status=403
+            )
+
+
+def _is_for_hosts(request: Request, service: str) -> bool:
+    """Whether a host may ask this of moto; taking on a role would make it an administrator of the sandbox."""
+    if service == "s3":
+        return request.method in ("GET", "HEAD")
+    asked = parse_qs(request.body().decode("utf-8", "replace"))
+    return service == "sts" and asked.get("Action") == ["GetCallerIdentity"]
 
 
 def _named(request: Request) -> str:

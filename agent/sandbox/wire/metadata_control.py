@@ -25,20 +25,29 @@ class MetadataControl:
         self._moto = moto
 
     def add(self, wanted: dict[str, Any]) -> None:
-        """Serve ``instance_id``, which must run, with a ``role`` (optional) to ``address`` (optional)."""
+        """Serve ``instance_id``, which must run, with a ``role`` (optional) to ``address`` (optional).
+
+        With ``tokens`` "optional" instead of "required", questions without a token are answered too.
+        """
         instance_id = wanted.get("instance_id")
         if instance_id not in [one.instance_id for one in self._moto.running_instances()]:
             raise RefusedError("InvalidInputException", f"No EC2 instance {instance_id} is running.")
         role = str(wanted.get("role") or "")
+        address = wanted.get("address")
+        if wanted.get("tokens", "required") not in ("required", "optional"):
+            raise RefusedError("InvalidInputException", "tokens is required or optional, as HttpTokens in EC2.")
         instance = MetadataInstance(
             instance_id=str(instance_id),
             account=self._scope.account,
             region=self._scope.region,
             partition=self._scope.partition,
             role=role,
+            private_address=str(address or "127.0.0.1"),
+            user_data=self._moto.user_data(str(instance_id)),
+            allow_v1=wanted.get("tokens") == "optional",
             credentials=_RoleSession(self._moto, role, str(instance_id)) if role else None,
         )
-        self._metadata.add(instance, address=wanted.get("address"))
+        self._metadata.add(instance, address=address)
 
     def remove(self, wanted: dict[str, Any]) -> None:
         """Serve nobody at this address any more."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from base64 import b64decode
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -55,6 +56,12 @@ class MotoSide:
         """Give the EC2 instances that run at the moment."""
         running = ec2_backends[self._scope.account][self._scope.region].all_running_instances()
         return [Ec2Instance(one.id, {tag["key"]: tag["value"] for tag in one.get_tags()}) for one in running]
+
+    def user_data(self, instance_id: str) -> bytes:
+        """Give what a running instance was started with; empty for none."""
+        running = ec2_backends[self._scope.account][self._scope.region].all_running_instances()
+        (found,) = [one.user_data for one in running if one.id == instance_id]
+        return b64decode(str(found)) if found else b""
 
     def session_for(self, role: str, session: str, seconds: int) -> dict[str, str]:
         """Make credentials of a role's session, as EC2 does for an instance."""

@@ -17,7 +17,7 @@ from agent.cli.reports import PlainReport, TerminalReport
 from agent.config.file import load
 from agent.config.settings import Settings
 from agent.errors import AgentError, UsageError
-from agent.worker.execute import explain
+from agent.worker.explain import explain
 from agent.worker.host import Host, layout_of
 from agent.worker.local import deploy
 from agent.worker.local_request import LocalDeployment, LocalRequest, check_request

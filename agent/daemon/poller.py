@@ -22,6 +22,7 @@ from agent.identity.identity import HostIdentity
 from agent.network.credentials import Credentials
 from agent.service.client import HostCommand
 from agent.service.errors import ServiceError, ServiceErrorKind
+from agent.worker.explain import explain
 
 LONGEST_STATUS = 500
 """Characters of trouble that systemd is told."""
@@ -147,7 +148,8 @@ class Poller:
             found = Poll.NOTHING if polled.command is None else self._take(polled.command)
         except (OSError, AgentError) as error:
             # Nothing was begun; the service hands the command out again, once the disk takes its record.
-            self._failed("record", AgentError(f"A command cannot be taken on: {error}"))
+            why = explain(error, "Taking a command on") if isinstance(error, OSError) else error
+            self._failed("record", why)
             return
         if polled.command is not None:
             self._recurring.over("record", "Commands can be taken on again")

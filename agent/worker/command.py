@@ -15,7 +15,8 @@ from agent.hooks.context import RunningScript
 from agent.service.retry import with_retries
 from agent.store.commands import CommandFolder, CommandRecord, Progress, SavedOutcome
 from agent.store.tracking import write_tracking
-from agent.worker.execute import execute, explain
+from agent.worker.execute import execute
+from agent.worker.explain import explain
 from agent.worker.host import Observer
 from agent.worker.noop import is_noop
 from agent.worker.report import CLOSED, save

@@ -8,8 +8,8 @@ from agent.deployment.lifecycle import BY_NAME, LifecycleEvent
 from agent.deployment.outcome import Outcome, failure, success
 from agent.deployment.spec import DeploymentSpecification
 from agent.errors import AgentError, SpecificationError
-from agent.filesystem.reasons import place_and_reason, remedy_for
 from agent.worker.bundle_command import download_bundle
+from agent.worker.explain import explain
 from agent.worker.hook_command import run_hooks
 from agent.worker.host import Host
 from agent.worker.install_command import install_revision
@@ -47,11 +47,6 @@ def event_named(command_name: str, host: Host) -> LifecycleEvent:
             f'The command "{command_name}" is not supported.', remedy=f"Supported are {', '.join(BY_NAME)}."
         )
     return event
-
-
-def explain(error: OSError, doing: str) -> AgentError:
-    """An operating system's error as one that says where it happened, during what, and what to do."""
-    return AgentError(f"{doing}: {place_and_reason(error)}.", remedy=remedy_for(error))
 
 
 def _with_traffic(command_name: str, spec: DeploymentSpecification, host: Host) -> str:

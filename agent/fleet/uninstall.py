@@ -6,6 +6,7 @@ import glob
 import hashlib
 import os
 import shutil
+import time
 from typing import NamedTuple
 
 from agent.filesystem.locks import FileLock
@@ -18,6 +19,7 @@ from agent.fleet.service_manager import ServiceManager
 
 _WORKER = "agent.worker.process"
 """The module that a worker's command line names."""
+_GRACE = 2.0  # seconds
 _PURGED = (places.DEPLOYMENT_ROOT, places.STATE, places.TAKEOVER, places.SETTINGS_FOLDER, places.LOGS)
 _PID_FILE = f"{places.STATE}/.pid/codedeploy-agent.pid"
 _RECORDS = f"{places.DEPLOYMENT_ROOT}/agent-state"
@@ -70,8 +72,8 @@ def _remove(host: Places, options: UninstallOptions, tell: Tell) -> bool:
     if known is None:
         # What is there belongs to an official agent, or to somebody else: not even --purge touches it.
         return False
-    busy = _workers(host)
-    if busy and not options.force:
+    busy = [] if options.force else _lasting_workers(host)
+    if busy:
         raise FleetError(
             f"Deployments are in progress: processes {', '.join(map(str, busy))}.",
             remedy="Wait for their end, or use --force, which leaves their outcome unreported.",
@@ -88,6 +90,14 @@ def _remove(host: Places, options: UninstallOptions, tell: Tell) -> bool:
     for path in (places.CURRENT, *_MADE_BY_THE_AGENT, places.RESTART_DUE, places.MANIFEST, places.LOCK):
         _unlink(host.at(path))
     return True
+
+
+def _lasting_workers(host: Places) -> list[int]:
+    """The workers that are not about to end: a deployment has succeeded for the service a moment before that."""
+    end = time.monotonic() + _GRACE
+    while (busy := _workers(host)) and time.monotonic() < end:
+        time.sleep(0.05)
+    return busy
 
 
 def _workers(host: Places) -> list[int]:

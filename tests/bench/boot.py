@@ -2,9 +2,9 @@
 
     sudo .venv/bin/python tests/bench/boot.py
 
-On each host cloud-init runs the user data of userdata/debian.sh, with the wheelhouse on the host's disk as in an image
-that it was baked into; all of the installation is in the time. A second figure is for an image that has the agent
-itself.
+On each host cloud-init runs the user data of userdata/codedeploy-agent.sh, with the wheelhouse on the host's disk as
+in an image that it was baked into; all of the installation is in the time. A second figure is for an image that has
+the agent itself.
 """
 
 from __future__ import annotations

@@ -58,7 +58,14 @@ class BootedHost:
     """One host of a lab, switched on or off."""
 
     def __init__(
-        self, name: str, lower: Path, *, lab: Path, network: HostNetwork, disk: str, read_only: Mapping[str, Path]
+        self,
+        name: str,
+        lower: Sequence[Path],
+        *,
+        lab: Path,
+        network: HostNetwork,
+        disk: str,
+        read_only: Mapping[str, Path],
     ) -> None:
         """Mount the host's root folder and lay its cable, for HostLab.create(); ``lab`` is the lab's folder."""
         self.name = name
@@ -75,14 +82,15 @@ class BootedHost:
         self.put("/etc/hostname", f"{name}\n")
         self.put("/etc/hosts", f"127.0.0.1 localhost\n{self.address} {name}\n")
 
-    def _mount(self, lower: Path, disk: str) -> None:
+    def _mount(self, lower: Sequence[Path], disk: str) -> None:
         space = self._folder / "disk"
         for path in (self.root, space):
             path.mkdir(parents=True)
         _outside("mount", "-t", "tmpfs", "-o", f"size={disk},mode=755", "test-host", str(space))
         (space / "upper").mkdir()
         (space / "work").mkdir()
-        options = f"lowerdir={lower},upperdir={space}/upper,workdir={space}/work"
+        layers = ":".join(map(str, lower))
+        options = f"lowerdir={layers},upperdir={space}/upper,workdir={space}/work"
         _outside("mount", "-t", "overlay", "-o", options, "test-host", str(self.root))
 
     # -- on and off
@@ -168,6 +176,12 @@ class BootedHost:
         """Collect the ended process of a host that was removed."""
         if self._process:
             self._process.wait(_END_TIMEOUT)
+
+    @property
+    def written(self) -> Path:
+        """The folder with what this host has that its image has not, which can be a layer of another; it is off."""
+        assert not self.is_on, f"{self.name} is on"
+        return self._folder / "disk" / "upper"
 
     def unplug(self) -> None:
         """Pull the network cable out."""

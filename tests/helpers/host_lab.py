@@ -11,7 +11,7 @@ For instance:
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -45,15 +45,22 @@ class HostLab:
             raise
 
     def create(
-        self, name: str, image: str = "debian12", *, disk: str = "1g", read_only: Mapping[str, Path] | None = None
+        self,
+        name: str,
+        image: str = "debian12",
+        *,
+        disk: str = "1g",
+        read_only: Mapping[str, Path] | None = None,
+        layers: Sequence[Path] = (),
     ) -> BootedHost:
         """Make a host without starting it, so that files may be put there before its first boot.
 
         ``image`` is a key of host_images.IMAGES; ``disk`` is how much may be written, as in tmpfs(5);
-        ``read_only`` maps paths inside the host to folders or files of this machine.
+        ``read_only`` maps paths inside the host to folders or files of this machine; ``layers`` lie over the image,
+        the topmost first, and are what BootedHost.written has given.
         """
         with self.outside():  # an image may have to be made first, and is fetched
-            lower = image_folder(image)
+            lower = [*layers, image_folder(image)]
         host = BootedHost(name, lower, lab=self.folder, network=self.network, disk=disk, read_only=read_only or {})
         self.hosts.append(host)
         return host

@@ -155,16 +155,29 @@ class SandboxServer:
         new.rename(path)
         return assumed
 
-    def run_instance(self, tags: Mapping[str, str], *, role: str = "host-role", address: str | None = None) -> str:
-        """Start an EC2 instance that the metadata service speaks for (to clients at ``address``); give its id."""
+    def run_instance(
+        self,
+        tags: Mapping[str, str],
+        *,
+        role: str = "host-role",
+        address: str | None = None,
+        user_data: str = "",
+        tokens: str = "required",
+    ) -> str:
+        """Start an EC2 instance that the metadata service speaks for (to clients at ``address``); give its id.
+
+        With ``tokens`` "optional" it answers questions without a session token too.
+        """
         started = self.client("ec2").run_instances(
             ImageId="ami-12c6146b",
             MinCount=1,
             MaxCount=1,
+            UserData=user_data,
             TagSpecifications=[{"ResourceType": "instance", "Tags": _pairs(tags)}],
         )
         instance_id: str = started["Instances"][0]["InstanceId"]
-        self.control("PUT", "metadata", {"instance_id": instance_id, "role": role, "address": address})
+        served = {"instance_id": instance_id, "role": role, "address": address, "tokens": tokens}
+        self.control("PUT", "metadata", served)
         return instance_id
 
     def _register(self, name: str, tags: Mapping[str, str], **arn: str) -> None:

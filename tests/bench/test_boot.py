@@ -1,0 +1,28 @@
+"""The bench of a host's boot works, so that it does not rot."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from host_lab import NEEDED
+
+pytestmark = NEEDED
+
+BENCH = os.path.join(os.path.dirname(__file__), "boot.py")
+
+
+def test_the_bench_of_a_boot_gives_both_figures() -> None:
+    done = subprocess.run(
+        [sys.executable, BENCH, "--images", "debian12", "--runs", "1"],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2
+    for line in lines:
+        assert line.endswith((" met", " MISSED"))

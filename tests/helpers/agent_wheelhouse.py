@@ -1,0 +1,162 @@
+"""The agent of these sources, packed as for users, and hosts' disks with it on them: made once for all test processes.
+
+They are kept beside the images of the hosts (host_images). The wheels come from where pip takes them on this machine.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from host_images import IMAGES, cache_folder
+from host_lab import HostLab
+
+PROJECT = Path(__file__).resolve().parents[2]
+NEXT_VERSION = "99.0"
+"""The version of the newer agent, for upgrades; its sources are otherwise the same."""
+INSIDE = "/opt/wheelhouses"
+"""Where hosts find the folder of all wheelhouses."""
+
+_SOURCES = ("agent", "systemd", "userdata", "pyproject.toml", "README.md", "LICENSE")
+_PYTHONS = ("3.11", "3.13")  # of Debian 12 and 13
+_KEPT_FOR = 1800.0  # seconds for which what older sources made may still be wanted by a test that runs
+
+
+class Wheelhouse(NamedTuple):
+    """One archive, in a folder that is bound to INSIDE on the hosts."""
+
+    archive: Path
+    sha256: str
+    version: str
+
+    @property
+    def source(self) -> str:
+        """Its path on the hosts."""
+        return f"{INSIDE}/{self.archive.relative_to(_cache())}"
+
+
+@cache
+def wheelhouse(version: str | None = None) -> Wheelhouse:
+    """Give the wheelhouse of these sources, or of the same under another version; about five seconds to make."""
+    folder = _cache() / f"{_sources_stamp()}-{version or 'own'}"
+    with _locked():
+        if not folder.is_dir():
+            _pack(folder, version)
+            _remove_older()
+    os.utime(folder)
+    (archive,) = folder.glob("*.tar.gz")
+    found = re.fullmatch(r"codedeploy-agent-(.+)-[^-]+\.tar\.gz", archive.name)
+    assert found
+    return Wheelhouse(archive, (folder / "sha256").read_text(), found[1])
+
+
+def wheelhouses() -> Path:
+    """The folder of all wheelhouses, to be bound to INSIDE: ``read_only={INSIDE: wheelhouses()}``."""
+    return _cache()
+
+
+@cache
+def installed_layer(image: str) -> Path:
+    """Give a layer for hosts of an image on which the agent is installed and enabled, and has never run.
+
+    It is made as one bakes an image for a cloud: the user data's script runs in the root folder, without a network.
+    """
+    packed = wheelhouse()
+    layer = _cache() / f"{_sources_stamp()}-layer-{IMAGES[image].stamp}"
+    with _locked():
+        if not layer.is_dir():
+            _bake(image, packed, layer)
+    os.utime(layer)
+    return layer
+
+
+def user_data(packed: Wheelhouse, **parameters: str) -> str:
+    """The text of userdata/codedeploy-agent.sh with its parameters filled in as a user does: ``AGENT_CONFIG="..."``."""
+    text = (PROJECT / "userdata" / "codedeploy-agent.sh").read_text()
+    for name, value in {"AGENT_SOURCE": packed.source, "AGENT_SHA256": packed.sha256, **parameters}.items():
+        line = re.compile(rf"^{name}=\$\{{{name}:-\w*\}}", re.MULTILINE)
+        assert line.search(text), f"{name} is no parameter of the script"
+        text = line.sub(lambda _, name=name, value=value: f"{name}={shlex.quote(value)}", text)
+    return text
+
+
+def _cache() -> Path:
+    return cache_folder() / "wheelhouses"
+
+
+@cache
+def _sources_stamp() -> str:
+    """A name that is another one as soon as a wheelhouse of the sources would be another one."""
+    digest = hashlib.sha256(repr((_PYTHONS, sys.version_info[:2])).encode())
+    for path in sorted(path for name in _SOURCES for path in [PROJECT / name, *(PROJECT / name).rglob("*")]):
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(f"{path.relative_to(PROJECT)}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
+
+
+@contextmanager
+def _locked() -> Iterator[None]:
+    _cache().mkdir(parents=True, exist_ok=True)
+    with (_cache() / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _pack(folder: Path, version: str | None) -> None:
+    work = folder.with_name(f"{folder.name}.new")
+    shutil.rmtree(work, ignore_errors=True)
+    for name in _SOURCES:
+        source, copy = PROJECT / name, work / "sources" / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, copy)
+    if version:
+        (work / "sources/agent/__init__.py").write_text(f'"""Another version."""\n\n__version__ = "{version}"\n')
+    pythons = [word for each in _PYTHONS for word in ("-p", each)]
+    said = _run([str(work / "sources/userdata/build-wheelhouse"), "-o", str(work), *pythons])
+    (work / "sha256").write_text(said.rpartition("AGENT_SHA256=")[2].strip())
+    shutil.rmtree(work / "sources")
+    work.rename(folder)
+
+
+def _bake(image: str, packed: Wheelhouse, layer: Path) -> None:
+    copy = "/var/tmp/wheelhouse.tar.gz"
+    with HostLab() as lab:
+        host = lab.create("bake", image)
+        host.put(copy, packed.archive)
+        host.put("/root/install", user_data(packed, AGENT_SOURCE=copy, AGENT_START="no"), mode=0o700)
+        host.run_off(f"sh /root/install && rm /root/install {copy}")
+        partial = layer.with_name(f"{layer.name}.new")
+        shutil.rmtree(partial, ignore_errors=True)
+        _run(["cp", "-a", str(host.written), str(partial)])
+    partial.rename(layer)
+
+
+def _run(command: list[str]) -> str:
+    done = subprocess.run(
+        command, capture_output=True, text=True, stdin=subprocess.DEVNULL, env={**os.environ, "PYTHON": sys.executable}
+    )
+    assert done.returncode == 0, f"{shlex.join(command)}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def _remove_older() -> None:
+    mounts = Path("/proc/self/mounts").read_text()
+    for path in _cache().iterdir():
+        ours = path.name.startswith(_sources_stamp()) or str(path) in mounts
+        if path.is_dir() and not ours and path.stat().st_mtime < time.time() - _KEPT_FOR:
+            subprocess.run(["rm", "-rf", "--one-file-system", "--", str(path)], check=True)

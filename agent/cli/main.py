@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -21,11 +22,15 @@ _CONFIG_OPTIONS = ("--config-file", "--config_file")
 
 
 class _Command(NamedTuple):
-    """A command: its line in the help, the module that has it (none: it is handled here), its status for bad usage."""
+    """A command: its line in the help, the module that has it (none: it is handled here), its status for bad usage.
+
+    One that ``undoes`` hears of a signal as an exception, so that it can take back what it has begun.
+    """
 
     summary: str
     module: str = ""
     usage_status: int = 2
+    undoes: bool = False
 
 
 _COMMANDS = {
@@ -36,10 +41,10 @@ _COMMANDS = {
     "validate": _Command("find every mistake in an AppSpec file and its revision", "validate"),
     "deploy-local": _Command("deploy a revision to this machine (the same as codedeploy-local)"),
     "settings": _Command("show the settings, what they mean and their values", "settings"),
-    "install": _Command("install or upgrade the agent on this host, or go back a version", "install"),
-    "uninstall": _Command("remove the agent from this host", "uninstall"),
-    "register": _Command("make this host an on-premises instance", "register"),
-    "deregister": _Command("undo what register did", "deregister"),
+    "install": _Command("install or upgrade the agent on this host, or go back a version", "install", undoes=True),
+    "uninstall": _Command("remove the agent from this host", "uninstall", undoes=True),
+    "register": _Command("make this host an on-premises instance", "register", undoes=True),
+    "deregister": _Command("undo what register did", "deregister", undoes=True),
     "traffic": _Command("show whether this host is in service; take it out or put it back by hand", "traffic"),
     "sandbox": _Command("run a CodeDeploy-compatible service on this machine, to try and test with", "sandbox"),
     "update": _Command("say how this agent is updated"),
@@ -78,6 +83,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if getattr(options, "config_file", None) is None:
         options.config_file = options.config_file_before
+    if _COMMANDS[command].undoes:
+        from agent.cli.interrupts import raise_on_signals
+
+        raise_on_signals()
     return _run(options.run, options)
 
 
@@ -92,8 +101,11 @@ def _run(run: Callable[[argparse.Namespace], int], options: argparse.Namespace) 
 
         Writer(2).line(f"{PROGRAM}: {place_and_reason(error)}. {remedy_for(error)}".rstrip())
         return 1
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as stop:
+        number = int(getattr(stop, "number", signal.SIGINT))
+        if str(stop):
+            Writer(2).line(f"{PROGRAM}: stopped by {stop}.")
+        return 128 + number
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], str, list[str]]:

@@ -57,8 +57,10 @@ def _run_in_folder(options: argparse.Namespace) -> int:
         from agent.sandbox.files import LOCK
 
         folder = os.path.abspath(options.folder)
+        _check_way(folder)
         os.makedirs(folder, mode=0o700, exist_ok=True)
         _check_owner(folder)
+        _check_content(folder)
         lock = FileLock(os.path.join(folder, LOCK), purpose="the sandbox of this folder")
         lock.acquire(limit=0)
         try:
@@ -78,6 +80,25 @@ def _check_owner(folder: str) -> None:
         raise UsageError(
             f"Others may write to {folder}.", remedy=f"Choose another folder, or chmod 700 it if it is yours: {folder}"
         )
+
+
+def _check_way(folder: str) -> None:
+    """Refuse a path that somebody else's link decides, as one below /tmp may, before anything is made or written."""
+    path = folder
+    while path != "/":
+        if os.path.islink(path) and os.lstat(path).st_uid not in (0, os.geteuid()):
+            raise UsageError(f"{path} is a link of another user.", remedy="Choose another folder.")
+        path = os.path.dirname(path)
+
+
+def _check_content(folder: str) -> None:
+    """Refuse a folder with files that would be overwritten, and removed at the end, though no sandbox made them."""
+    from agent.sandbox import files
+
+    names = (files.DESCRIPTION, files.ENVIRONMENT, files.CERTIFICATE, files.AGENT_SETTINGS)
+    there = [name for name in names if os.path.lexists(os.path.join(folder, name))]
+    if there and not os.path.exists(os.path.join(folder, files.LOCK)):
+        raise UsageError(f"{folder} has files of its own: {', '.join(there)}.", remedy="Choose an empty folder.")
 
 
 def _serve(options: argparse.Namespace, folder: str) -> int:

@@ -88,6 +88,14 @@ class FileLock:
         finally:
             os.close(descriptor)
 
+    def is_current(self) -> bool:
+        """Whether the file that is locked still lies under its name, and so keeps anybody else out."""
+        try:
+            there = os.stat(self.path, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return self._descriptor is not None and os.path.samestat(there, os.fstat(self._descriptor))
+
     def release(self) -> None:
         """Let go of the lock; nothing happens if it is not held."""
         if self._descriptor is not None:

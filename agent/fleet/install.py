@@ -12,10 +12,10 @@ import sys
 from typing import NamedTuple
 
 from agent.filesystem.durable import make_folder, remove_if_there
-from agent.filesystem.locks import FileLock
 from agent.fleet import manifest, official, places, versions
 from agent.fleet.commands import run
 from agent.fleet.errors import FleetError, OfficialAgentError, SourceError
+from agent.fleet.host_lock import host_lock
 from agent.fleet.placement import Placement, Tell, first_config
 from agent.fleet.places import Places
 from agent.fleet.service_manager import ServiceManager
@@ -56,10 +56,7 @@ def install(options: InstallOptions, *, tell: Tell) -> Installed:
     host = Places(options.root)
     if host.is_host and os.geteuid() != 0:
         raise FleetError("Only root can install the agent on this host.", remedy="Use sudo.")
-    make_folder(host.at(places.HOME))
-    lock = FileLock(host.at(places.LOCK), purpose="another installation")
-    lock.acquire(limit=600, on_wait=tell)
-    with lock:
+    with host_lock(host, tell):
         return _Installation(host, options, tell).run()
 
 
@@ -82,13 +79,26 @@ class _Installation:
         self._check_config(name)
         config = first_config(self.host, text=self._read_config(), proxy=self.options.proxy, tell=self.tell)
         self.placement.refuse_strangers(taking_over=found is not None)
-        if found is not None:
-            official.take_over(self.host, found, self.manager, force=self.options.force, tell=self.tell)
+        if found is None:
+            changed = self._use(name, config)
+        else:
+            backup = official.take_over(self.host, found, self.manager, force=self.options.force, tell=self.tell)
+            try:
+                changed = self._use(name, config)
+            except (FleetError, OSError) as error:
+                raise FleetError(
+                    f"{error}\nThe official agent was removed already, so no agent runs on this host now.",
+                    remedy=f"Mend this and repeat the installation. What the official agent had is in {backup}.",
+                ) from error
+        previous = self._previous(name)
+        return Installed(versions.version_in(name), versions.version_in(previous) if previous else None, changed)
+
+    def _use(self, name: str, config: bytes | None) -> bool:
+        """Put a version in place and start it; tell whether a running agent had to be restarted for it."""
         changed = self.placement.choose(name, previous=self._previous(name), config=config)
         self._start(name, changed)
         self._tidy(name)
-        previous = self._previous(name)
-        return Installed(versions.version_in(name), versions.version_in(previous) if previous else None, changed)
+        return changed
 
     def _find_official(self) -> official.Official | None:
         for path in official.updaters(self.host):
@@ -125,7 +135,7 @@ class _Installation:
             wheelhouse = stage(self._fetch(staging, digest), sha256=digest, into=staging)
             self._check_version(wheelhouse.version)
             self.tell(f"Building version {wheelhouse.version} with {versions.describe_python()}.")
-            return versions.build(self.host, wheelhouse, python=self.options.python or _interpreter())
+            return versions.build(self.host, wheelhouse, python=_interpreter(self.options.python))
         finally:
             shutil.rmtree(staging, ignore_errors=True)
             shutil.rmtree(f"{staging}.download", ignore_errors=True)
@@ -196,6 +206,7 @@ class _Installation:
         self.tell(f"Version {versions.version_in(name)} does not start; going back to {versions.version_in(str(old))}.")
         self.placement.choose(str(old), previous=self._previous(str(old)), config=None)
         self.manager.restart()
+        remove_if_there(self.host.at(places.RESTART_DUE))
         return FleetError(f"{error.message}\nThe version before is in use again.", remedy=error.remedy)
 
     def _previous(self, name: str) -> str | None:
@@ -209,6 +220,8 @@ class _Installation:
             self.tell(f"Removed the old version {versions.version_in(gone)}.")
 
 
-def _interpreter() -> str:
-    """The Python to build with: never that of a virtual environment, which may go away."""
+def _interpreter(named: str | None) -> str:
+    """The Python to build with: the named one, or ours, but never that of a virtual environment, which may go away."""
+    if named is not None:
+        return os.path.abspath(named) if "/" in named else named
     return str(getattr(sys, "_base_executable", sys.executable))

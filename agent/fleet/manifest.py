@@ -28,7 +28,7 @@ class Manifest(NamedTuple):
         """What is there while the older installation gives way to this one."""
         if older is None:
             return self
-        return self._replace(files={**older.files, **self.files}, links={**older.links, **self.links})
+        return self._replace(files={**self.files, **older.files}, links={**older.links, **self.links})
 
 
 def load(host: Places) -> Manifest | None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from agent.filesystem.durable import write_durably
 from agent.fleet import places
 from agent.fleet.commands import attempt, find, run
-from agent.fleet.errors import OfficialAgentError
+from agent.fleet.errors import FleetError, OfficialAgentError
 from agent.fleet.places import Places
 from agent.fleet.service_manager import ServiceManager
 
@@ -34,7 +34,7 @@ _BY_NAME = (
     "/usr/lib/systemd/system/*codedeploy*.timer",
     "/var/lib/amazon/ssm/packages/*CodeDeployAgent*",
 )
-_ROOT_DIR = re.compile(rb"^\s*:?root_dir:\s*[\"']?([^\"'\s#]+)", re.MULTILINE)
+_ROOT_DIR = re.compile(rb"""^\s*["']?:?root_dir["']?:[ \t]+(?:"([^"\n]+)"|'([^'\n]+)'|([^"'\s#]+))""", re.MULTILINE)
 
 
 class Official(NamedTuple):
@@ -118,17 +118,25 @@ def take_over(
     backup = _back_up(host, official)
     tell(f"The official agent's state is saved in {backup}.")
     write_durably(host.at(places.TAKEOVER_OPEN), os.fsencode(backup))
-    if official.package == "dpkg":
-        _remove_with_dpkg(host, backup)
-    elif official.package == "rpm":
-        rpm = find("rpm") or "rpm"
-        run([rpm, *_rpm_root(host), "--erase", "--noscripts", PACKAGE], purpose="remove the official package")
+    try:
+        _remove_package(host, official, backup)
+    except FleetError:
+        os.unlink(host.at(places.TAKEOVER_OPEN))  # the package manager refused, so nothing is missing
+        raise
     for path in (*official.files, *_rc_links(host)):
         if os.path.lexists(host.at(path)):
             os.unlink(host.at(path))  # a copy is in the backup
     finish_take_over(host)
     tell(f"Removed {official}.")
     return backup
+
+
+def _remove_package(host: Places, official: Official, backup: str) -> None:
+    if official.package == "dpkg":
+        _remove_with_dpkg(host, backup)
+    elif official.package == "rpm":
+        rpm = find("rpm") or "rpm"
+        run([rpm, *_rpm_root(host), "--erase", "--noscripts", PACKAGE], purpose="remove the official package")
 
 
 def finish_take_over(host: Places) -> None:
@@ -147,7 +155,7 @@ def root_dir(host: Places) -> str:
     for path in (places.CONFIG, places.OLD_CONFIG):
         match = _ROOT_DIR.search(_beginning(host.at(path)))
         if match:
-            return os.fsdecode(match[1])
+            return os.path.join("/", os.fsdecode(match[1] or match[2] or match[3]))
     return places.DEPLOYMENT_ROOT
 
 

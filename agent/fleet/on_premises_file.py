@@ -6,11 +6,11 @@ import os
 import re
 from typing import NamedTuple
 
+from agent.errors import AgentError
 from agent.filesystem.durable import make_folder, write_durably
 from agent.fleet.checks import instance_of
 from agent.fleet.errors import RegistrationError
 
-_LINE = re.compile(r"^\s*:?(iam_user_arn|iam_session_arn)\s*:\s*[\"']?([^\"'\s#]+)", re.MULTILINE)
 _NAME = re.compile(r"^# instance: (\S+)$", re.MULTILINE)
 _PLAIN = re.compile(r"[A-Za-z0-9/+=:_.@,-]+")
 
@@ -58,17 +58,21 @@ def render(registration: Registration) -> str:
 
 def read_existing(path: str) -> Existing | None:
     """Look at a file that may be there, whoever wrote it; None where there is none. Raises RegistrationError."""
+    from agent.identity.on_premises import load_on_premises  # brings YAML in, which the file's writing does without
+
     try:
+        found = load_on_premises(path)
         with open(path, encoding="utf-8", errors="replace") as file:
-            text = file.read(1 << 16)
+            name = _NAME.search(file.read(1 << 16))
     except FileNotFoundError:
         return None
     except OSError as error:
         raise RegistrationError(f"{path} cannot be read: {error.strerror}.", remedy="Use sudo.") from error
-    arn, name = _LINE.search(text), _NAME.search(text)
-    if arn is None:
+    except AgentError as error:
+        raise RegistrationError(f"{path} is there and cannot be used: {error}", remedy="Move it away.") from error
+    if found is None:
         return Existing(None, None)
-    return Existing(arn[2], name[1] if name else instance_of(arn[2]))
+    return Existing(found.arn, name[1] if name else instance_of(found.arn))
 
 
 def write(path: str, registration: Registration) -> None:

@@ -61,7 +61,7 @@ class Placement:
     def _links(self) -> dict[str, str]:
         links = {f"{places.BIN}/{program}": f"{places.CURRENT}/bin/{program}" for program in places.PROGRAMS}
         links |= {f"{self._bin_folder}/{program}": f"{places.BIN}/{program}" for program in places.PROGRAMS}
-        return {link: places.link_target(link, path) for link, path in links.items()}
+        return {link: self._host.link_target(link, path) for link, path in links.items()}
 
     def check_bin_folder(self) -> None:
         """Refuse a folder for the commands that would make them lead to themselves. Raises FleetError."""
@@ -81,7 +81,7 @@ class Placement:
             link
             for link, target in self._links().items()
             if self._host.holder(link)
-            and link not in known
+            and not (link in known and _leads_to(self._host.at(link), known[link]))
             and not _leads_to(self._host.at(link), target)
             and not (taking_over and os.path.dirname(link) == places.BIN)
         ]
@@ -104,11 +104,11 @@ class Placement:
             digests.setdefault(places.CONFIG, self._written[places.CONFIG])
         after = Manifest(name, previous, digests, self._links())
         manifest.save(self._host, after.union(self._before))
-        changed = versions.current(self._host) != name
+        changed = versions.current(self._host) != name or any(self._differs(path, units[path]) for path in units)
         if changed:
             write_durably(self._host.at(places.RESTART_DUE), b"")
         for path, data in units.items():
-            changed |= self._write(path, data)
+            self._write(path, data)
         if config is not None:
             self._write(places.CONFIG, config, mode=0o600 if b"@" in config else 0o644)
         self._make_links(after)
@@ -132,20 +132,26 @@ class Placement:
                     units[path] = file.read()
         return units
 
-    def _write(self, path: str, data: bytes, *, mode: int = 0o644) -> bool:
-        """Write a file whole; tell whether that changed anything. What was changed by hand is saved beside it."""
+    def _differs(self, path: str, data: bytes) -> bool:
+        try:
+            with open(self._host.at(path), "rb") as file:
+                return file.read() != data
+        except FileNotFoundError:
+            return True
+
+    def _write(self, path: str, data: bytes, *, mode: int = 0o644) -> None:
+        """Write a file whole, if it is another one. What was changed by hand is saved beside it."""
         there = self._host.at(path)
+        if not self._differs(path, data):
+            return
         if os.path.isfile(there):
             with open(there, "rb") as file:
                 found = file.read()
-            if found == data:
-                return False
             if self._written.get(path) != hashlib.sha256(found).hexdigest():
                 shutil.copy2(there, f"{there}.saved")
                 self._tell(f"{path} was changed by hand: it is replaced, and saved as {path}.saved. Use a drop-in.")
         make_folder(os.path.dirname(there))
         write_durably(there, data, mode=mode)
-        return True
 
     def _make_links(self, after: Manifest) -> None:
         for path, target in after.links.items():
@@ -161,8 +167,11 @@ class Placement:
     def _remove_what_is_no_longer(self, after: Manifest) -> None:
         before = after.union(self._before)
         for path in {*before.files, *before.links, *self._written} - {*after.files, *after.links}:
-            if self._host.holder(path):
-                os.unlink(self._host.at(path))
+            there = self._host.at(path)
+            if path in before.links and not _leads_to(there, before.links[path]):
+                continue  # somebody else's by now
+            if os.path.lexists(there):
+                os.unlink(there)
 
 
 def _leads_to(link: str, target: str) -> bool:

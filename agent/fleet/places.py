@@ -50,11 +50,14 @@ class Places(NamedTuple):
         """Whether this is the running host itself, so that its service manager may be spoken to."""
         return os.path.realpath(self.root) == "/"
 
+    def link_target(self, link: str, path: str) -> str:
+        """What a link must say to lead to ``path``, both absolute: relative, so that it holds below any root.
+
+        A link's folder may be a link itself, as /bin is on most systems.
+        """
+        folder = os.path.realpath(self.at(os.path.dirname(link)))
+        return os.path.relpath(os.path.join(os.path.realpath(self.root), path.lstrip("/")), folder)
+
     def holder(self, path: str) -> str | None:
         """The path if something is there, also a dangling link; None if not."""
         return path if os.path.lexists(self.at(path)) else None
-
-
-def link_target(link: str, path: str) -> str:
-    """What a link must say to lead to ``path``, both absolute: relative, so that it holds below any root."""
-    return os.path.relpath(path, os.path.dirname(link))

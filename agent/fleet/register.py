@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 from agent.filesystem.durable import remove_if_there
-from agent.fleet.api import Api, ApiOptions
+from agent.fleet.api import Api, ApiError, ApiOptions
 from agent.fleet.checks import Tag, check_instance_name, check_session_arn, check_user_arn, instance_of
 from agent.fleet.errors import RegistrationError
-from agent.fleet.on_premises_file import Registration, read_existing, write
+from agent.fleet.on_premises_file import Existing, Registration, read_existing, write
 
 Tell = Callable[[str], None]
 
@@ -56,14 +57,15 @@ def register(options: RegisterOptions, *, tell: Tell) -> None:
     _check_identity(options)
     api = Api(options.api)
     registered = api.instance(name)
-    _refuse_another(options, registered)
+    replaced = _refuse_another(options, registered)
     with ExitStack() as undo:
         new = None
         if registered is None or not options.create_user:
             new = _identity(options, api, undo, tell)
         if new is not None and registered is None:
+            # Before the call, whose answer may be lost: that nobody else has the name was asked above.
+            undo.callback(_undo, tell, f"the registration of {name}", api.deregister, name)
             api.register(name, new.arn, session=new.credentials_file is not None)
-            undo.callback(api.deregister, name)
             tell(f"Registered {name} as {new.arn}.")
         if options.tags:
             api.add_tags(name, options.tags)
@@ -71,6 +73,11 @@ def register(options: RegisterOptions, *, tell: Tell) -> None:
         if new is not None:
             write(options.path, new)
         undo.pop_all()
+    if replaced is not None:
+        tell(
+            f"{replaced.arn} stays registered, and its key valid: codedeploy-agent deregister --keep-file"
+            f" --instance-name {replaced.instance_name or '...'} takes it out."
+        )
     tell(f"Wrote {options.path}." if new is not None else f"{name} was registered already, and {options.path} stays.")
 
 
@@ -96,17 +103,20 @@ def _check_identity(options: RegisterOptions) -> None:
         )
 
 
-def _refuse_another(options: RegisterOptions, registered: dict[str, object] | None) -> None:
-    """Leave the registrations of others alone: on this host by the file, in the service by the name."""
+def _refuse_another(options: RegisterOptions, registered: dict[str, object] | None) -> Existing | None:
+    """Leave the registrations of others alone: on this host by the file, in the service by the name.
+
+    Gives the registration of this host that will be replaced, as --force asks for; None where there is none.
+    """
     wanted = options.session_arn or options.user_arn
     existing = read_existing(options.path)
-    if existing is not None and not options.force and existing.arn is not None:
-        same = existing.instance_name == options.instance_name and wanted in (None, existing.arn)
-        if not same and existing.arn != wanted:
-            raise RegistrationError(
-                f"{options.path} registers this host as {existing.arn} already.",
-                remedy="Deregister it first, or replace it with --force.",
-            )
+    same = existing is not None and existing.instance_name == options.instance_name and wanted in (None, existing.arn)
+    other = existing if existing is not None and existing.arn not in (None, wanted) and not same else None
+    if other is not None and not options.force:
+        raise RegistrationError(
+            f"{options.path} registers this host as {other.arn} already.",
+            remedy="Deregister it first, or replace it with --force.",
+        )
     if registered is not None:
         arn = registered.get("iamSessionArn") or registered.get("iamUserArn")
         if wanted is not None and arn != wanted:
@@ -119,6 +129,7 @@ def _refuse_another(options: RegisterOptions, registered: dict[str, object] | No
                 f"The name {options.instance_name} is registered for {arn}, whose key is not known here.",
                 remedy="Choose another name, deregister that one first, or give --iam-user-arn and its key.",
             )
+    return other
 
 
 def _identity(options: RegisterOptions, api: Api, undo: ExitStack, tell: Tell) -> Registration:
@@ -127,11 +138,39 @@ def _identity(options: RegisterOptions, api: Api, undo: ExitStack, tell: Tell) -
         return Registration(name, region, options.session_arn, credentials_file=options.credentials_file)
     if options.user_arn is not None:
         return Registration(name, region, options.user_arn, options.access_key, options.secret_key)
-    arn = api.create_user(name)
-    undo.callback(api.delete_user, name)
+    try:
+        # No signal between the two: a user that was made must be known to be ours.
+        with _signals_held():
+            arn = api.create_user(name)
+            undo.callback(_undo, tell, f"the IAM user {name}", api.delete_user, name)
+    except ApiError as error:
+        raise RegistrationError(
+            error.message,
+            remedy=(
+                f"If an earlier try has left the IAM user {name} and nobody uses it, remove it; or choose another name."
+            ),
+        ) from error
     tell(f"Made the IAM user {arn}.")
     api.allow_reading(name, options.buckets, partition=arn.split(":")[1])
     return Registration(name, region, arn, *api.create_key(name))
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Let signals that stop the command wait for the end of a block."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _undo(tell: Tell, what: str, call: Callable[[str], None], name: str) -> None:
+    """Undo one thing; the error that led here must not be hidden by another one."""
+    try:
+        call(name)
+    except ApiError as error:
+        tell(f"{what[0].upper()}{what[1:]} may be left, remove it yourself: {error.message}")
 
 
 def deregister(options: DeregisterOptions, *, tell: Tell) -> None:

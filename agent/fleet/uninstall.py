@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import os
 import shutil
 import time
 from typing import NamedTuple
 
-from agent.filesystem.locks import FileLock
 from agent.fleet import manifest, official, places, versions
 from agent.fleet.errors import FleetError
+from agent.fleet.host_lock import host_lock
 from agent.fleet.manifest import Manifest
 from agent.fleet.placement import Tell
 from agent.fleet.places import Places
@@ -55,31 +54,28 @@ def uninstall(options: UninstallOptions, *, tell: Tell) -> bool:
     host = Places(options.root)
     if host.is_host and os.geteuid() != 0:
         raise FleetError("Only root can remove the agent from this host.", remedy="Use sudo.")
-    there = os.path.isdir(host.at(places.HOME))
-    installed = False
-    if there:
-        lock = FileLock(host.at(places.LOCK), purpose="another installation")
-        lock.acquire(limit=600, on_wait=tell)
-        with lock:
-            installed = _remove(host, options, tell)
-    if installed:
-        _remove_empty_folders(host)
+    if not os.path.isdir(host.at(places.HOME)) and not options.purge:
+        return False
+    with host_lock(host, tell):
+        installed = _remove(host, options, tell)
+        _unlink(host.at(places.LOCK))
+    _remove_empty_folders(host)
     return installed
 
 
 def _remove(host: Places, options: UninstallOptions, tell: Tell) -> bool:
     known = manifest.load(host)
     if known is None:
-        # What is there belongs to an official agent, or to somebody else: not even --purge touches it.
+        _remove_remains(host, options, tell)
         return False
-    busy = [] if options.force else _lasting_workers(host)
-    if busy:
-        raise FleetError(
-            f"Deployments are in progress: processes {', '.join(map(str, busy))}.",
-            remedy="Wait for their end, or use --force, which leaves their outcome unreported.",
-        )
     manager = ServiceManager(host)
+    _refuse_while_busy(host, options)
     manager.stop()
+    try:
+        _refuse_while_busy(host, options)  # the last poll may have brought another command
+    except FleetError:
+        manager.start()
+        raise
     manager.disable()
     _remove_listed(host, known, tell)
     manager.reload()
@@ -87,9 +83,32 @@ def _remove(host: Places, options: UninstallOptions, tell: Tell) -> bool:
     if options.purge:
         _purge(host, tell)
     # The manifest goes last, so that a run that was interrupted is finished by the next.
-    for path in (places.CURRENT, *_MADE_BY_THE_AGENT, places.RESTART_DUE, places.MANIFEST, places.LOCK):
+    for path in (places.CURRENT, *_MADE_BY_THE_AGENT, places.RESTART_DUE, places.MANIFEST):
         _unlink(host.at(path))
     return True
+
+
+def _remove_remains(host: Places, options: UninstallOptions, tell: Tell) -> None:
+    """Remove what an earlier uninstall has kept, or a first installation that failed; never an official agent's."""
+    found = official.find_official(host, ours=())
+    if found is None:
+        shutil.rmtree(host.at(places.VERSIONS), ignore_errors=True)
+        if options.purge:
+            _purge(host, tell)
+    elif options.purge:
+        raise FleetError(
+            f"Nothing was removed: the agent on this host is the official one: {found}.",
+            remedy="Remove it with the package manager; what it leaves is yours to remove then.",
+        )
+
+
+def _refuse_while_busy(host: Places, options: UninstallOptions) -> None:
+    busy = [] if options.force else _lasting_workers(host)
+    if busy:
+        raise FleetError(
+            f"Deployments are in progress: processes {', '.join(map(str, busy))}.",
+            remedy="Wait for their end, or use --force, which leaves their outcome unreported.",
+        )
 
 
 def _lasting_workers(host: Places) -> list[int]:
@@ -120,13 +139,18 @@ def _remove_listed(host: Places, known: Manifest, tell: Tell) -> None:
 
 
 def _purge(host: Places, tell: Tell) -> None:
-    elsewhere = official.root_dir(host)
-    if not os.path.normpath(elsewhere).startswith(f"{places.HOME}/"):
+    elsewhere = os.path.normpath(official.root_dir(host))
+    if elsewhere != places.DEPLOYMENT_ROOT:
         tell(f"Deployments lie in {elsewhere}, which is left for you to remove.")
-    for path in _PURGED:
-        shutil.rmtree(host.at(path), ignore_errors=True)
-    for path in [*glob.glob(host.at(f"{places.UNIT}.saved")), host.at(places.INSTALL_LOG)]:
-        _unlink(path)
+    saved = [f"{path}.saved" for path in (places.UNIT, places.RESTART_STEPS)]
+    for path in (*_PURGED, *saved, places.INSTALL_LOG):
+        there = host.at(path)
+        if os.path.isdir(there) and not os.path.islink(there):
+            shutil.rmtree(there, ignore_errors=True)
+        elif not os.path.islink(there):
+            _unlink(there)
+        if os.path.lexists(there):
+            tell(f"{path} could not be removed, or is a link: it is left for you to remove.")
 
 
 def _remove_empty_folders(host: Places) -> None:

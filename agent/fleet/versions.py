@@ -81,6 +81,17 @@ def build(host: Places, wheelhouse: Wheelhouse, *, python: str) -> str:
         return name
     path = folder(host, name)
     shutil.rmtree(path, ignore_errors=True)
+    try:
+        _build(wheelhouse, path, python=python)
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)  # on a full disk it is the largest part of what is in the way
+        raise
+    sync_file_systems([path])
+    write_durably(os.path.join(path, _COMPLETE), f"{wheelhouse.sha256}\n".encode())
+    return name
+
+
+def _build(wheelhouse: Wheelhouse, path: str, *, python: str) -> None:
     environment = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "PIP_CONFIG_FILE": os.devnull}
     run(
         [python, "-I", "-m", "venv", "--without-pip", path],
@@ -102,9 +113,6 @@ def build(host: Places, wheelhouse: Wheelhouse, *, python: str) -> str:
     )
     _check(path, wheelhouse.version, environment)
     _keep_units(wheelhouse, path)
-    sync_file_systems([path])
-    write_durably(os.path.join(path, _COMPLETE), f"{wheelhouse.sha256}\n".encode())
-    return name
 
 
 def describe_python() -> str:
@@ -157,8 +165,10 @@ def in_use(host: Places, names: list[str]) -> dict[str, list[int]]:
     has mapped a file of it.
     """
     used: dict[str, list[int]] = {}
-    parent = os.path.realpath(host.at(places.VERSIONS))
-    pattern = re.compile(re.escape(os.fsencode(parent)) + rb"/([^/\0\n]+)/")
+    # A command line has the path as it was written, a map the real one: they differ where /opt is a link.
+    parents = {os.path.abspath(host.at(places.VERSIONS)), os.path.realpath(host.at(places.VERSIONS))}
+    either = b"|".join(re.escape(os.fsencode(parent)) for parent in parents)
+    pattern = re.compile(rb"(?:" + either + rb")/([^/\0\n]+)/")
     for process in filter(str.isdigit, os.listdir("/proc")):
         found = pattern.findall(_read(f"/proc/{process}/cmdline") + b"\n" + _read(f"/proc/{process}/maps"))
         for name in {os.fsdecode(name) for name in found} & set(names):

@@ -6,11 +6,13 @@ and ``SHA256SUMS`` over all other files. The SHA-256 that a user gives is that o
 
 1. the archive's, or the list's, own SHA-256;
 2. every file is listed and every listed file is there, with its SHA-256;
-3. exactly one wheel of the agent, one of pip, the requirements and the unit are there.
+3. ``requirements.txt`` names nothing but pinned versions with their hashes: no address that pip would fetch from;
+4. exactly one wheel of the agent, one of pip, the requirements and the unit are there.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -26,6 +28,8 @@ UNIT = "codedeploy-agent.service"
 _AGENT = re.compile(r"codedeploy_host_agent-([0-9][A-Za-z0-9.+!]*)-py3-none-any\.whl")
 _PIP = re.compile(r"pip-[0-9][A-Za-z0-9.]*-py3-none-any\.whl")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+!-]*")
+_REQUIREMENT = re.compile(r"(\w[\w.-]*==\w[\w.+!-]*)?(\s*--hash=sha256:[0-9a-f]{64})*\s*(#.*|\\)?")
+"""A pinned version, hashes, a comment or nothing; a backslash goes on with the next line."""
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](\S+)")
 LARGEST = 1 << 30
 """Bytes that a wheelhouse may have; a usual one has a fortieth of that."""
@@ -71,6 +75,8 @@ def stage(source: str, *, sha256: str, into: str) -> Wheelhouse:
     except (tarfile.TarError, EOFError) as error:
         raise SourceError(f"{source} is not a .tar.gz archive that can be read: {error}.") from error
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise  # not the source's fault
         raise SourceError(f"{error.filename or source} cannot be read: {error.strerror or error}.") from error
     return _describe(into, sha256)
 
@@ -164,4 +170,15 @@ def _describe(folder: str, sha256: str) -> Wheelhouse:
             f" wrong: {', '.join(lacking)}.",
             remedy="Make it with userdata/build-wheelhouse.",
         )
+    _check_requirements(os.path.join(folder, REQUIREMENTS))
     return Wheelhouse(folder, agents[0][1], sha256, pips[0])
+
+
+def _check_requirements(path: str) -> None:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            if not _REQUIREMENT.fullmatch(line.rstrip("\n")):
+                raise SourceError(
+                    f"{REQUIREMENTS} has a line that is neither a pinned version nor a hash: {line.strip()!r}.",
+                    remedy="Make the wheelhouse with userdata/build-wheelhouse.",
+                )

@@ -13,7 +13,8 @@ DESCRIPTION = "sandbox.json"
 ENVIRONMENT = "env.sh"
 CERTIFICATE = "signer.pem"
 AGENT_SETTINGS = "codedeployagent.yml"
-LOCK = ".lock"
+LOCK = ".codedeploy-sandbox.lock"
+"""Also tells that the folder was a sandbox's before, so that its files may be written again."""
 
 
 def write_files(folder: str, access: Access, certificate: str) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
 from agent.errors import AgentError
+from agent.filesystem.locks import FileLock
 from agent.fleet.errors import FleetError, SourceError
+from agent.fleet.host_lock import host_lock
 from agent.fleet.install import InstallOptions, install
-from agent.fleet.places import CONFIG, RESTART_STEPS, UNIT, Places
+from agent.fleet.places import CONFIG, LOCK, RESTART_STEPS, UNIT, Places
 from agent.fleet.versions import in_use, prune
 from fleet_box import wheel, wheelhouse_files, write_archive
 
@@ -207,6 +210,7 @@ def test_two_installations_at_once_both_end_well(box, program) -> None:
 
 _INSTALL = """
 import sys
+from agent.fleet.host_lock import host_lock
 from agent.fleet.install import InstallOptions, install
 install(InstallOptions(sys.argv[1], sys.argv[2], root=sys.argv[3]), tell=print)
 """
@@ -270,3 +274,69 @@ def test_a_service_that_was_not_restarted_after_the_switch_is_by_the_next_run(bo
         with pytest.raises(KeyboardInterrupt):
             box.install("9.2")
     assert box.at("/opt/codedeploy-agent/.restart-due").exists()
+
+
+def test_a_file_that_took_the_place_of_a_command_is_not_replaced_by_an_upgrade(box) -> None:
+    box.install("9.1")
+    mine = box.at("/usr/local/bin/codedeploy-local")
+    mine.unlink()
+    mine.write_text("mine")
+    with pytest.raises(FleetError, match="/usr/local/bin/codedeploy-local"):
+        box.install("9.2")
+    box.install("9.2", bin_folder="/usr/bin")
+    assert mine.read_text() == "mine"
+    assert box.at("/usr/bin/codedeploy-local").exists()
+
+
+def test_a_version_in_use_is_seen_where_opt_is_a_link(box) -> None:
+    (box.root / "data").mkdir()
+    box.at("/opt").symlink_to(box.root / "data")
+    box.install()
+    host = Places(str(box.root))
+    interpreter = next(box.at("/opt/codedeploy-agent/versions").iterdir()) / "bin" / "python"
+    with subprocess.Popen([interpreter, "-S", "-c", "input()"], stdin=subprocess.PIPE) as process:
+        names = [interpreter.parent.parent.name]
+        assert in_use(host, names) == {names[0]: [process.pid]}
+        process.communicate(b"\n")
+
+
+def test_the_commands_work_from_a_folder_that_is_a_link(box) -> None:
+    box.at("/usr/bin").mkdir(parents=True)
+    box.at("/bin").symlink_to("usr/bin")
+    box.install(bin_folder="/bin")
+    assert subprocess.run([box.at("/bin/codedeploy-agent"), "--version"], check=True, capture_output=True).stdout
+
+
+def test_a_build_that_fails_leaves_nothing_of_itself(box) -> None:
+    with pytest.raises(FleetError):
+        box.install(said="8.0")
+    assert list(box.at("/opt/codedeploy-agent/versions").iterdir()) == []
+
+
+def test_a_unit_that_nobody_touched_is_not_called_changed_after_a_kill(box) -> None:
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    box.install("9.1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("agent.fleet.placement.Placement._write", kill)
+        with pytest.raises(KeyboardInterrupt):
+            box.install("9.2", build="other")
+    box.install("9.2", build="other")
+    assert not [said for said in box.said if "changed by hand" in said]
+
+
+def test_a_lock_that_was_removed_meanwhile_is_taken_anew(box) -> None:
+    box.install()
+    path = box.at(LOCK)
+    waiting: list[str] = []
+    first = FileLock(str(path), purpose="a removal")
+    first.acquire()
+    thread = threading.Thread(target=lambda: host_lock(Places(str(box.root)), waiting.append).release())
+    thread.start()
+    while not waiting:
+        time.sleep(0.01)
+    path.unlink()
+    first.release()
+    thread.join()
+    assert path.exists()

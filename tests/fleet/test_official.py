@@ -178,3 +178,20 @@ def test_a_take_over_that_was_killed_after_the_removal_is_finished_by_the_next_r
     official.install()
     assert official.at(CONFIG).read_text() == ":max_revisions: 7\n"
     assert not official.at("/opt/codedeploy-agent/takeover/open").exists()
+
+
+def test_an_installation_that_fails_after_the_removal_says_that_no_agent_runs(official, with_dpkg) -> None:
+    def fail(*_: object) -> None:
+        raise FleetError("The unit cannot be enabled.")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("agent.fleet.service_manager.ServiceManager.enable", fail)
+        with pytest.raises(FleetError, match=r"cannot be enabled\.(.|\n)*no agent runs(.|\n)*takeover"):
+            official.install(take_over=True)
+
+
+def test_a_removal_that_was_refused_leaves_nothing_to_put_back_later(official, with_dpkg) -> None:
+    with_dpkg.add("dpkg", "exit 2")
+    with pytest.raises(FleetError):
+        official.install(take_over=True)
+    assert not official.at("/opt/codedeploy-agent/takeover/open").exists()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
+from agent.filesystem.durable import temporary_name
 from agent.fleet.api import Api, ApiOptions
 from agent.fleet.checks import Tag
 from agent.fleet.errors import RegistrationError
@@ -120,15 +123,47 @@ def test_registering_twice_adds_tags_and_makes_no_second_key(host) -> None:
     assert host.file() == first
 
 
+OTHER = """\
+"iam_user_arn": "arn:aws:iam::123456789012:user/other"
+region: us-east-1
+aws_access_key_id: AKIAOTHER
+aws_secret_access_key: the-only-copy
+"""
+
+
 def test_another_registration_is_not_overwritten_unasked(host) -> None:
     host.path.parent.mkdir()
-    host.path.write_text("---\niam_user_arn: arn:aws:iam::123456789012:user/other\n")
+    host.path.write_text(OTHER)
     with pytest.raises(RegistrationError, match="as arn:aws:iam::123456789012:user/other already"):
         host.register()
     assert "user/other" in host.path.read_text()
     assert host.name not in host.users()
     host.register(force=True)
     assert host.file()["iam_user_arn"].endswith(host.name)
+    assert any("user/other stays registered, and its key valid" in said for said in host.said)
+
+
+def test_a_file_that_nobody_understands_is_not_overwritten(host) -> None:
+    host.path.parent.mkdir()
+    host.path.write_text("iam_user_arn: [")
+    with pytest.raises(RegistrationError, match="Move it away"):
+        host.register(force=True)
+    assert host.name not in host.users()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_in_the_middle_leaves_neither_user_nor_registration(host, program, number: int) -> None:
+    host.path.parent.mkdir()
+    os.mkfifo(temporary_name(str(host.path)))  # writing the file waits for a reader, so there is time for a signal
+    command = [program("codedeploy-agent"), "register", "--create-iam-user", "--instance-name", host.name]
+    with subprocess.Popen([*command, "--file", str(host.path)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert any(line.startswith("Registered") for line in process.stdout)
+        process.send_signal(number)
+        assert process.wait(30) == 128 + number
+    assert host.known() is None
+    assert host.name not in host.users()
+    assert not host.path.exists()
 
 
 def test_a_name_that_another_host_has_is_not_taken(host, tmp_path) -> None:

@@ -126,14 +126,40 @@ def test_it_can_be_installed_again_afterwards(used) -> None:
 
 @pytest.mark.parametrize("purge", [False, True])
 def test_an_official_agent_that_was_never_replaced_is_not_touched(box, systemctl, purge: bool) -> None:
-    home = "/opt/codedeploy-agent"
+    home, unit = "/opt/codedeploy-agent", "/usr/lib/systemd/system/codedeploy-agent.service"
     kept = (f"{home}/.version", f"{home}/state/.pid/codedeploy-agent.pid", f"{home}/versions/x", CONFIG, ON_PREMISES)
-    for path in (*kept, f"{DEPLOYMENT_ROOT}/group/d-1/x", f"{LOGS}/codedeploy-agent.log"):
+    for path in (*kept, unit, f"{DEPLOYMENT_ROOT}/group/d-1/x", f"{LOGS}/codedeploy-agent.log"):
         box.at(path).parent.mkdir(parents=True, exist_ok=True)
         box.at(path).write_text("x")
     before = box.tree()
-    assert not remove(box, purge=purge)
+    if purge:
+        with pytest.raises(FleetError, match="official"):
+            remove(box, purge=True)
+    else:
+        assert not remove(box)
     after = box.tree()
     after.pop("opt/codedeploy-agent/.install.lock", None)
     assert after == before
     assert systemctl.calls("stop") == []
+
+
+def test_what_an_uninstall_kept_can_be_purged_later(used) -> None:
+    assert remove(used)
+    assert used.at(ON_PREMISES).exists()
+    assert not remove(used, purge=True)
+    assert files(used) == ["usr/local/bin/other"]
+
+
+def test_a_purge_says_what_it_leaves(used) -> None:
+    elsewhere = used.root / "elsewhere"
+    used.at("/etc/codedeploy-agent").rename(elsewhere)
+    used.at("/etc/codedeploy-agent").symlink_to(elsewhere)
+    remove(used, purge=True)
+    assert (elsewhere / "conf" / "codedeploy.onpremises.yml").exists()
+    assert any("/etc/codedeploy-agent could not be removed" in said for said in used.said)
+
+
+def test_a_purge_names_deployments_that_lie_elsewhere(used) -> None:
+    used.at(CONFIG).write_text(':root_dir: "/opt/codedeploy-agent/other root"\n')
+    remove(used, purge=True)
+    assert any("/opt/codedeploy-agent/other root" in said for said in used.said)

@@ -103,3 +103,13 @@ def test_a_sha256_is_64_hexadecimal_digits(text) -> None:
     with pytest.raises(SourceError, match="64 hexadecimal digits"):
         parse_sha256(text)
     assert parse_sha256(" " + "A" * 64 + "\n") == "a" * 64
+
+
+@pytest.mark.parametrize(
+    "line", ["leaf @ http://example.com/leaf.whl --hash=sha256:" + "0" * 64, "--find-links http://example.com", "-e ."]
+)
+def test_requirements_that_pip_would_fetch_from_elsewhere_are_refused(line, files, into, tmp_path) -> None:
+    files["requirements.txt"] += line.encode() + b"\n"
+    place, sha256 = write_archive(tmp_path / "source.tar.gz", files)
+    with pytest.raises(SourceError, match="neither a pinned version nor a hash"):
+        stage(place, sha256=sha256, into=into)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import signal
 import socket
 import stat
 import subprocess
 import sys
 import threading
+import urllib.error
+import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from agent.sandbox.files import LOCK
 from host_agent_stub import HostAgentStub
 from sandbox_scene import Scene
 from sandbox_server import ROOT, START, SandboxServer, running_sandbox
@@ -66,7 +70,7 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert port in done.stderr
     assert "Traceback" not in done.stderr
-    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    assert [path.name for path in tmp_path.iterdir()] == [LOCK]
 
 
 def test_a_connection_serves_many_requests_also_after_a_refusal(sandbox: SandboxServer, scene: Scene) -> None:
@@ -126,3 +130,39 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert folder in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_files_of_somebody_elses_are_neither_overwritten_nor_removed(tmp_path: Path) -> None:
+    (tmp_path / "env.sh").write_text("mine")
+    done = subprocess.run(command("--folder", str(tmp_path)), capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 1
+    assert "env.sh" in done.stderr
+    assert (tmp_path / "env.sh").read_text() == "mine"
+
+
+@pytest.mark.needs_root
+def test_another_users_link_does_not_lead_the_sandbox_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir(mode=0o700)
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "mine")
+    os.chown(link, 65534, 65534, follow_symlinks=False)
+    done = subprocess.run(command("--folder", str(link)), capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 1
+    assert "link of another user" in done.stderr
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_a_web_page_with_a_name_of_its_own_gets_no_metadata(sandbox: SandboxServer) -> None:
+    # 404 is the usual answer while no instance is served.
+    for host, status in (("rebound.example.com", 403), ("127.0.0.1", 404), ("localhost:80", 404), ("[::1]:80", 404)):
+        request = urllib.request.Request(
+            f"{sandbox.url}/latest/api/token",
+            method="PUT",
+            headers={"Host": host, "X-aws-ec2-metadata-token-ttl-seconds": "60"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                found = answer.status
+        except urllib.error.HTTPError as error:
+            found = error.code
+        assert found == status, host

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import http
+import re
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 import structlog
 
@@ -50,6 +51,9 @@ class App:
         request = Request(environ)
         # Nobody signs a question for metadata; a signed one is for a bucket with such a name.
         if MetadataApp.answers(request.path) and "authorization" not in request.headers:
+            if not _is_address(request.headers.get("host", "")):
+                start_response("403 Forbidden", [("Content-Length", "0")])
+                return []
             return self._metadata(environ, start_response)
         try:
             answer = self._answer(request)
@@ -117,6 +121,12 @@ def _is_for_hosts(request: Request, service: str) -> bool:
         return request.method in ("GET", "HEAD")
     asked = parse_qs(request.body().decode("utf-8", "replace"))
     return service == "sts" and asked.get("Action") == ["GetCallerIdentity"]
+
+
+def _is_address(host: str) -> bool:
+    """Whether a Host header names no name: a web page may have a name of its own lead here and ask for keys."""
+    name = urlsplit(f"//{host}").hostname or ""
+    return name == "localhost" or re.fullmatch(r"[0-9.]+|[0-9a-f:]+", name) is not None
 
 
 def _named(request: Request) -> str:

@@ -18,6 +18,7 @@ import time
 from agent import __version__, logs
 from agent.config.file import ENVIRONMENT_VARIABLE
 from agent.daemon.connection import HIDDEN
+from agent.daemon.errands import Errands
 from agent.daemon.facts import Facts, start_reading, take_facts
 from agent.daemon.intake import Intake
 from agent.daemon.leftovers import take_over_tracked
@@ -97,7 +98,8 @@ class Supervisor:
             notifier=self._notifier,
         )
         self._watch = Watch(facts, config_file, self._signals.wake)
-        self._traffic = TrafficCare(self._layout, self._selector, self._start_traffic_recovery)
+        self._errands = Errands(self._selector, self._environment)
+        self._traffic = TrafficCare(self._layout, self._start_traffic_recovery)
         self._reading: Child | None = None
         self._read_again = False
 
@@ -178,9 +180,8 @@ class Supervisor:
         handoff = self._handoff().render()
         return spawn_module("agent.worker.process", folder.path, handoff=handoff, environment=self._environment)
 
-    def _start_traffic_recovery(self) -> Child:
-        handoff = self._handoff().render()
-        return spawn_module("agent.worker.traffic_recovery", handoff=handoff, environment=self._environment)
+    def _start_traffic_recovery(self) -> None:
+        self._errands.start("agent.worker.traffic_recovery", self._handoff().render())
 
     def _handoff(self) -> Handoff:
         connection = self._poller.connection
@@ -199,22 +200,19 @@ class Supervisor:
         folder = os.path.join(self._layout.state, "install")
         if os.path.isdir(folder) and os.listdir(folder):
             _log.warning("An Install was interrupted; it is brought to its end")
-            handoff = json.dumps(self._facts.settings._asdict()).encode()
-            child = spawn_module("agent.worker.recovery", handoff=handoff, environment=self._environment)
-            self._selector.register(child.pidfd, selectors.EVENT_READ, lambda: self._recovered(child))
-
-    def _recovered(self, child: Child) -> None:
-        self._selector.unregister(child.pidfd)
-        os.close(child.pidfd)
-        os.waitpid(child.pid, 0)
+            self._errands.start("agent.worker.recovery", json.dumps(self._facts.settings._asdict()).encode())
 
     def _begin_reload(self) -> None:
         logs.reopen()
         self._poller.forget_credentials()
         self._read_again = self._reading is not None  # what is being read now may be the files of before
         if self._reading is None:
+            try:
+                self._reading = start_reading(self._config_file)
+            except OSError as error:
+                _log.error("The configuration stays as it was, because it cannot be read now: %s", error)
+                return
             self._notifier.reloading()
-            self._reading = start_reading(self._config_file)
             self._selector.register(self._reading.output, selectors.EVENT_READ, self._end_reload)
 
     def _end_reload(self) -> None:

@@ -145,7 +145,9 @@ class InstanceMetadata:
         if status == 403:
             raise MetadataError(
                 "Access to instance metadata is switched off for this instance (status 403).",
-                remedy="Switch it on with: aws ec2 modify-instance-metadata-options --http-endpoint enabled.",
+                remedy=(
+                    f"Switch it on with: aws ec2 modify-instance-metadata-options --http-endpoint enabled. {NOT_EC2}"
+                ),
             )
         if status != 200:
             raise MetadataError(

@@ -1,0 +1,40 @@
+"""Short-lived children that do something for the supervisor and tell their result to the log."""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+from collections.abc import Mapping
+from functools import partial
+
+from agent.daemon.spawn import Child, spawn_module
+
+_log = logging.getLogger(__name__)
+
+
+class Errands:
+    """Starts such children and waits for their ends, which ``selector`` tells: each pidfd has what to call as data."""
+
+    def __init__(self, selector: selectors.BaseSelector, environment: Mapping[str, str]) -> None:
+        self._selector = selector
+        self._environment = environment
+        self._running: dict[str, Child] = {}
+
+    def start(self, module: str, handoff: bytes) -> None:
+        """Start one with what it reads from its standard input, unless it still runs; a host without room is logged."""
+        if module in self._running:
+            return
+        try:
+            child = spawn_module(module, handoff=handoff, environment=self._environment)
+        except OSError as error:
+            _log.error("%s could not be started, and nothing of it is done now: %s", module, error)
+            return
+        self._running[module] = child
+        self._selector.register(child.pidfd, selectors.EVENT_READ, partial(self._ended, module))
+
+    def _ended(self, module: str) -> None:
+        child = self._running.pop(module)
+        self._selector.unregister(child.pidfd)
+        os.close(child.pidfd)
+        os.waitpid(child.pid, 0)

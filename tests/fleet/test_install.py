@@ -294,7 +294,10 @@ def test_a_version_in_use_is_seen_where_opt_is_a_link(box) -> None:
     box.install()
     host = Places(str(box.root))
     interpreter = next(box.at("/opt/codedeploy-agent/versions").iterdir()) / "bin" / "python"
-    with subprocess.Popen([interpreter, "-S", "-c", "input()"], stdin=subprocess.PIPE) as process:
+    command = [interpreter, "-S", "-c", "print('up', flush=True); input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"  # its command line cannot be seen before
         names = [interpreter.parent.parent.name]
         assert in_use(host, names) == {names[0]: [process.pid]}
         process.communicate(b"\n")

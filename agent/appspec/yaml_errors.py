@@ -71,6 +71,12 @@ _EXPLANATIONS = (
         "A '- ' stands where no list can begin.",
         "Begin the list in a line of its own, below its key.",
     ),
+    (
+        # Newer parsers have a limit of their own, and looking ahead for a ':' they come to it first.
+        "maximum nesting depth",
+        "Lists or maps are nested too deeply.",
+        "A few levels are all that is needed here.",
+    ),
 )
 
 

@@ -24,6 +24,8 @@ LARGEST_FILE = 1024 * 1024
 DEEPEST = 20
 """Levels of lists and mappings in one another; no setting needs more than seven."""
 
+_TOO_DEEP = ("nested too deeply.", "Settings are single values, one a line.")
+
 
 class SettingsError(ProblemsError, ConfigError):
     """The configuration file has problems; all of them are listed with their lines."""
@@ -127,7 +129,10 @@ class _Reader:
                 yield key_node.value.removeprefix(":"), raw, key_node, value_node
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            self._add_at(mark.line + 1 if mark else 0, mark.column + 1 if mark else 0, f"not YAML: {error.problem}.")
+            line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+            # The parser looks ahead, so newer ones come to their own limit before the events tell how deep it goes.
+            deep = "nesting depth" in str(error.problem)
+            self._add_at(line, column, *(_TOO_DEEP if deep else (f"not YAML: {error.problem}.",)))
         except (yaml.YAMLError, ValueError) as error:
             self._add_at(0, 0, f"not YAML: {error}.", "Save it as UTF-8 text.")
         finally:
@@ -141,7 +146,7 @@ class _Reader:
         for event in yaml.parse(data, Loader=yaml.CSafeLoader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > DEEPEST:
-                self._add(event, "nested too deeply.", "Settings are single values, one a line.")
+                self._add(event, *_TOO_DEEP)
                 return True
         return False
 

@@ -51,9 +51,12 @@ class Scene:
             self.service.faults[OPERATIONS[point]] = self._hold
         self.command = self.service.add("BeforeInstall", self.specification)
         if point == "hook":
-            self.host.until(lambda: self.runs.exists() and self.runs.read_text().endswith("\n"), "the hook to run")
+            self.host.until(self._hook_has_spoken, "the hook's line to be in its log")
         else:
             assert self.reached.wait(30), self.host.log_text()
+
+    def _hook_has_spoken(self) -> bool:
+        return any("a line of the hook" in log.read_text() for log in self.host.root.glob("*/*/logs/scripts.log"))
 
     def _hold(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:
         self.service.faults.clear()

@@ -205,9 +205,9 @@ def test_what_no_editor_would_write_is_an_error_and_no_crash(data):
 
 
 def test_deep_nesting_is_refused_before_it_costs_time():
-    assert errors_of(b"a: " + b"[" * 60_000) == [
-        "op.yml: Lists or maps are nested too deeply. Values are single texts."
-    ]
+    # Where it is noticed, and so the place and the advice, depends on the YAML parser's age.
+    (problem,) = errors_of(b"a: " + b"[" * 60_000)
+    assert "Lists or maps are nested too deeply." in problem
 
 
 @given(st.binary(max_size=200) | st.text(alphabet=":{}[]&*!'\"-\n \tregion~", max_size=60).map(str.encode))

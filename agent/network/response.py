@@ -70,6 +70,9 @@ class Response:
         try:
             while piece := self._piece(size):
                 yield piece
+                # Where the length was announced, the end shows without asking for more.
+                if self._raw.length_remaining == 0:
+                    break
             ended = True
         finally:
             if ended:

@@ -49,6 +49,7 @@ class ThrottleGate:
         self._clock = clock
         self._random = random
         self._own: _State | None = None
+        self._was_open = False  # when somebody last waited
 
     def remaining(self) -> float:
         """Give the seconds until the next request is welcome; 0 when the gate is open."""
@@ -58,6 +59,7 @@ class ThrottleGate:
     def wait(self) -> None:
         """Wait while the gate is closed, each waiter a little longer by chance."""
         state = self._state()
+        self._was_open = state is None
         remaining = 0.0 if state is None else state.until - self._clock()
         if state is not None and remaining > 0:
             self._sleep(remaining + JITTER * state.delay * self._random())
@@ -67,6 +69,7 @@ class ThrottleGate:
 
         Requests that were under way together and are throttled together count once.
         """
+        self._was_open = False
         self._change(self._closed)
 
     def _closed(self, state: _State | None) -> _State:
@@ -77,8 +80,8 @@ class ThrottleGate:
         return _State(delay, now + delay)
 
     def succeeded(self) -> None:
-        """Open the gate."""
-        if self._state() is not None:
+        """Open the gate; where the last ``wait`` found it open, there is nothing to do, and no need to look."""
+        if not self._was_open:
             self._change(lambda _: None)
 
     def _state(self) -> _State | None:

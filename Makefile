@@ -23,7 +23,7 @@ JOBS ?= auto
 PYTEST_ARGS ?=
 BENCH ?=
 
-.PHONY: help setup system test soak lint format readme bench demo clean
+.PHONY: help setup system compiled test soak lint format readme bench demo clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -49,10 +49,14 @@ $(AWS_STAMP): | system
 	@$(AWS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check 'awscli>=1.44'
 	@touch $@
 
-test: system $(STAMP) $(AWS_STAMP)
+# As installing does it: tests and benches start thousands of processes, and each would compile the sources for itself.
+compiled: $(STAMP)
+	@$(BIN)/python -m compileall -q agent
+
+test: system $(STAMP) $(AWS_STAMP) compiled
 	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
 
-soak: system $(STAMP) $(AWS_STAMP)
+soak: system $(STAMP) $(AWS_STAMP) compiled
 	$(BIN)/python -m pytest -n $(JOBS) --soak $(PYTEST_ARGS)
 
 lint: $(STAMP)
@@ -68,7 +72,7 @@ format: $(STAMP)
 readme: $(STAMP)
 	$(BIN)/python tests/helpers/readme_help.py
 
-bench: system $(STAMP) $(AWS_STAMP)
+bench: system $(STAMP) $(AWS_STAMP) compiled
 	$(BIN)/python tests/bench/bench.py $(BENCH)
 	$(BIN)/python tests/bench/daemon.py
 	$(BIN)/python tests/bench/download.py

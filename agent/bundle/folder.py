@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+import zlib
 from collections.abc import Callable
+from functools import partial
 
 from agent.bundle.names import entry_error
 from agent.bundle.space import Need
@@ -12,12 +14,16 @@ from agent.bundle.writer import TreeWriter
 from agent.errors import BundleError
 from agent.filesystem.copying import SMALL, copy_bytes
 from agent.filesystem.durable import write_all
+from agent.filesystem.hands import Hand, is_worth_a_hand
 
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Not blocking: a fifo that takes a file's place after it was looked at must not hold the deployment.
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _STEP = 16 * 1024 * 1024
+
+# What one walk copies: everything; folders and links; or the files of one half of the folders.
+_ALL, _FRAME = -1, -2
 
 _KINDS = (
     (stat.S_ISFIFO, "a named pipe (fifo)"),
@@ -54,6 +60,7 @@ class FolderReader:
         self._exact_modes = exact_modes
         self._forbidden = forbidden
         self._need = Need(1)
+        self._counted = 1
         self._progress: Callable[[], None] = lambda: None
 
     def count(self, need: Need) -> None:
@@ -62,15 +69,36 @@ class FolderReader:
         self._walk(self._count_entries)
 
     def copy(self, progress: Callable[[], None]) -> None:
-        """Copy everything; ``copied`` is the number of bytes so far. Raises BundleError, OSError."""
+        """Copy everything; ``copied`` is about the number of bytes so far. Raises BundleError, OSError."""
         self._progress = progress
-        self._walk(self._copy_entries)
+        if not is_worth_a_hand(self._need.entries):
+            self._walk(partial(self._copy_entries, _ALL))
+            return
+        self._walk(partial(self._copy_entries, _FRAME))
+        with Hand(self._copy_half) as hand:
+            self._counted = 2  # the other process is about as far
+            self._walk(partial(self._copy_entries, 0))
+            try:
+                hand.join()
+            except OSError as error:
+                self._writer.current = os.fsencode(error.filename or "")
+                raise
+        self.copied = self._need.size
+
+    def _copy_half(self) -> None:
+        """Copy half of the files, in the other process; an error bears the name of its entry there."""
+        try:
+            self._walk(partial(self._copy_entries, 1))
+        except OSError as error:
+            error.filename = os.fsdecode(self._writer.current)
+            raise
 
     def _walk(self, visit: Callable[[int, bytes], list[bytes]]) -> None:
         """Visit a folder, then each folder in it. Holds a descriptor for each level, and no list of the files."""
         stack: list[tuple[int, bytes, list[bytes]]] = []
         try:
-            self._descend(stack, visit, os.dup(self._top), b"")
+            # Opened anew and not duplicated: two walks at once must not share how far they have read it.
+            self._descend(stack, visit, os.open(b".", _OPEN_FOLDER, dir_fd=self._top), b"")
             while stack:
                 descriptor, name, folders = stack[-1]
                 if folders:
@@ -116,8 +144,11 @@ class FolderReader:
                     raise self._special(_join(name, leaf), entry.stat(follow_symlinks=False).st_mode)
         return folders
 
-    def _copy_entries(self, folder: int, name: bytes) -> list[bytes]:
-        if name:
+    def _copy_entries(self, part: int, folder: int, name: bytes) -> list[bytes]:
+        # By the folder's name and not its turn, which may change from one walk to the next.
+        files = part in (_ALL, zlib.crc32(name) & 1)
+        frame = part in (_ALL, _FRAME)
+        if name and frame:
             mode = os.fstat(folder).st_mode & 0o7777 if self._exact_modes else 0o777 & ~self._umask
             self._writer.make_folder(name, mode, None, None)
         folders = []
@@ -128,8 +159,9 @@ class FolderReader:
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(leaf)
                 elif entry.is_symlink():
-                    self._writer.make_symlink(path, os.readlink(leaf, dir_fd=folder), None, None)
-                else:
+                    if frame:
+                        self._writer.make_symlink(path, os.readlink(leaf, dir_fd=folder), None, None)
+                elif files:
                     self._copy_file(folder, leaf, path)
         return folders
 
@@ -166,7 +198,7 @@ class FolderReader:
             self._writer.take_room(step)
 
     def _moved(self, size: int) -> None:
-        self.copied += size
+        self.copied += size * self._counted
         self._progress()
 
     def _special(self, name: bytes, mode: int) -> BundleError:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import NamedTuple
 
 from agent.appspec.model import AppSpec
 from agent.errors import InstallError
 from agent.filesystem.durable import make_folder, sync_file_systems, write_durably
+from agent.filesystem.hands import written_ahead
 from agent.install.cleanup_list import digest, encode
 from agent.install.commit import check_names, commit
 from agent.install.explain import explained
@@ -179,7 +181,9 @@ def _carry_out(
     try:
         with explained("installing"):
             cleanup.write(meanwhile, keep=[record.digests["before"]])
-            Stager(plan, progress).run()
+            stager = Stager(plan, progress)
+            with written_ahead(folders_of(record)) if stager.is_long else nullcontext():
+                stager.run()
             add_rules(record.rules)
             sync_file_systems(folders_of(record))
             journal.mark(STAGED)

@@ -11,7 +11,7 @@ import os
 import stat
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from agent.appspec.model import Permission
 from agent.appspec.patterns import matcher
@@ -30,8 +30,7 @@ _UNCONFINED_TYPES = frozenset({"unconfined_t", "kernel_t", "init_t"})
 _MOST_PROBLEMS = 100
 
 
-@dataclass(frozen=True, slots=True)
-class PermissionOptions:
+class PermissionOptions(NamedTuple):
     """The agent's settings that refuse certain permissions (official agents from 2.0)."""
 
     reject_unsafe_permissions: bool = False
@@ -39,7 +38,6 @@ class PermissionOptions:
     reject_symlink_permission_targets: bool = False
 
 
-@dataclass(slots=True)
 class Resolution:
     """What the permissions of an AppSpec come to.
 
@@ -48,11 +46,14 @@ class Resolution:
     not install, because an installed link leads there. With ``problems`` nothing of it may be used.
     """
 
-    settings: list[tuple[str, Attributes]] = field(default_factory=list)
-    attributes: dict[str, Attributes] = field(default_factory=dict)
-    foreign: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    __slots__ = ("attributes", "foreign", "problems", "settings", "warnings")
+
+    def __init__(self) -> None:
+        self.settings: list[tuple[str, Attributes]] = []
+        self.attributes: dict[str, Attributes] = {}
+        self.foreign: list[str] = []
+        self.problems: list[str] = []
+        self.warnings: list[str] = []
 
 
 def resolve(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 from agent.filesystem.copying import copy_bytes
+from agent.filesystem.hands import Hand, is_worth_a_hand
 from agent.install import acl
 from agent.install.attributes import Attributes, apply_attributes
-from agent.install.host import FOLDER, LINK
+from agent.install.host import FILE, FOLDER, LINK
 from agent.install.plan import IN_PLACE, REPLACE, Operation, Plan
 from agent.install.wanted import Entry
 
@@ -34,19 +35,53 @@ class Stager:
         self._groups: dict[str, int] = {}
         self._uid = os.geteuid()
 
+    @property
+    def is_long(self) -> bool:
+        """Whether so much is to be built that a second process helps."""
+        return is_worth_a_hand(self._total)
+
     def run(self) -> None:
         """Build everything. Raises OSError; what was built until then is named by the journal."""
+        files = []
+        for entry, temp in self._wanted():
+            if entry.kind == FILE:
+                files.append((entry, temp))
+            else:
+                self._build(entry, temp)
+                self._report(1)
+        self._build_files(files)
         for operation in self._plan.operations:
-            if operation.entry is not None and operation.temp:
-                self._build(operation.entry, operation.temp)
             if operation.kind == REPLACE:
                 _link_aside(operation)
             elif operation.kind == IN_PLACE:
                 self._copy(operation.path, operation.backup, None, operation.path)
                 acl.write(operation.backup, acl.read(operation.path)[0], None)
-        for entry, temp in self._plan.nested:
-            self._build(entry, temp)
         self._settle_folders()
+
+    def _wanted(self) -> Iterator[tuple[Entry, str]]:
+        """What is to be built, each with its temporary path, and a folder before what it holds."""
+        for operation in self._plan.operations:
+            if operation.entry is not None and operation.temp:
+                yield operation.entry, operation.temp
+        yield from self._plan.nested
+
+    def _build_files(self, files: Sequence[tuple[Entry, str]]) -> None:
+        """Copy the files, a half of them in a process beside this one where they are many."""
+        if not is_worth_a_hand(len(files)):
+            self._build_all(files)
+            return
+        half = len(files) // 2
+        with Hand(lambda: self._build_all(files[half:], report=False)) as hand:
+            # The other process is about as far, so each file that is done here counts for two.
+            self._build_all(files[:half], counted=2)
+            hand.join()
+        self._report(len(files) % 2)
+
+    def _build_all(self, files: Sequence[tuple[Entry, str]], *, counted: int = 1, report: bool = True) -> None:
+        for entry, temp in files:
+            self._build(entry, temp)
+            if report:
+                self._report(counted)
 
     def _build(self, entry: Entry, temp: str) -> None:
         try:
@@ -61,7 +96,9 @@ class Stager:
             if error.filename != entry.source:
                 error.filename, error.filename2 = entry.path, None
             raise
-        self._done += 1
+
+    def _report(self, count: int) -> None:
+        self._done += count
         if self._progress is not None:
             self._progress(self._done, self._total)
 

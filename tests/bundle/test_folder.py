@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
+import zlib
 from pathlib import Path
 
 import pytest
 
+from agent.filesystem import hands
 from bundle_box import Box, tree
 
 
@@ -67,6 +70,41 @@ def test_names_of_any_bytes_and_files_of_any_size_are_copied(box: Box, source: P
     (source / "a" / "b" / "c").mkdir(parents=True)
     expected = {name: rest[5] for name, rest in tree(source).items()}
     assert {name: rest[5] for name, rest in box.unpack(source, "directory").items()} == expected
+
+
+def test_two_hands_copy_what_one_copies(box: Box, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(40):
+        file = source / f"folder-{number // 5}" / "inner" / f"file-{number}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(os.urandom(100))
+        file.chmod((0o600, 0o755, 0o4711)[number % 3])
+    (source / "folder-1" / "link").symlink_to("inner")
+    (source / "empty").mkdir()
+    one = {name: rest[:4] + rest[5:] for name, rest in box.unpack(source, "directory").items()}
+    monkeypatch.setattr(hands, "WORTH_A_HAND", 10)
+    seen: list[tuple[int, int]] = []
+    found = box.unpack(source, "directory", progress=lambda *progress: seen.append(progress))
+    assert {name: rest[:4] + rest[5:] for name, rest in found.items()} == one
+    assert seen[-1][0] == seen[-1][1] == 40 * 100 + len("version: 0.0\n")
+
+
+@pytest.mark.parametrize("folder", ["a", "b", "c", "d"])
+def test_an_error_of_either_hand_names_its_file(
+    box: Box, source: Path, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # By their names some of these folders are copied by one process and some by the other.
+    assert {zlib.crc32(name) & 1 for name in (b"a", b"b", b"c", b"d")} == {0, 1}
+    monkeypatch.setattr(hands, "WORTH_A_HAND", 4)
+    for name in "abcd":
+        (source / name).mkdir()
+        (source / name / "file").write_bytes(b"x")
+    os.truncate(source / folder / "file", 1 << 20)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, before[1]))
+    try:
+        assert f"'{folder}/file'" in box.refused(source, "directory")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_fifo_is_named_and_does_not_hang(box: Box, source: Path) -> None:

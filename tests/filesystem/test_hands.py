@@ -1,0 +1,124 @@
+"""A part of the work done by a second process: nothing of its errors is lost, and it never outlives the first."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from agent.errors import InstallError
+from agent.filesystem import hands
+from agent.filesystem.hands import Hand, is_worth_a_hand, written_ahead
+from agent.filesystem.locks import FileLock
+
+HOLDS_A_LOCK = """
+import sys, time
+from agent.filesystem.hands import Hand
+from agent.filesystem.locks import FileLock
+lock = FileLock(sys.argv[1], purpose="the test")
+lock.acquire()
+with Hand(lambda: (print("at work", flush=True), time.sleep(600))) as hand:
+    hand.join()
+"""
+
+
+def raising(error: Exception) -> None:
+    raise error
+
+
+def test_what_the_other_process_has_done_is_there(tmp_path: Path) -> None:
+    with Hand((tmp_path / "made").touch) as hand:
+        hand.join()
+    assert (tmp_path / "made").exists()
+
+
+def test_its_error_arrives_with_number_and_file() -> None:
+    error = OSError(errno.ENOSPC, "No space left", "/srv/file")
+    with pytest.raises(OSError, match="No space left") as caught, Hand(lambda: raising(error)) as hand:
+        hand.join()
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, "/srv/file")
+
+
+def test_its_explained_error_keeps_the_remedy() -> None:
+    error = InstallError("It cannot be.", remedy="Do this.")
+    with pytest.raises(InstallError, match=r"^It cannot be\. Do this\.$"), Hand(lambda: raising(error)) as hand:
+        hand.join()
+
+
+def test_an_error_longer_than_a_pipe_holds_arrives_whole() -> None:
+    text = "x" * 1_000_000
+    with pytest.raises(InstallError, match=text), Hand(lambda: raising(InstallError(text))) as hand:
+        hand.join()
+
+
+def test_a_process_that_was_killed_has_not_done_its_part() -> None:
+    with pytest.raises(ChildProcessError, match="-9"), Hand(lambda: os.kill(os.getpid(), signal.SIGKILL)) as hand:
+        hand.join()
+
+
+def test_leaving_early_ends_it(tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+
+    def note_and_sleep() -> None:
+        note.write_text(str(os.getpid()))
+        time.sleep(600)
+
+    def leave() -> None:
+        with Hand(note_and_sleep):
+            while not (note.exists() and note.read_text()):
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        leave()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(note.read_text()), 0)
+
+
+def test_the_lock_is_free_when_both_are_gone_and_they_go_together(tmp_path: Path) -> None:
+    path = str(tmp_path / "lock")
+    process = subprocess.Popen([sys.executable, "-c", HOLDS_A_LOCK, path], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"at work\n"
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    FileLock(path, purpose="the test").acquire(limit=30)
+
+
+def test_writing_ahead_ends_when_it_is_told(tmp_path: Path) -> None:
+    with written_ahead([str(tmp_path)]):
+        (tmp_path / "made").write_text("x")
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_what_could_not_be_written_ahead_is_an_error_of_the_block(tmp_path: Path) -> None:
+    gone = str(tmp_path / "gone")
+
+    def work() -> None:
+        with written_ahead([gone]):
+            time.sleep(4 * hands.SYNC_PAUSE)
+
+    # The kernel's own errors come the same way; this is one that can be had without a broken disk.
+    with pytest.raises(FileNotFoundError):
+        work()
+
+
+def test_few_files_are_left_to_one_process() -> None:
+    assert not is_worth_a_hand(hands.WORTH_A_HAND - 1)
+
+
+def test_a_single_processor_is_not_shared() -> None:
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        assert not is_worth_a_hand(10**6)
+    finally:
+        os.sched_setaffinity(0, allowed)

@@ -44,7 +44,8 @@ def download_bundle(spec: DeploymentSpecification, host: Host) -> str:
         bundle = _fetched_ahead(spec, layout.bundle(deployment), host) or fetch(spec, layout.bundle(deployment), host)
         note_etag(layout, deployment, bundle.etag)
         unpack_revision(bundle, layout.archive(deployment), host)
-    replace(layout.bundle_source(deployment), source.encode(), mode=layout.modes.state_file)
+    if not isinstance(spec.revision, LocalRevision):
+        replace(layout.bundle_source(deployment), source.encode(), mode=layout.modes.state_file)
     write_most_recent(layout, spec.deployment_group_id, deployment)
     return f"BundleSource={source}"
 

@@ -261,3 +261,9 @@ def test_a_local_bundle_that_is_used_again_stays_a_link(remote, tmp_path):
     assert remote.download("d-OLD", revision=revision).succeeded
     assert remote.download("d-NEW", revision=revision, reuse_archive_from="d-OLD").message.endswith("archive-reuse")
     assert os.readlink(remote.path("d-NEW", "bundle.tar")) == str(tmp_path / "site.tgz")
+
+
+def test_a_local_deployment_leaves_only_what_the_official_agent_leaves(remote, tmp_path):
+    (tmp_path / "site.tgz").write_bytes(remote.content)
+    assert remote.download("d-1", revision=LocalRevision(str(tmp_path / "site.tgz"), BundleType.TGZ)).succeeded
+    assert sorted(os.listdir(remote.path("d-1", ""))) == ["bundle.tar", "deployment-archive"]

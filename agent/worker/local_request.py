@@ -156,6 +156,10 @@ def _revision(location: str, bundle_type: BundleType, folder: str) -> Revision:
 
 
 def _local_revision(location: str, bundle_type: BundleType, folder: str) -> LocalRevision:
+    if not location:
+        raise UsageError(
+            "The location is empty.", remedy="Leave --bundle-location away to deploy the current folder, or name one."
+        )
     path = _absolute(location, folder)
     if not os.path.lexists(path):
         remedy = "Give the path of a folder or archive, s3://bucket/key, or https://github.com/owner/repository."

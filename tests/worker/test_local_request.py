@@ -187,3 +187,9 @@ def test_a_misspelt_appspec_name_is_not_replaced_by_another_file(tmp_path):
     request = LocalRequest(location=str(tmp_path), bundle_type="directory", appspec_filename="appspec-prod.yml")
     with pytest.raises(AppSpecMissingError, match=r"no AppSpec file appspec-prod\.yml, but appspec\.yml"):
         check_request(request, folder="/")
+
+
+def test_an_empty_location_is_not_taken_for_the_current_folder(tmp_path):
+    write_revision(str(tmp_path), {})
+    with pytest.raises(UsageError, match="location is empty"):
+        checked("", folder=tmp_path)

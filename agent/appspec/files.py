@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agent.appspec.model import FileMapping
 from agent.appspec.report import Report
-from agent.appspec.values import describe, fields, is_false, items_of, text_of
+from agent.appspec.values import describe, fields, is_false, is_number, is_true, items_of, text_of
 from agent.appspec.yaml_tree import MapNode, Node
 
 KEYS = frozenset({"source", "destination"})
@@ -36,7 +36,7 @@ def _mapping(node: Node, report: Report) -> FileMapping | None:
     if missing:
         return None
     source = text_of(found["source"], "source", report)
-    destination = text_of(found["destination"], "destination", report)
+    destination = _destination(found["destination"], report)
     if source is None or destination is None:
         return None
     if not destination:
@@ -44,3 +44,16 @@ def _mapping(node: Node, report: Report) -> FileMapping | None:
             found["destination"], "An empty destination is the host's root folder.", "Write '/' if that is meant."
         )
     return FileMapping(source, destination, node.line + 1)
+
+
+def _destination(node: Node, report: Report) -> str | None:
+    """Read a destination; a number or truth value is a mistake, for it would be a folder where the agent happens to be.
+
+    The official agents refuse them as well.
+    """
+    if is_number(node) or is_true(node) or is_false(node):
+        report.error(
+            node, f"The destination is {describe(node)}.", "Give a path on the host; in quotes it counts as a name."
+        )
+        return None
+    return text_of(node, "destination", report)

@@ -17,6 +17,8 @@ _TRUE = frozenset({"true", "yes", "on"})
 _FALSE = frozenset({"false", "no", "off"})
 _NULL = frozenset({"", "~", "null"})
 
+_NUMBER = re.compile(r"[-+]?(?:0x[0-9a-fA-F_]+|\.?[0-9][0-9_,.]*(?:[eE][-+]?[0-9]+)?)")
+_HEXADECIMAL = re.compile(r"([-+]?)0x0*([0-9a-fA-F_]{1,200})")
 _LEADING_NUMBER = re.compile(r"\s*([-+]?[0-9][0-9_]*)")
 _WHOLE_FRACTION = re.compile(r"\.0*")
 _BASE_60 = re.compile(r"([0-9]+):([0-5]?[0-9])(?::([0-5]?[0-9]))?")
@@ -42,6 +44,11 @@ def is_false(node: Node) -> bool:
 def is_true(node: Node) -> bool:
     """Tell whether a value is the truth value true (YAML 1.1, without quotes)."""
     return isinstance(node, ScalarNode) and node.plain and node.text.lower() in _TRUE
+
+
+def is_number(node: Node) -> bool:
+    """Tell whether a value is a number (YAML 1.1, without quotes)."""
+    return isinstance(node, ScalarNode) and node.plain and _NUMBER.fullmatch(node.text) is not None
 
 
 def describe(node: Node) -> str:
@@ -83,9 +90,12 @@ def text_of(node: Node, what: str, report: Report) -> str | None:
 
 
 def items_of(node: Node, what: str, remedy: str, report: Report) -> list[Node]:
-    """Give the items of a list; an empty list after noting that it is none."""
+    """Give the items of a list; an empty list after noting that it is none. A map of nothing has no items either."""
     if isinstance(node, ListNode):
         return node.items
+    if isinstance(node, MapNode) and not node.entries:
+        report.warning(node, f"The {what} is an empty map, which counts as an empty list.", remedy)
+        return []
     report.error(node, f"The {what} must be a list, but here is {describe(node)}.", remedy)
     return []
 
@@ -97,6 +107,8 @@ def whole_number(node: ScalarNode) -> tuple[int, bool] | None:
     decimal here, also without quotes: what is meant by 060 is 60. Very large numbers are cut to nine digits.
     """
     text = node.text.replace(",", "") if node.plain else node.text
+    if node.plain and (match := _HEXADECIMAL.fullmatch(text)):
+        return min(int(match[1] + (match[2].replace("_", "") or "0"), 16), _MAX_NUMBER), True
     if node.plain and (match := _BASE_60.fullmatch(text)):
         parts = [int(part[:_MAX_DIGITS]) for part in match.groups() if part]
         return min(sum(part * 60**power for power, part in enumerate(reversed(parts))), _MAX_NUMBER), False

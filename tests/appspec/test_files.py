@@ -20,8 +20,28 @@ def test_mappings_keep_order_words_and_lines(read):
 
 @pytest.mark.parametrize("text", ["010", "5", "1.50", "2020-01-01", "true", "No", "0x10"])
 def test_a_source_that_looks_like_a_number_stays_as_it_is_written(read, text):
-    appspec = read(f"files:\n  - source: {text}\n    destination: {text}\n").appspec
-    assert appspec.files[0].source == appspec.files[0].destination == text
+    appspec = read(f"files:\n  - source: {text}\n    destination: /x\n").appspec
+    assert appspec.files[0].source == text
+
+
+@pytest.mark.parametrize("text", ["5", "010", "1.50", "-3", "1e3", "0x10", "true", "No"])
+def test_a_number_or_truth_value_is_no_destination_unless_in_quotes(read, text):
+    error = read(f"files:\n  - source: a\n    destination: {text}\n").error
+    assert f"'{text}'" in error.message
+    assert (error.line, error.column) == (5, 18)
+    appspec = read(f"files:\n  - source: a\n    destination: '{text}'\n").appspec
+    assert appspec.files[0].destination == text
+
+
+@pytest.mark.parametrize("text", ["2020-01-01", "5a", "0.0.0/x", "yes/no"])
+def test_a_destination_that_only_begins_like_a_number_is_a_path(read, text):
+    assert read(f"files:\n  - source: a\n    destination: {text}\n").appspec.files[0].destination == text
+
+
+def test_an_empty_map_holds_no_mappings(read):
+    reading = read("files: {}\n")
+    assert reading.appspec.files == ()
+    assert "empty map" in reading.warning.message
 
 
 def test_an_empty_source_is_the_whole_revision(read):

@@ -26,6 +26,12 @@ def test_an_event_with_nothing_has_no_scripts(read, nothing):
     assert read(f"hooks:\n  AfterInstall: {nothing}\n").appspec.hooks == {"AfterInstall": ()}
 
 
+def test_an_event_with_an_empty_map_has_no_scripts_and_is_warned_of(read):
+    reading = read("hooks:\n  AfterInstall: {}\n")
+    assert reading.appspec.hooks == {"AfterInstall": ()}
+    assert "empty map" in reading.warning.message
+
+
 @pytest.mark.parametrize(
     ("written", "meant"),
     [
@@ -70,6 +76,8 @@ def test_a_location_that_is_no_text_is_refused(read, location):
         ("'010'", 10),
         ("1_000", 1000),
         ("1,000", 1000),
+        ("0x10", 16),
+        ("0x0_1F", 31),
         ("' 300 '", 300),
     ],
 )
@@ -88,14 +96,17 @@ def test_what_1_8_1_makes_of_an_odd_timeout_is_said(read, written, seconds):
     assert any(f"counts as {seconds} s" in warning.message for warning in reading.warnings)
 
 
-@pytest.mark.parametrize("timeout", ["0", "-5", "abc", "[1]", "{a: 1}", "true", "''", "0.9", ".5", "-0", "0:0", ".inf"])
+@pytest.mark.parametrize(
+    "timeout",
+    ["0", "-5", "abc", "[1]", "{a: 1}", "true", "''", "0.9", ".5", "-0", "0:0", ".inf", "0x0", "-0x5", "'0x'"],
+)
 def test_a_timeout_that_is_no_time_is_refused(read, timeout):
     error = read(f"hooks:\n  AfterInstall:\n    - location: h.sh\n      timeout: {timeout}\n").error
     assert "timeout" in error.message
     assert (error.line, error.column) == (6, 16)
 
 
-@pytest.mark.parametrize("timeout", ["9" * 5000, "0" * 5000 + "9" * 20, f"{'9' * 5000}:00"])
+@pytest.mark.parametrize("timeout", ["9" * 5000, "0" * 5000 + "9" * 20, f"{'9' * 5000}:00", f"0x{'f' * 100}"])
 def test_a_timeout_of_astronomic_length_is_cut(read, timeout):
     assert script(read, f"timeout: {timeout}").timeout == 999_999_999
 

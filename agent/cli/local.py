@@ -93,7 +93,7 @@ def _stopped(stop: InterruptedBySignal, event: str) -> AgentError:
 
 
 def _run(options: Namespace, report: PlainReport, out: Writer) -> int:
-    folder = os.getcwd()
+    folder = _current_folder()
     loaded = load(options.agent_configuration_file)
     for warning in loaded.warnings:
         report.notice(str(warning))
@@ -115,6 +115,16 @@ def _run(options: Namespace, report: PlainReport, out: Writer) -> int:
         return _dry_run(options, deployment, host, report, out)
     _set_up_log(settings, report)
     return _deploy(options, deployment, host, report, out)
+
+
+def _current_folder() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError as error:
+        raise UsageError(
+            "The current folder was removed after this shell entered it.",
+            remedy="Change to a folder that exists (cd), and start the command again.",
+        ) from error
 
 
 def _remote(settings: Settings, deployment: LocalDeployment) -> FetchOptions:

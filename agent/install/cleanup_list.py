@@ -26,6 +26,8 @@ _BLANKS = " \t\n\v\f\r\0"
 
 SEMANAGE_PREFIX = "semanage\0"
 
+_LEFT_OUT_SHOWN = 5
+
 
 def digest(content: bytes | None) -> str:
     """Name a list's content; a list that is not there has a name of its own.
@@ -49,14 +51,18 @@ def decode(content: bytes) -> list[str]:
     A last line without its newline was being written when its writer died, and does not count. Lines that are no
     absolute path, or climb, are left out: nothing that an agent wrote looks so.
     """
-    paths = []
+    paths, left_out = [], []
     for line in os.fsdecode(content).split("\n")[:-1]:
         path = line.strip(_BLANKS)
         name = path.removeprefix(SEMANAGE_PREFIX)
         if name.startswith("/") and "\0" not in name and "/../" not in name + "/":
             paths.append(path)
         elif path:
-            _log.warning("A line of the clean-up list is no absolute path and is left out: %r", path[:200])
+            left_out.append(path)
+    for path in left_out[:_LEFT_OUT_SHOWN]:
+        _log.warning("A line of the clean-up list is no absolute path and is left out: %r", path[:200])
+    if len(left_out) > _LEFT_OUT_SHOWN:
+        _log.warning("So are %d more lines of it", len(left_out) - _LEFT_OUT_SHOWN)
     return paths
 
 

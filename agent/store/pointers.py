@@ -25,9 +25,13 @@ def write_most_recent(layout: Layout, group_id: str, deployment: str) -> None:
     write_durably(layout.most_recent(group_id), os.fsencode(deployment), mode=layout.modes.state_file)
 
 
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
 def _read(path: str) -> str | None:
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_open_without_waiting) as file:  # a fifo of this name counts as an empty file
             # The official agents write no line end; a pointer that was mended with an editor has one.
             content = file.read().strip(b"\n")
     except FileNotFoundError:

@@ -304,6 +304,15 @@ def test_a_root_folder_that_cannot_be_made_names_the_setting(console):
     assert (result.returncode, "root_dir" in result.stdout) == (1, True)
 
 
+def test_a_current_folder_that_was_removed_is_named_as_the_reason(console):
+    console.revision()
+    command = f"mkdir gone && cd gone && rmdir ../gone && exec {' '.join(console.command('-l', console.bundle))}"
+    result = subprocess.run(["sh", "-c", command], cwd=console.top, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "ERROR: The current folder was removed" in result.stdout
+    assert not os.path.exists(console.root)
+
+
 @pytest.mark.parametrize(
     ("number", "name"), [(signal.SIGINT, "SIGINT"), (signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "SIGHUP")]
 )

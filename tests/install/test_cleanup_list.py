@@ -65,6 +65,12 @@ def test_a_line_that_no_agent_writes_is_left_out(line: str, caplog: pytest.LogCa
     assert "no absolute path" in caplog.text
 
 
+def test_a_list_full_of_rubbish_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    assert decode(b"/srv/a\n" + b"rubbish\n" * 1000) == ["/srv/a"]
+    assert len(caplog.records) < 10
+    assert "995 more" in caplog.text
+
+
 def test_empty_lines_are_passed_over_silently(caplog: pytest.LogCaptureFixture) -> None:
     assert decode(b"\n/srv/a\n  \n\n") == ["/srv/a"]
     assert not caplog.text

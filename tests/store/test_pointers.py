@@ -43,3 +43,9 @@ def test_a_pointer_mended_by_hand_or_with_odd_bytes_is_read(layout, content, mea
     with open(layout.last_successful("g"), "wb") as file:
         file.write(content)
     assert read_last_successful(layout, "g") == meant
+
+
+def test_a_pipe_in_place_of_a_pointer_holds_nobody_up(layout):
+    os.makedirs(layout.instructions)
+    os.mkfifo(layout.last_successful("g"))
+    assert read_last_successful(layout, "g") is None

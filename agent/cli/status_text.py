@@ -57,9 +57,8 @@ def lines(found: dict[str, Any], now: float) -> list[str]:
     last = found["last_outcome"]
     if last:
         message = f": {' '.join(last['message'].split())}" if last["message"].strip() else ""
-        text.append(
-            f"Last outcome: {last['status']}, deployment {last['deployment']}, {_ago(last['ended'], now)}{message}"
-        )
+        of = f", deployment {last['deployment']}" if last["deployment"] else ""
+        text.append(f"Last outcome: {last['status']}{of}, {_ago(last['ended'], now)}{message}")
     text += [outage_line(row, _stamp(row["since"] or 0)) for row in found["out_of_service"]]
     if found["unreported"]:
         text.append(f"Not yet reported: {found['unreported']}")

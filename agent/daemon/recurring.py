@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -15,20 +16,28 @@ LONGEST_INTERVAL = 3600.0
 """Seconds; an error that lasts for days is still told of every hour."""
 
 
+CAUSES_TOLD = 8
+"""Different causes of one trouble that are logged as they turn up; more are for the summaries."""
+
+_VARYING = re.compile(r"\w*[0-9]\w*")
+
+
 class _Trouble(NamedTuple):
     text: str
     since: float
     times: int
     told: float
     interval: float
+    causes: frozenset[str]
 
 
 class Recurring:
     """Keeps errors that come back at every poll from filling the log.
 
-    Each kind of error has a key. The first occurrence is logged as it is, with cause and remedy; later ones are
-    counted, and a line sums them up after one minute, two, four and so on up to an hour; one line says when it is
-    over. May be used from several threads. ``clock`` gives seconds that never go back.
+    Each kind of error has a key. The first occurrence is logged as it is, with cause and remedy, and so is the first of
+    another cause, told by its words (numbers and ids may change). Later ones are counted, and a line sums them up
+    after one minute, two, four and so on up to an hour; one line says when it is over. May be used from several
+    threads. ``clock`` gives seconds that never go back.
     """
 
     def __init__(self, log: logging.Logger, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -39,23 +48,29 @@ class Recurring:
 
     def happened(self, key: str, text: str, *, level: int = logging.ERROR) -> None:
         """Note that an error has happened (again)."""
-        now = self._clock()
         with self._lock:
-            trouble = self._troubles.get(key)
-            if trouble is None:
-                self._troubles[key] = _Trouble(text, now, 1, now, FIRST_INTERVAL)
-            elif now - trouble.told < trouble.interval:
-                self._troubles[key] = trouble._replace(text=text, times=trouble.times + 1)
-                return
-            else:
-                longer = min(trouble.interval * 2, LONGEST_INTERVAL)
-                trouble = trouble._replace(text=text, times=trouble.times + 1, told=now, interval=longer)
-                self._troubles[key] = trouble
+            line = self._noted(key, text)
+        if line:
+            self._log.log(level, "%s", line)
+
+    def _noted(self, key: str, text: str) -> str:
+        """Count an occurrence; gives what is to be logged of it, if anything."""
+        now, cause = self._clock(), _VARYING.sub("#", text)
+        trouble = self._troubles.get(key)
         if trouble is None:
-            self._log.log(level, "%s", text)
-        else:
+            self._troubles[key] = _Trouble(text, now, 1, now, FIRST_INTERVAL, frozenset({cause}))
+            return text
+        trouble = trouble._replace(text=text, times=trouble.times + 1)
+        line = ""
+        if cause not in trouble.causes and len(trouble.causes) < CAUSES_TOLD:
+            trouble = trouble._replace(causes=trouble.causes | {cause})
+            line = text
+        elif now - trouble.told >= trouble.interval:
+            trouble = trouble._replace(told=now, interval=min(trouble.interval * 2, LONGEST_INTERVAL))
             lasting = readable_duration(now - trouble.since)
-            self._log.log(level, "Still so after %s, %d times by now: %s", lasting, trouble.times, text)
+            line = f"Still so after {lasting}, {trouble.times} times by now: {text}"
+        self._troubles[key] = trouble
+        return line
 
     def over(self, key: str, text: str) -> bool:
         """Say with ``text`` that an error is over, if there was one; gives whether there was.

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -87,6 +88,14 @@ def test_the_status_tells_what_the_agent_does_and_what_troubles_it(host):
     assert found["in_progress"][0]["event"] == "AfterInstall"
     assert found["last_outcome"]["message"] == "Script at \x1b[2Jx failed"
     assert found["trouble"]["text"] == "No such host."
+
+
+def test_the_status_of_a_command_that_never_had_a_deployment_names_none(host):
+    command = CommandStore(host.layout).folder_of("hc-0")
+    os.makedirs(command.path)
+    command.save_outcome(SavedOutcome("Failed", json.dumps({"message": "No such deployment."}), time.time()))
+    (line,) = [line for line in host.run("status").stdout.splitlines() if line.startswith("Last outcome")]
+    assert re.fullmatch(r"Last outcome: Failed, \d.*: No such deployment\.", line)
 
 
 def test_the_status_tells_of_a_deployment_that_goes_on_without_an_agent(host):

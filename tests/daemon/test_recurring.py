@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from agent.daemon.recurring import Recurring, readable_duration
+from agent.daemon.recurring import CAUSES_TOLD, Recurring, readable_duration
 
 HOUR = 3600
 
@@ -70,6 +70,23 @@ def test_different_errors_do_not_hide_each_other(recurring, lines):
     recurring.happened("dns", "No such name.")
     recurring.happened("tls", "Bad certificate.")
     assert [text for _, text in lines()] == ["No such name.", "Bad certificate."]
+
+
+def test_another_cause_of_the_same_trouble_is_told_at_once_and_only_once(recurring, clock, lines):
+    for _ in range(10):
+        recurring.happened("poll", "No such name, request 4f1a.")
+        clock.now += 1
+    for number in range(10):
+        recurring.happened("poll", f"Bad certificate, request {number}b7e.")
+        recurring.happened("poll", f"No such name, request {number}c.")
+        clock.now += 1
+    assert [text for _, text in lines()] == ["No such name, request 4f1a.", "Bad certificate, request 0b7e."]
+
+
+def test_causes_without_end_do_not_fill_the_log(recurring, lines):
+    for number in range(1000):
+        recurring.happened("poll", f"{'x' * number} went wrong.")
+    assert len(lines()) == CAUSES_TOLD
 
 
 def test_what_has_lasted_longest_is_what_the_status_shows(recurring, clock):

@@ -46,8 +46,8 @@ class ScriptRun:
     def run(self) -> None:
         """Run the script to its end. Raises ScriptError if it fails its event."""
         self._check_file()
-        launch = self._plan()
         self._sinks.header(f"Script - {self._script.location}")
+        launch = self._plan()
         _log.info("Running %s, timeout %d seconds", self._failure.subject, self._script.timeout)
         deadline = time.monotonic() + self._script.timeout
         try:

@@ -8,6 +8,9 @@ import time
 from agent.filesystem.rotating import RotatingFile
 from agent.store.layout import Layout
 
+# What Ruby's strip takes away.
+_BLANKS = b" \t\n\v\f\r\0"
+
 
 class ScriptLog:
     """``logs/scripts.log`` of one deployment: ``2026-11-23 05:13:13 [stdout]text`` and so on, in local time.
@@ -83,7 +86,7 @@ class DeploymentsLog:
         if int(now) != self._second:
             self._second = int(now)
             self._stamp = time.strftime("[%Y-%m-%d %H:%M:%S", time.localtime(now)).encode()
-        self._file.write(b"%b.%03d] [%b]%b\n" % (self._stamp, int(now % 1 * 1000), self._id, data.strip()))
+        self._file.write(b"%b.%03d] [%b]%b\n" % (self._stamp, int(now % 1 * 1000), self._id, data.strip(_BLANKS)))
 
 
 def _opening() -> bytes:

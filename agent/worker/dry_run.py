@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ def dry_run(deployment: LocalDeployment, host: Host) -> Preview:
     spec = deployment.spec
     host.layout.group(spec.deployment_group_id)
     with _unpacked(deployment, host) as archive:
-        appspec = load_for_install(spec, archive)
+        appspec = _as_from(archive, load_for_install(spec, archive), deployment, host)
         changes, warnings = _plan(deployment, appspec, host, archive)
         problems = check_revision(archive, appspec, appspec.filename)
         return Preview(tuple(_events(deployment, appspec, host)), changes, warnings, tuple(problems))
@@ -79,6 +80,20 @@ def _unpacked(deployment: LocalDeployment, host: Host) -> Iterator[str]:
         yield Layout.archive(folder)
     finally:
         remove_tree(folder)
+
+
+def _as_from(archive: str, appspec: AppSpec, deployment: LocalDeployment, host: Host) -> AppSpec:
+    """The AppSpec with the sources that lead out of the revision told from here: they mean what lies there later."""
+    spec = deployment.spec
+    later = host.layout.archive(host.layout.deployment(spec.deployment_group_id, spec.deployment_id))
+    files = []
+    for mapping in appspec.files:
+        source = os.path.normpath(mapping.source.strip("/") or ".")
+        if source.split("/")[0] == "..":
+            outside = os.path.normpath(os.path.join(later, source))
+            mapping = mapping._replace(source=os.path.relpath(outside, os.path.realpath(archive)))
+        files.append(mapping)
+    return appspec._replace(files=tuple(files))
 
 
 def _plan(

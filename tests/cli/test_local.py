@@ -530,6 +530,18 @@ def test_a_dry_run_tells_all_and_changes_nothing(console, tmp_path):
         assert line in result.stdout.splitlines()
 
 
+def test_a_dry_run_looks_for_a_source_outside_of_the_revision_where_the_deployment_will(console):
+    source = "../../../../outside.txt"
+    console.revision(appspec=f"  - source: {source}\n    destination: {console.destination}\n")
+    assert console.run("--dry-run").returncode == 1
+    with open(f"{console.top}/outside.txt", "w", encoding="utf-8") as file:
+        file.write("x")
+    result = console.run("--dry-run")
+    assert result.returncode == 0, result.stdout
+    assert f"  create {console.destination}/outside.txt" in result.stdout
+    assert console.run().returncode == 0
+
+
 def test_a_dry_run_of_a_first_deployment_leaves_no_root_folder(console):
     console.revision()
     assert console.run("--dry-run").returncode == 0

@@ -75,7 +75,7 @@ _EXPLANATIONS = (
         # Newer parsers have a limit of their own, and looking ahead for a ':' they come to it first.
         "maximum nesting depth",
         "Lists or maps are nested too deeply.",
-        "A few levels are all that is needed here.",
+        "An AppSpec needs five levels, and an on-premises file one.",
     ),
 )
 

@@ -35,6 +35,12 @@ def test_a_tab_before_a_comment_is_named_too():
     assert error.startswith("f:3:1: A tab")
 
 
+def test_what_is_nested_without_end_says_so_whichever_parser_notices_it_first():
+    (error,) = errors_of("a: " + "[" * 100_000)
+    assert "nested" in error
+    assert "five" in error
+
+
 @pytest.mark.parametrize(
     ("text", "place", "words"),
     [

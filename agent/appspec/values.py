@@ -17,7 +17,7 @@ _TRUE = frozenset({"true", "yes", "on"})
 _FALSE = frozenset({"false", "no", "off"})
 _NULL = frozenset({"", "~", "null"})
 
-_NUMBER = re.compile(r"[-+]?(?:0x[0-9a-fA-F_]+|\.?[0-9][0-9_,.]*(?:[eE][-+]?[0-9]+)?)")
+_NUMBER = re.compile(r"[-+]?(?:0x[0-9a-fA-F_]+|(?:[0-9][0-9_,]*\.?|\.[0-9])[0-9_]*(?:[eE][-+]?[0-9]+)?)")
 _HEXADECIMAL = re.compile(r"([-+]?)0x0*([0-9a-fA-F_]{1,200})")
 _LEADING_NUMBER = re.compile(r"\s*([-+]?[0-9][0-9_]*)")
 _WHOLE_FRACTION = re.compile(r"\.0*")

@@ -24,7 +24,7 @@ def test_a_source_that_looks_like_a_number_stays_as_it_is_written(read, text):
     assert appspec.files[0].source == text
 
 
-@pytest.mark.parametrize("text", ["5", "010", "1.50", "-3", "1e3", "0x10", "true", "No"])
+@pytest.mark.parametrize("text", ["5", "010", "1.50", "5.", ".5", "1,000", "-3", "1e3", "0x10", "true", "No"])
 def test_a_number_or_truth_value_is_no_destination_unless_in_quotes(read, text):
     error = read(f"files:\n  - source: a\n    destination: {text}\n").error
     assert f"'{text}'" in error.message
@@ -33,7 +33,7 @@ def test_a_number_or_truth_value_is_no_destination_unless_in_quotes(read, text):
     assert appspec.files[0].destination == text
 
 
-@pytest.mark.parametrize("text", ["2020-01-01", "5a", "0.0.0/x", "yes/no"])
+@pytest.mark.parametrize("text", ["2020-01-01", "5a", "1.2.3", "10.0.0.1", "0.0.0/x", "yes/no", "."])
 def test_a_destination_that_only_begins_like_a_number_is_a_path(read, text):
     assert read(f"files:\n  - source: a\n    destination: {text}\n").appspec.files[0].destination == text
 

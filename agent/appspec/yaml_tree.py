@@ -7,7 +7,7 @@ text becomes a number or a date on the way. Events are also several times faster
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import yaml
 
@@ -111,12 +111,11 @@ class _Composer:
 
     def _tree(self) -> Node:
         """Read events until the root is complete. The loop is flat, for no depth may exhaust the stack."""
-        next_event = self._next
-        frames = self._frames
+        next_event, frames, scalar = self._next, self._frames, yaml.ScalarEvent
         while True:
             event = next_event()
             node: Node
-            if isinstance(event, yaml.ScalarEvent):
+            if type(event) is scalar:
                 node = self._scalar(event)
             elif isinstance(event, yaml.CollectionStartEvent):
                 self._open(event)
@@ -137,10 +136,13 @@ class _Composer:
                 self._put(holder, frame.key, node)
                 frame.key = None
 
-    def _scalar(self, event: yaml.ScalarEvent) -> ScalarNode:
-        mark = _place(event)
+    def _scalar(self, event: Any) -> ScalarNode:  # noqa: ANN401 - see _place
+        # Nearly all of a file are texts, so nothing is called here that need not be.
+        mark = event.start_mark
         node = ScalarNode(event.value, not event.style and event.tag not in _TEXT_TAGS, mark.line, mark.column)
-        self._grow(1, node)
+        self._count += 1
+        if self._count > MAX_NODES:
+            self._grow(0, node)
         if event.anchor is not None:
             self._anchors[event.anchor] = (node, 1)
         return node

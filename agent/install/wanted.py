@@ -229,6 +229,8 @@ def expand(path: str, cwd: str) -> str:
 
     An empty path is the root folder, as the official agent has it.
     """
+    if path.startswith("/") and "//" not in path and "/." not in path and not path.endswith("/"):
+        return path  # tidy as it is, as most are; a revision can name thousands
     if path.startswith("~"):
         path = os.path.expanduser(path)
     elif not path:

@@ -4,15 +4,14 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
 
 from agent_host import revision
 from haproxy_server import Haproxy, free_port
+from visitors import Visitors
 
 pytestmark = pytest.mark.needs_tool("haproxy")
 
@@ -82,35 +81,6 @@ class Site:
             subprocess.run(["kill", "-9", self.pid.read_text().strip()], check=False, stderr=subprocess.DEVNULL)
 
 
-class Visitors:
-    """Clients that ask HAProxy without a pause; what came back, and what went wrong."""
-
-    def __init__(self, port: int, count: int = 3) -> None:
-        self.url = f"http://127.0.0.1:{port}/"
-        self.answers: list[str] = []
-        self.failures: list[str] = []
-        self.over = threading.Event()
-        self.threads = [threading.Thread(target=self._visit) for _ in range(count)]
-
-    def _visit(self) -> None:
-        while not self.over.wait(0.01):
-            try:
-                with urllib.request.urlopen(self.url, timeout=10) as reply:
-                    self.answers.append(reply.read().decode())
-            except OSError as error:
-                self.failures.append(str(error))
-
-    def __enter__(self) -> Visitors:
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.over.set()
-        for thread in self.threads:
-            thread.join()
-
-
 @pytest.fixture
 def fleet(tmp_path, program):
     sites = [Site(tmp_path, number, program("codedeploy-local")) for number in (1, 2, 3)]
@@ -138,15 +108,13 @@ def test_no_request_fails_while_a_fleet_is_deployed_one_host_at_a_time_and_one_a
     for site in sites:
         site.deploy("v1")
     _all_up(haproxy, sites)
-    with Visitors(haproxy.port) as visitors:
+    with Visitors(haproxy.address, haproxy.port, ("v1", "v2")) as visitors:
         sites[0].deploy("v2", "--traffic")
         _kill_in_the_middle(sites[1])
         assert haproxy.is_drained(sites[1].name)
         sites[1].deploy("v2", "--traffic")
         result = sites[2].deploy("v2", "--traffic")
-        before = len(visitors.answers)
-        while len(visitors.answers) < before + 20:
-            time.sleep(0.05)
+        visitors.wait_for_more()
     assert visitors.failures == []
     assert set(visitors.answers) == {"v1", "v2"}
     assert set(visitors.answers[-10:]) == {"v2"}

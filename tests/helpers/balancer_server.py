@@ -30,6 +30,9 @@ Parameters = dict[str, str]
 Fault = Callable[[str, Parameters], "tuple[int, str] | None"]
 """Gets the action and its parameters; gives an HTTP status and an error code to answer with, or None."""
 
+EVERY = "*"
+"""In place of an action: a fault around every call that has none of its own."""
+
 
 class Balancers:
     """What all balancers know; ``before`` and ``after`` are faults around a call's effect, by action.
@@ -120,7 +123,7 @@ class Balancers:
 
     @staticmethod
     def _fault(faults: dict[str, Fault], action: str, parameters: Parameters) -> tuple[int, str] | None:
-        fault = faults.get(action)
+        fault = faults.get(action) or faults.get(EVERY)
         return fault(action, parameters) if fault is not None else None
 
     def _answer(self, action: str, parameters: Parameters, environ: dict[str, Any]) -> tuple[str, Any, bytes]:

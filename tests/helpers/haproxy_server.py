@@ -13,35 +13,52 @@ from pathlib import Path
 CONFIGURATION = """\
 global
     stats socket {socket} mode 600 level admin
-    stats socket ipv4@127.0.0.1:{runtime} level admin
+    stats socket ipv4@{address}:{runtime} level admin
     stats timeout 10s
 defaults
     mode http
+    retries 0
     timeout connect 2s
     timeout client 10s
     timeout server 10s
 frontend in
-    bind 127.0.0.1:{port}
+    bind {address}:{port}
     default_backend web
 backend web
     option httpchk GET /health
-    default-server check inter 50ms fastinter 20ms downinter 50ms rise 2 fall 2
+    default-server check inter {check} fastinter {check} downinter 50ms rise 2 fall 2
 {servers}
 """
 
 
 class Haproxy:
-    """One HAProxy; ``servers`` are ``NAME PORT WEIGHT`` of backend ``web``."""
+    """One HAProxy at an address; ``servers`` are name, port or ``ADDRESS:PORT``, and weight in backend ``web``.
 
-    def __init__(self, folder: Path, servers: Sequence[tuple[str, int, int]]) -> None:
+    It sends no request a second time, so that visitors see whatever goes wrong, and finds a server down after two checks
+    that are ``check`` apart.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        servers: Sequence[tuple[str, int | str, int]],
+        *,
+        address: str = "127.0.0.1",
+        check: str = "50ms",
+    ) -> None:
+        self.address = address
         self.socket = str(folder / "admin.sock")
-        self.port, self.runtime_port = free_port(), free_port()
+        self.port, self.runtime_port = free_port(address), free_port(address)
         self._path = folder / "haproxy.cfg"
         self._process: subprocess.Popen[bytes] | None = None
-        lines = [f"    server {name} 127.0.0.1:{port} weight {weight}" for name, port, weight in servers]
         self._path.write_text(
             CONFIGURATION.format(
-                socket=self.socket, runtime=self.runtime_port, port=self.port, servers="\n".join(lines)
+                address=address,
+                socket=self.socket,
+                runtime=self.runtime_port,
+                port=self.port,
+                check=check,
+                servers="\n".join(_line(name, place, weight) for name, place, weight in servers),
             )
         )
 
@@ -112,9 +129,14 @@ class Haproxy:
         self.stop()
 
 
-def free_port() -> int:
-    """A port of loopback that nobody uses."""
+def _line(name: str, place: int | str, weight: int) -> str:
+    where = place if isinstance(place, str) else f"127.0.0.1:{place}"
+    return f"    server {name} {where} weight {weight}"
+
+
+def free_port(address: str = "127.0.0.1") -> int:
+    """A port that nobody uses."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((address, 0))
         found: int = probe.getsockname()[1]
         return found

@@ -14,6 +14,7 @@ from agent.config.settings import Settings
 from agent.errors import AgentError, UsageError
 from agent.store.folders import make_state_folder
 from agent.traffic.control import TrafficControl
+from agent.traffic.errors import TrafficError
 from agent.traffic.policy import policy_of
 from agent.traffic.record import Record, Records
 from agent.traffic.report import is_shown, outage, outage_line
@@ -46,9 +47,16 @@ def run(options: argparse.Namespace) -> int:
     layout = layout_of(settings)
     make_state_folder(layout, layout.traffic)
     records = Records(layout.traffic)
-    names = _groups(options.group, settings, records)
+    readable, damaged = records.all()
+    names = _groups(options.group, settings, readable, complete=not damaged)
     out = Writer(2 if options.json else 1)
-    found = [_one(options, settings, records, name, lambda text: out.line(printable(text))) for name in names]
+
+    def say(text: str) -> None:
+        out.line(printable(text))
+
+    found = [_one(options, settings, records, name, say) for name in names]
+    if options.group is None:
+        found += _unnamed(damaged, found, say)
     if options.json:
         Writer(1).line(json.dumps({"groups": found}, indent=2))
     if any(row["error"] for row in found):
@@ -56,11 +64,11 @@ def run(options: argparse.Namespace) -> int:
     return OUT if options.action == "status" and any(row["outage"] for row in found) else 0
 
 
-def _groups(wanted: str | None, settings: Settings, records: Records) -> list[str]:
+def _groups(wanted: str | None, settings: Settings, readable: list[Record], *, complete: bool) -> list[str]:
     """The groups that are meant: also one that is still out and no longer named."""
     named = list((settings.traffic_control or {}).get("groups", {}))
-    known = [*named, *(one.group_name for one in records.all() if is_shown(one) and one.group_name not in named)]
-    if wanted is None and known:
+    known = [*named, *(one.group_name for one in readable if is_shown(one) and one.group_name not in named)]
+    if wanted is None and (known or not complete):
         return known
     if wanted in known:
         return [str(wanted)]
@@ -72,28 +80,54 @@ def _groups(wanted: str | None, settings: Settings, records: Records) -> list[st
     )
 
 
+def _row(name: str | None, error: str | None = None) -> dict[str, Any]:
+    row: dict[str, Any] = {"group": name, "outage": None, "places": [], "last_out_seconds": None, "last_back_at": None}
+    return row | {"error": error}
+
+
+def _unnamed(
+    damaged: list[TrafficError], found: list[dict[str, Any]], say: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """A row for each record of which nobody can tell whose it is, unless its group has met it already."""
+    told = {row["error"] for row in found}
+    rows = [_row(None, str(error)) for error in damaged if str(error) not in told]
+    for row in rows:
+        say(row["error"])
+    return rows
+
+
 def _one(
     options: argparse.Namespace, settings: Settings, records: Records, name: str, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    row: dict[str, Any] = {"group": name, "outage": None, "places": [], "last_out_seconds": None, "error": None}
+    row = _row(name)
+    control = None
     try:
         control = _control(name, settings, records, say)
-        if options.action == "block":
-            control.block_by_hand(_reason(options.reason), force=options.force)
-        elif options.action == "allow" and not control.allow_by_hand(force=options.force):
-            say(f"{name}: this host is out of nothing because of this agent; there is nothing to put back.")
+        _act(options, control, name, say)
     except AgentError as error:
         row["error"] = str(error)
         say(f"{name}: {error}")
-    record = records.read(name)
+    try:
+        record = records.read(name)
+    except TrafficError as error:
+        row["error"], record = str(error), None
     if record is not None:
         row["last_out_seconds"] = round(record.seconds_out, 1) if record.back_at else None
+        row["last_back_at"] = record.back_at or None
         if is_shown(record):
             row["outage"] = outage(record)
     if options.action == "status":
         _show(row, record, say)
-        _ask_balancers(control, row, say)
+        if control is not None:
+            _ask_balancers(control, row, say)
     return row
+
+
+def _act(options: argparse.Namespace, control: TrafficControl, name: str, say: Callable[[str], None]) -> None:
+    if options.action == "block":
+        control.block_by_hand(_reason(options.reason), force=options.force)
+    elif options.action == "allow" and not control.allow_by_hand(force=options.force):
+        say(f"{name}: this host is out of nothing because of this agent; there is nothing to put back.")
 
 
 def _control(name: str, settings: Settings, records: Records, say: Callable[[str], None]) -> TrafficControl:
@@ -111,7 +145,7 @@ def _show(row: dict[str, Any], record: Record | None, say: Callable[[str], None]
         say(outage_line(row["outage"], _stamp(row["outage"]["since"] or 0)))
     elif record is not None and record.back_at:
         say(f"Traffic of {row['group']}: last out for {record.seconds_out:.1f} s, until {_stamp(record.back_at)}")
-    else:
+    elif record is not None or not row["error"]:
         say(f"Traffic of {row['group']}: this agent has not taken this host out.")
 
 

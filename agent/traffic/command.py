@@ -24,6 +24,8 @@ _OUTPUT_SHOWN = 500
 class Commands:
     """Programs to block and allow; ``status``, ``drained`` and ``healthy`` say yes by exit status 0, no by 1."""
 
+    forgets = False
+
     def __init__(self, config: dict[str, Any]) -> None:
         self._config = config
 

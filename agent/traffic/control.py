@@ -17,6 +17,7 @@ from agent.traffic.patience import Clock, Patience
 from agent.traffic.policy import STAY_OUT, Policy
 from agent.traffic.provider import Access, Member, Stage, Step
 from agent.traffic.record import Phase, Record, Records
+from agent.traffic.report import why
 
 SURVEY_LIMIT = 30.0
 """Seconds for asking all balancers how this host is."""
@@ -65,7 +66,8 @@ class TrafficControl:
                 self._tell(f"This host stays out of service: {record.kept}.")
                 return
             if record is not None and record.phase is Phase.OUT and record.deployment_id == deployment_id:
-                self._hold(record)
+                # It goes on; that an earlier command of it failed does not keep the host out any more.
+                self._hold(record._replace(kept="", touched=self._wall()))
                 return
             begun = self._begin(record)._replace(deployment_id=deployment_id, group_id=group_id)
             self._block(begun, guarded=True)
@@ -104,7 +106,7 @@ class TrafficControl:
                 else:
                     self._not_back(record, reason)
             except TrafficError as error:
-                self._note(error)
+                self._note(str(error))
 
     def recover(self) -> None:
         """Do what a record asks for that nobody works on any more; never raises TrafficError.
@@ -118,18 +120,19 @@ class TrafficControl:
             try:
                 self._resume(record)
             except TrafficError as error:
-                self._note(error)
+                self._note(str(error))
 
     def block_by_hand(self, reason: str, *, force: bool) -> None:
         """Take this host out until a person puts it back; ``force`` also where too few others are left."""
         with self._locked():
             record = self._records.read(self._group)
             if record is not None and record.phase is Phase.OUT:
-                self._records.write(record._replace(by_hand=True, kept=reason))
-                self._hold(record._replace(by_hand=True, kept=reason))
+                record = record._replace(by_hand=True, kept=reason)
+                self._records.write(record)
+                self._hold(record)
                 return
-            begun = self._begin(record)._replace(by_hand=True, kept=reason, deployment_id="")
-            self._block(begun, guarded=not force)
+            # Until the host is out, this is undone like any other way out that breaks off.
+            self._block(self._begin(record)._replace(deployment_id=""), guarded=not force, kept=reason)
 
     def allow_by_hand(self, *, force: bool) -> bool:
         """Put this host back, whoever took it out; gives whether there was anything to do.
@@ -145,7 +148,7 @@ class TrafficControl:
                     f"Deployment {record.deployment_id} has taken this host out of service and is still going on.",
                     remedy="Wait for its end, or use --force: then the host takes traffic while it changes.",
                 )
-            self._finish(record, wait=True)
+            self._finish(record._replace(by_hand=False), wait=True)
             return True
 
     def survey(self) -> list[tuple[str, str]]:
@@ -167,44 +170,49 @@ class TrafficControl:
             fresh = Record(self._group, self._policy, Phase.BLOCKING, since=self._wall(), members=tuple(found))
             return fresh._replace(seconds_out=record.seconds_out, back_at=record.back_at) if record else fresh
         taken = [member._replace(step=Step.PLANNED) for member in record.ours]
-        self._tell(f"This host is out of {places(taken)} already, since deployment {record.deployment_id}.")
+        self._tell(f"This host is out of {places(taken)} already: {why(record)}.")
         new = [member for member in found if not _stands_in(taken, member)]
         return record._replace(policy=self._policy, phase=Phase.BLOCKING, members=(*taken, *new), trouble="")
 
-    def _block(self, record: Record, *, guarded: bool) -> None:
+    def _block(self, record: Record, *, guarded: bool, kept: str = "") -> None:
+        """Take this host out; ``kept`` is the reason of a person who wants that, empty for a deployment."""
         patience = self._patience()
         record = record._replace(touched=self._wall())
         for member in record.members:
             if member.step is Step.WAS_OUT:
                 self._tell(f"This host was out of {member.place} before ({member.former}), and stays so.")
-        if not record.ours:
-            self._records.write(record._replace(phase=Phase.OUT))
-            return
-        minimum = self._policy.minimum_healthy if guarded else 0
-        serving = self._moves.healthy(record.ours, patience) if minimum else []
-        self._moves.guard(serving, minimum, patience)
-        self._records.write(record)
-        try:
-            record, failures = self._moves.block(record, patience)
-            if failures:
-                raise TrafficError(
-                    f"This host could not be taken out of {len(failures)} of {len(record.members)} places:"
-                    f" {reasons(failures)}.",
-                    remedy=failures[0][1].remedy,
-                )
-            # Others may have left at the same moment.
+        if not record.members:
+            self._tell("No load balancer holds this host, so there is nothing to take it out of.")
+        if record.ours:
+            minimum = self._policy.minimum_healthy if guarded else 0
+            serving = self._moves.healthy(record.ours, patience) if minimum else []
             self._moves.guard(serving, minimum, patience)
-        except TrafficError as error:
-            raise self._undone(error) from error
+            self._records.write(record)
+            try:
+                record = self._leave(record, serving, minimum, patience)
+            except TrafficError as error:
+                raise self._undone(error) from error
+        self._records.write(record._replace(phase=Phase.OUT, kept=kept, by_hand=bool(kept), trouble=""))
+        if record.ours:
+            self._tell(f"Out of service: {places(record.ours)}.")
+
+    def _leave(self, record: Record, serving: list[Member], minimum: int, patience: Patience) -> Record:
+        record, failures = self._moves.block(record, patience)
+        if failures:
+            raise TrafficError(
+                f"This host could not be taken out of {len(failures)} of {len(record.members)} places:"
+                f" {reasons(failures)}.",
+                remedy=failures[0][1].remedy,
+            )
+        # Others may have left at the same moment.
+        self._moves.guard(serving, minimum, patience)
         slow = self._moves.wait_for(record.ours, (Stage.OUT,), self._policy.drain_seconds, patience)
         ignored = [member for member in slow if self._moves.look(member, patience).stage is not Stage.DRAINING]
         if ignored:
-            text = f"{places(ignored)} was told to send this host nothing, and still does."
-            raise self._undone(TrafficError(text))
+            raise TrafficError(f"{places(ignored)} was told to send this host nothing, and still does.")
         if slow:
             self._tell(f"Still open sessions at {places(slow)}; they are not waited for any longer.")
-        self._records.write(record._replace(phase=Phase.OUT))
-        self._tell(f"Out of service: {places(record.ours)}.")
+        return record
 
     def _undone(self, error: TrafficError) -> TrafficError:
         """Undo a way out that failed half-way; gives the error with what came of it."""
@@ -214,7 +222,7 @@ class TrafficControl:
         try:
             self._resume(record)
         except TrafficError as another:
-            self._note(another)
+            self._note(str(another))
             end = f"{another.message} That is tried again every minute"
         else:
             end = f"It stays out on purpose: {record.kept}" if record.kept else "It is back in service everywhere"
@@ -223,7 +231,6 @@ class TrafficControl:
 
     def _hold(self, record: Record) -> None:
         """See that this host is still out: a balancer that was started anew has forgotten it."""
-        record = record._replace(touched=self._wall())
         patience = Patience(SURVEY_LIMIT, self._clock)
         try:
             back = self._moves.wait_for(record.ours, (Stage.OUT, Stage.DRAINING), 0, patience)
@@ -241,7 +248,7 @@ class TrafficControl:
     def _keep_out(self, record: Record) -> None:
         """Take this host out where that is still to be done, whoever else is left."""
         record, failures = self._moves.block(record, self._patience())
-        self._records.write(record._replace(phase=Phase.OUT))
+        self._records.write(record._replace(phase=Phase.OUT, trouble=""))
         if failures:
             raise TrafficError(f"This host is to be out of service and is not: {reasons(failures)}.")
 
@@ -292,6 +299,29 @@ class TrafficControl:
         elif verdict is Verdict.ABANDONED:
             quiet = int(record.policy.abandoned_after_seconds // 60)
             self._apply_policy(record, f"deployment {record.deployment_id} has sent nothing for {quiet} minutes")
+        elif record.phase is Phase.OUT:
+            self._look_after(record)
+
+    def _look_after(self, record: Record) -> None:
+        """See whether a host that is to be out is still out, by one question to each balancer."""
+        if record.touched > self._wall():
+            # The clock was set back; without this the deployment would count as going on until it has caught up.
+            record = record._replace(touched=self._wall())
+            self._records.write(record)
+        back = self._moves.wait_for(record.ours, (Stage.OUT, Stage.DRAINING), 0, Patience(0, self._clock))
+        forgotten = [member for member in back if self._moves.provider(member).forgets]
+        if forgotten:
+            _log.warning("%s has forgotten that this host is out, and is told again", places(forgotten))
+            for member in forgotten:
+                record = record.with_step(member, Step.PLANNED)
+            self._keep_out(record)
+        others = [member for member in back if member not in forgotten]
+        self._note(
+            f"{places(others)} sends this host traffic again, and it was not this agent that put it back."
+            " Put it back with codedeploy-agent traffic allow, or take it out there."
+            if others
+            else ""
+        )
 
     def _finish_or_keep(self, record: Record) -> None:
         try:
@@ -322,12 +352,15 @@ class TrafficControl:
         _log.warning("This host is taken out of service again: %s", reason)
         self._keep_out(record)
 
-    def _note(self, error: TrafficError) -> None:
-        """Keep what recovery has met, for whoever asks; it is tried again."""
-        _log.error("%s", error)
+    def _note(self, trouble: str) -> None:
+        """Keep what is wrong, for whoever asks; empty where nothing is any more."""
         record = self._records.read(self._group)
-        if record is not None:
-            self._records.write(record._replace(trouble=error.message))
+        if record is None or record.trouble == trouble:
+            _log.debug("%s", trouble)
+            return
+        if trouble:
+            _log.error("%s", trouble)
+        self._records.write(record._replace(trouble=trouble))
 
     def _patience(self) -> Patience:
         return Patience(self._policy.time_limit_seconds, self._clock)

@@ -21,6 +21,8 @@ _NOT_THERE = "InvalidInstance"
 class ClassicBalancers:
     """The load balancers that a provider of type ``elb`` names."""
 
+    forgets = False
+
     def __init__(self, config: dict[str, Any], access: Access) -> None:
         self._config = config
         self._names = config["load_balancers"]

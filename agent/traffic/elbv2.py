@@ -28,6 +28,8 @@ _STAGES = {
 class TargetGroups:
     """The target groups that a provider of type ``elbv2`` names, or all that hold this host."""
 
+    forgets = False
+
     def __init__(self, config: dict[str, Any], access: Access) -> None:
         self._config = config
         self._wanted = config["target_groups"]

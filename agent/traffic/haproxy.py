@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import socket
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,9 @@ from agent.traffic.errors import TrafficError
 from agent.traffic.provider import Limits, Look, Member, Stage, Step
 
 LIMIT = 5.0
-"""Seconds for an answer of the Runtime API; it answers from memory."""
+"""Seconds for each part of an answer of the Runtime API; it answers from memory."""
+
+WHOLE_LIMIT = 30.0
 
 LARGEST_ANSWER = 8 * 1024 * 1024
 
@@ -28,6 +31,8 @@ _DRAIN = 0x08 | 0x10
 
 class HaproxyServers:
     """The servers that a provider of type ``haproxy`` names, at each of its sockets."""
+
+    forgets = True
 
     def __init__(self, config: dict[str, Any]) -> None:
         self._config = config
@@ -62,7 +67,7 @@ class HaproxyServers:
         """What HAProxy does with the server, and how many sessions it still has there."""
         address, name = member.details["socket"], member.details["server"]
         state = _state(address, name)
-        row = next(row for row in _statistics(address, name) if row["svname"] == name.split("/")[1])
+        row = _statistics_of(address, name)
         admin, sessions = int(state["srv_admin_state"]), int(row["scur"] or 0)
         if admin & (_MAINTENANCE | _DRAIN) or int(state["srv_uweight"]) == 0:
             word = "maintenance" if admin & _MAINTENANCE else "drain"
@@ -93,11 +98,20 @@ def _state(address: str, name: str) -> dict[str, str]:
         row = dict(zip(header, line.split(), strict=False))
         if row.get("srv_name") == server and row.get("be_name") == backend:
             return row
+    if not header and not lines[0].startswith("Can't find backend"):
+        raise TrafficError(f'HAProxy at {address} answers "{lines[0][:200]}" to: show servers state {backend}.')
     raise TrafficError(
         f"HAProxy at {address} knows no server {name}.",
         remedy="Compare with: echo 'show servers state' | socat - " + address,
         gone=True,
     )
+
+
+def _statistics_of(address: str, name: str) -> dict[str, str]:
+    for row in _statistics(address, name):
+        if row["svname"] == name.split("/")[1]:
+            return row
+    raise TrafficError(f"HAProxy at {address} has no statistics of server {name}.", passing=True)
 
 
 def _statistics(address: str, name: str) -> list[dict[str, str]]:
@@ -120,13 +134,14 @@ def _order(member: Member, command: str) -> None:
 
 
 def _ask(address: str, command: str) -> str:
-    """Send one command to a Runtime API and read its whole answer."""
-    parts: list[bytes] = []
+    """Send one command to a Runtime API and read its whole answer, of which the empty line at the end is a part."""
+    answer = bytearray()
+    end = time.monotonic() + WHOLE_LIMIT
     try:
         with _connect(address) as connection:
             connection.sendall(command.encode() + b"\n")
-            while (part := connection.recv(65536)) and len(parts) * 65536 <= LARGEST_ANSWER:
-                parts.append(part)
+            while (part := connection.recv(65536)) and len(answer) <= LARGEST_ANSWER and time.monotonic() < end:
+                answer += part
     except (OSError, TimeoutError) as error:
         reason = error.strerror or "no answer in time"
         raise TrafficError(
@@ -134,7 +149,14 @@ def _ask(address: str, command: str) -> str:
             remedy="Is HAProxy running, and may this host reach its stats socket?",
             passing=not isinstance(error, PermissionError),
         ) from error
-    return b"".join(parts).decode("utf-8", "replace")
+    if answer != b"\n" and not answer.endswith(b"\n\n"):
+        # Of a HAProxy that was ended in the middle; whatever is missing must not be taken for a server that is gone.
+        raise TrafficError(
+            f"HAProxy at {address} broke off its answer to: {command}.",
+            remedy="Was it restarted, or is it no Runtime API that listens there?",
+            passing=True,
+        )
+    return answer.decode("utf-8", "replace")
 
 
 def _connect(address: str) -> socket.socket:

@@ -6,13 +6,18 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 
 from agent.traffic.errors import LastHealthyError, TrafficError
-from agent.traffic.patience import Patience
+from agent.traffic.patience import Answer, Patience
 from agent.traffic.policy import Policy
-from agent.traffic.provider import Access, Look, Member, Provider, Stage, Step
+from agent.traffic.provider import Access, Limits, Look, Member, Provider, Stage, Step
 from agent.traffic.providers import make_provider
 from agent.traffic.record import Record, Records
 
 Failures = list[tuple[Member, TrafficError]]
+
+GONE = Look(Stage.OUT, "does not exist any more")
+"""What is to be said about a place that was removed."""
+
+_NO_TIME = Limits(0.0, 0.0)
 
 
 class Moves:
@@ -43,7 +48,7 @@ class Moves:
 
     def healthy(self, members: Iterable[Member], patience: Patience) -> list[Member]:
         """The members that take traffic and are found healthy now. Raises TrafficError."""
-        return [one for one in members if self._stage(one, patience) is Stage.HEALTHY]
+        return [one for one in members if self.look(one, patience).stage is Stage.HEALTHY]
 
     def guard(self, members: Sequence[Member], minimum: int, patience: Patience) -> None:
         """See that enough other hosts are in service wherever this one leaves.
@@ -52,7 +57,7 @@ class Moves:
         """
         low = []
         for member in members if minimum else ():
-            others = patience.insist(lambda member=member: self.provider(member).others(member))  # type: ignore[misc]
+            others = _unless_gone(lambda member=member: self.provider(member).others(member), patience, None)  # type: ignore[misc]
             if others is not None and others < minimum:
                 low.append(f"{member.place} has {others} other hosts in service")
         if low:
@@ -66,34 +71,36 @@ class Moves:
     ) -> list[Member]:
         """Wait until every member is at one of the stages; gives those that do not come to be there in time.
 
-        ``limit`` None is what each balancer has for itself. Raises TrafficError where a balancer cannot be asked.
+        A place that is gone is not waited for. ``limit`` None is what each balancer has for itself. Raises TrafficError
+        where a balancer cannot be asked.
         """
         waiting = list(members)
         if not waiting:
             return []
         if limit is None:
             drained = Stage.OUT in stages
-            limits = [patience.insist(lambda one=one: self.provider(one).limits(one)) for one in waiting]  # type: ignore[misc]
+            limits = [self._limits(one, patience) for one in waiting]
             limit = max(found.drain if drained else found.healthy for found in limits)
 
         def met() -> bool:
-            waiting[:] = [one for one in waiting if self._stage(one, patience) not in stages]
+            waiting[:] = [one for one in waiting if not self._is_at(one, stages, patience)]
             return not waiting
 
         patience.until(met, limit=limit)
         return waiting
 
     def look(self, member: Member, patience: Patience) -> Look:
-        """What a balancer does with this host; out, where its place is gone. Raises TrafficError."""
-        try:
-            return patience.insist(lambda: self.provider(member).look(member))
-        except TrafficError as error:
-            if error.gone:
-                return Look(Stage.OUT, "does not exist any more")
-            raise
+        """What a balancer does with this host; ``GONE``, where its place is gone. Raises TrafficError."""
+        return _unless_gone(lambda: self.provider(member).look(member), patience, GONE)
 
-    def _stage(self, member: Member, patience: Patience) -> Stage:
-        return self.look(member, patience).stage
+    def _is_at(self, member: Member, stages: Sequence[Stage], patience: Patience) -> bool:
+        look = self.look(member, patience)
+        if look is GONE:
+            self._tell(f"{member.place} does not exist any more.")
+        return look is GONE or look.stage in stages
+
+    def _limits(self, member: Member, patience: Patience) -> Limits:
+        return _unless_gone(lambda: self.provider(member).limits(member), patience, _NO_TIME)
 
     def _each(
         self,
@@ -123,6 +130,15 @@ class Moves:
         if key not in self._providers:
             self._providers[key] = make_provider(config, self._access)
         return self._providers[key]
+
+
+def _unless_gone(call: Callable[[], Answer], patience: Patience, gone: Answer) -> Answer:
+    try:
+        return patience.insist(call)
+    except TrafficError as error:
+        if not error.gone:
+            raise
+        return gone
 
 
 def places(members: Iterable[Member]) -> str:

@@ -81,8 +81,11 @@ class Access(NamedTuple):
 class Provider(Protocol):
     """One kind of load balancer; every method raises TrafficError.
 
-    ``block`` and ``allow`` may be called again at any time, with the same effect.
+    ``block`` and ``allow`` may be called again at any time, with the same effect. ``forgets`` tells one that, started
+    anew, takes a host for one that is in service.
     """
+
+    forgets: bool
 
     def find(self) -> list[Member]:
         """This host in every place that is meant: planned where it takes traffic, else ``WAS_OUT``."""

@@ -101,14 +101,22 @@ class Records:
         if remove_if_there(path + OPEN):
             sync_folder(self._folder)
 
-    def all(self) -> list[Record]:
-        """Every record that is not settled. Raises TrafficError where one cannot be read, OSError."""
+    def all(self) -> tuple[list[Record], list[TrafficError]]:
+        """Every record that is not settled, and what is wrong with those that cannot be read. Raises OSError."""
         try:
             names = sorted(os.listdir(self._folder))
         except FileNotFoundError:
-            return []
-        paths = [os.path.join(self._folder, name) for name in names if name.endswith(OPEN) and name[0] != "."]
-        return [record for path in paths if (record := self._read(path)) is not None]
+            return [], []
+        found, errors = [], []
+        for name in names:
+            if name.endswith(OPEN) and name[0] != ".":
+                try:
+                    record = self._read(os.path.join(self._folder, name))
+                except TrafficError as error:
+                    errors.append(error)
+                else:
+                    found += [record] if record is not None else []
+        return found, errors
 
     def lock(self, group_name: str) -> FileLock:
         """The lock of whoever moves a group's traffic; not yet taken."""
@@ -133,7 +141,7 @@ class Records:
 
 
 def _parse(fields: Any) -> Record:  # noqa: ANN401 - whatever stands in the file
-    if fields.pop("version") != VERSION:
+    if not isinstance(fields, dict) or fields.pop("version") != VERSION:
         raise ValueError("it has another format")
     members = [Member(**row | {"step": Step(row["step"])}) for row in fields["members"]]
     given = fields | {

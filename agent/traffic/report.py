@@ -21,11 +21,8 @@ def is_shown(record: Record) -> bool:
 
 def outages(records: Records) -> list[dict[str, Any]]:
     """Everything that this host is, or may be, out of because of us; a record that cannot be read is among it."""
-    try:
-        return [outage(record) for record in records.all() if is_shown(record)]
-    except TrafficError as error:
-        unknown: dict[str, Any] = {"group": None, "state": None, "places": [], "since": None, "why": str(error)}
-        return [unknown | {"on_purpose": False, "by_hand": False, "deployment": None, "trouble": None}]
+    readable, errors = records.all()
+    return [outage(record) for record in readable if is_shown(record)] + [_unknown(error) for error in errors]
 
 
 def outage(record: Record) -> dict[str, Any]:
@@ -43,9 +40,18 @@ def outage(record: Record) -> dict[str, Any]:
     }
 
 
+def _unknown(error: TrafficError) -> dict[str, Any]:
+    found: dict[str, Any] = {"group": None, "state": None, "places": [], "since": None, "why": str(error)}
+    return found | {"on_purpose": False, "by_hand": False, "deployment": None, "trouble": None}
+
+
 def why(record: Record) -> str:
-    """Why this host is out: the reason that was written down, else its deployment."""
-    return record.kept or f"deployment {record.deployment_id} is in progress"
+    """Why this host is out: the reason that was written down, else who is at work."""
+    if record.kept:
+        return record.kept
+    return (
+        f"deployment {record.deployment_id} is in progress" if record.deployment_id else "somebody is at work by hand"
+    )
 
 
 def outage_line(found: dict[str, Any], stamp: str) -> str:
@@ -53,6 +59,6 @@ def outage_line(found: dict[str, Any], stamp: str) -> str:
     if found["state"] is None:
         return f"Traffic: {found['why']}"
     places = f" ({', '.join(found['places'])})" if found["places"] else ""
-    trouble = f"; tried again every minute: {found['trouble']}" if found["trouble"] else ""
+    trouble = f"; looked after every minute: {found['trouble']}" if found["trouble"] else ""
     words = _WORDS[Phase(found["state"])]
     return f"Traffic of {found['group']}: this host {words}{places} since {stamp}: {found['why']}{trouble}"

@@ -89,8 +89,9 @@ def carry_out_with_traffic(
             _run_event(ALLOW_EVENTS[0], spec, host)
             control.put_back()
             _run_event(ALLOW_EVENTS[1], spec, host)
-    except (AgentError, OSError) as error:
-        message = error.message if isinstance(error, AgentError) else str(error)
+    except Exception as error:
+        # After a defect of ours, too: the host must not stay where nobody looks after it.
+        message = error.message if isinstance(error, AgentError) else str(error) or type(error).__name__
         _apply_failure(control, f"{command_name} of {spec.deployment_id} failed: {message}")
         raise
     except KeyboardInterrupt:
@@ -104,8 +105,8 @@ def settle_killed(deployment_id: str, host: Host) -> None:
     if host.traffic is None or not os.path.isdir(host.layout.traffic):
         return
     try:
-        for record in records_of(host.layout).all():
-            if record.deployment_id == deployment_id and not record.is_settled:
+        for record in records_of(host.layout).all()[0]:
+            if record.deployment_id == deployment_id:
                 # The outcome waits to be reported; what takes longer the supervisor has done every minute.
                 brief = record.policy._replace(time_limit_seconds=KILLED_LIMIT)
                 control = control_of_record(record._replace(policy=brief), host)

@@ -42,13 +42,20 @@ def main() -> int:
 
 
 def recover_all(host: Host) -> None:
-    """Bring every record in order that nobody works on. Raises TrafficError, OSError."""
-    for record in records_of(host.layout).all():
-        if not record.is_settled:
-            try:
-                _recover(record, host)
-            except LockTimeoutError:
-                _log.debug("The traffic of %s is being worked on", record.group_name)
+    """Bring every record in order that nobody works on; what is wrong with one does not keep the others waiting.
+
+    Raises OSError, RootFolderError.
+    """
+    found, errors = records_of(host.layout).all()
+    for damage in errors:
+        _log.error("%s", damage)
+    for record in found:
+        try:
+            _recover(record, host)
+        except LockTimeoutError:
+            _log.debug("The traffic of %s is being worked on", record.group_name)
+        except (AgentError, OSError) as error:
+            _log.error("The traffic of %s: %s", record.group_name, error)
 
 
 def _recover(record: Record, host: Host) -> None:

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.traffic.policy import Policy
+from agent.traffic.provider import Member
+from agent.traffic.record import Phase, Record, Records
 from agent_host import revision
 from haproxy_server import Haproxy, free_port
 from visitors import Visitors
@@ -215,3 +218,55 @@ def test_an_agent_without_traffic_control_says_so(tmp_path, program):
     result = agent(program, "traffic", "status", "--config-file", str(config))
     assert result.returncode == 1
     assert "docs/traffic.md" in result.stderr
+
+
+ROUTER = {"type": "command", "block": ["/bin/true"], "allow": ["/bin/true"]}
+
+
+@pytest.fixture
+def alone(tmp_path, program):
+    """The folder of a host with two balancers, and what ``traffic status --json`` says there."""
+    path = tmp_path / "agent.yml"
+    provider = {"type": "elbv2", "target_groups": ["web"], "region": "eu-central-1"}
+    control = {"groups": {"Web": {"providers": [ROUTER]}, "Cloud": {"providers": [provider]}}}
+    settings = {"root_dir": str(tmp_path / "root"), "on_premises_config_file": str(tmp_path / "onpremises.yml")}
+    path.write_text(json.dumps({**settings, "traffic_control": control}))
+
+    def status(*arguments):
+        environment = {"AWS_EC2_METADATA_DISABLED": "true", "PATH": os.environ["PATH"]}
+        command = [program("codedeploy-agent"), "traffic", "status", *arguments, "--json", "--config-file", str(path)]
+        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+    return tmp_path, status
+
+
+def test_an_identity_that_cannot_be_used_is_told_and_the_record_still_shown(alone):
+    folder, status = alone
+    (folder / "onpremises.yml").write_text("no: [yaml")
+    found = status("Cloud")
+    assert found.returncode == 1, found.stderr
+    (row,) = json.loads(found.stdout)["groups"]
+    assert "onpremises.yml" in row["error"]
+    assert "Traceback" not in found.stderr
+
+
+@pytest.mark.parametrize("arguments", [(), ("Web",)])
+def test_a_damaged_record_is_told_for_its_group_and_hides_no_other(alone, arguments):
+    folder, status = alone
+    assert status("Web").returncode == 0
+    records = Records(f"{folder}/root/agent-state/traffic")
+    provider = {"name": "router", "command_seconds": 10, "status": None, "drained": None, "healthy": None} | ROUTER
+    for name in ("Web", "Former", "Other"):
+        member = Member(provider, "router", {}, "in")
+        records.write(Record(name, Policy([provider]), Phase.OUT, kept="why", members=(member,)))
+    for name in ("Web", "Former"):
+        (path,) = (folder / "root/agent-state/traffic").glob(f"{name}-*.json")
+        path.write_text("{")
+    found = status(*arguments)
+    assert found.returncode == 1, found.stderr
+    rows = json.loads(found.stdout)["groups"]
+    assert [row["group"] for row in rows] == (["Web"] if arguments else ["Web", "Cloud", "Other", None])
+    assert "Web-" in rows[0]["error"]
+    if not arguments:
+        assert rows[2]["outage"]["why"] == "why"
+        assert "Former-" in rows[3]["error"]

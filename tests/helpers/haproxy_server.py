@@ -21,6 +21,7 @@ defaults
     timeout connect 2s
     timeout client 10s
     timeout server 10s
+    timeout check 2s
 frontend in
     bind {address}:{port}
     default_backend web
@@ -34,8 +35,8 @@ backend web
 class Haproxy:
     """One HAProxy at an address; ``servers`` are name, port or ``ADDRESS:PORT``, and weight in backend ``web``.
 
-    It sends no request a second time, so that visitors see whatever goes wrong, and finds a server down after two checks
-    that are ``check`` apart.
+    It sends no request a second time, so that visitors see whatever goes wrong. Two checks, ``check`` apart, have to
+    fail before it finds a server down.
     """
 
     def __init__(

@@ -365,3 +365,149 @@ def test_an_agent_that_is_told_to_stop_leaves_the_host_in_service(bench, moment)
     assert bench.record.phase is Phase.SETTLED
     bench.time.sleep(60)
     assert bench.balancers.states(arn)[ME] == "healthy"
+
+
+def test_a_person_who_leaves_at_the_same_moment_as_another_does_not_leave_nobody(bench):
+    name, arn = bench.balancers.target_group(ME, OTHER)
+
+    def other_leaves(action, parameters):
+        bench.balancers.after.clear()
+        target = [{"Id": "10.0.0.2", "Port": 80}]
+        bench.balancers.client().deregister_targets(TargetGroupArn=arn, Targets=target)
+
+    bench.balancers.after["DeregisterTargets"] = other_leaves
+    with pytest.raises(LastHealthyError, match="It is back in service everywhere"):
+        bench.control(bench.elbv2(name)).block_by_hand("taken out by hand", force=False)
+    assert bench.balancers.states(arn)[ME] == "initial"
+    assert bench.record.phase is Phase.SETTLED
+
+
+def test_a_deployment_does_not_change_a_host_that_a_person_has_put_back_only_in_part(bench):
+    made = [bench.balancers.target_group(ME, OTHER) for _ in range(2)]
+    names, arns = zip(*made, strict=True)
+    control = bench.control(bench.elbv2(*names))
+    control.block_by_hand("taken out by hand", force=False)
+    bench.balancers.before["RegisterTargets"] = refused(arns[1])
+    with pytest.raises(TrafficError, match="1 of 2 places"):
+        control.allow_by_hand(force=False)
+    assert [ME in bench.balancers.states(arn) for arn in arns] == [True, False]
+    bench.balancers.before.clear()
+    control.take_out(**D1)
+    assert [ME in bench.balancers.states(arn) for arn in arns] == [False, False]
+    control.put_back()
+    assert [bench.balancers.states(arn)[ME] for arn in arns] == ["healthy", "healthy"]
+    assert bench.record.phase is Phase.SETTLED
+
+
+def test_a_person_does_not_put_a_host_back_in_the_middle_of_a_deployment_that_follows_a_failed_one(bench):
+    name, arn = bench.balancers.target_group(ME, OTHER)
+    control = bench.control(bench.elbv2(name))
+    control.take_out(**D1)
+    control.failed("AfterInstall of d-1 failed")
+    control.take_out(**D2)
+    with pytest.raises(TrafficError, match=r"Deployment d-2 .* still going on"):
+        control.allow_by_hand(force=False)
+    assert bench.balancers.states(arn) == {OTHER: "healthy"}
+
+
+def test_a_person_does_not_put_a_host_back_where_a_deployment_has_ignored_a_failure_and_goes_on(bench):
+    name, arn = bench.balancers.target_group(ME, OTHER)
+    control = bench.control(bench.elbv2(name))
+    control.take_out(**D1)
+    control.failed("ApplicationStop of d-1 failed")
+    control.take_out(**D1)
+    with pytest.raises(TrafficError, match=r"Deployment d-1 .* still going on"):
+        control.allow_by_hand(force=False)
+    assert bench.balancers.states(arn) == {OTHER: "healthy"}
+
+
+@pytest.mark.parametrize("answered", ["RegisterTargets", "DescribeTargetGroupAttributes", "DescribeTargetHealth"])
+def test_a_target_group_that_is_deleted_during_the_health_checks_does_not_take_the_host_out_of_the_others(
+    bench, answered
+):
+    (gone, arn), (stays, other) = (bench.balancers.target_group(ME, OTHER) for _ in range(2))
+    control = bench.control(bench.elbv2(gone, stays))
+    control.take_out(**D1)
+
+    def deleted(action, parameters):
+        return (400, "TargetGroupNotFound") if parameters["TargetGroupArn"] == arn else None
+
+    def delete(action, parameters):
+        for name in ("RegisterTargets", "DescribeTargetHealth", "DescribeTargetGroupAttributes"):
+            bench.balancers.before[name] = deleted
+
+    bench.balancers.after[answered] = delete
+    control.put_back()
+    assert bench.balancers.states(other)[ME] == "healthy"
+    assert bench.record.phase is Phase.SETTLED
+
+
+def test_a_target_group_that_is_deleted_while_the_host_leaves_holds_nothing_up(bench):
+    (gone, arn), (stays, other) = (bench.balancers.target_group(ME, OTHER) for _ in range(2))
+
+    def deleted(action, parameters):
+        return (400, "TargetGroupNotFound") if parameters["TargetGroupArn"] == arn else None
+
+    def delete(action, parameters):
+        if parameters["TargetGroupArn"] == other:
+            for name in ("DescribeTargetHealth", "DescribeTargetGroupAttributes", "RegisterTargets"):
+                bench.balancers.before[name] = deleted
+
+    bench.balancers.after["DeregisterTargets"] = delete
+    control = bench.control(bench.elbv2(gone, stays))
+    control.take_out(**D1)
+    assert bench.record.phase is Phase.OUT
+    control.put_back()
+    assert bench.balancers.states(other)[ME] == "healthy"
+
+
+def test_a_clock_that_was_set_back_does_not_keep_a_deployment_going_for_ever(bench):
+    name, _ = bench.balancers.target_group(ME, OTHER)
+    control = bench.control(bench.elbv2(name))
+    bench.time.sleep(10_000_000)
+    control.take_out(**D1)
+    bench.time.sleep(-9_000_000)
+    control.recover()
+    bench.time.sleep(4501)
+    control.recover()
+    assert "sent nothing for 75 minutes" in bench.record.kept
+
+
+def test_a_host_that_no_balancer_holds_is_told_so(bench):
+    bench.balancers.target_group(OTHER)
+    control = bench.control(bench.elbv2(target_groups="all"))
+    control.take_out(**D1)
+    assert any("holds this host" in text for text in bench.told)
+    control.put_back()
+    assert bench.record.phase is Phase.SETTLED
+
+
+def test_a_balancer_that_cannot_be_asked_whether_the_host_is_drained_is_named_with_what_came_of_it(bench):
+    name, arn = bench.balancers.target_group(ME, OTHER)
+
+    def down(action, parameters):
+        bench.balancers.before["DescribeTargetGroupAttributes"] = lambda *_: (403, "AccessDenied")
+
+    bench.balancers.after["DeregisterTargets"] = down
+    with pytest.raises(TrafficError, match=r"AccessDenied.*It is back in service everywhere"):
+        bench.control(bench.elbv2(name)).take_out(**D1)
+    assert bench.balancers.states(arn)[ME] == "initial"
+    assert bench.record.phase is Phase.SETTLED
+
+
+def test_a_host_that_somebody_else_has_put_back_after_a_failure_is_told_as_trouble(bench):
+    name, arn = bench.balancers.target_group(ME, OTHER)
+    control = bench.control(bench.elbv2(name))
+    control.take_out(**D1)
+    control.failed("AfterInstall of d-1 failed")
+    control.recover()
+    assert bench.record.trouble == ""
+    client = bench.balancers.client()
+    client.register_targets(TargetGroupArn=arn, Targets=[{"Id": "10.0.0.1", "Port": 80}])
+    control.recover()
+    assert "sends this host traffic again" in bench.record.trouble
+    assert name in bench.record.trouble
+    assert bench.balancers.states(arn)[ME] == "initial"  # who did that is left their way
+    client.deregister_targets(TargetGroupArn=arn, Targets=[{"Id": "10.0.0.1", "Port": 80}])
+    control.recover()
+    assert bench.record.trouble == ""

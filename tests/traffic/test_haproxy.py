@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+import socketserver
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +11,7 @@ import pytest
 
 from agent.traffic.control import TrafficControl
 from agent.traffic.errors import LastHealthyError, TrafficError
+from agent.traffic.haproxy import HaproxyServers
 from agent.traffic.policy import Policy
 from agent.traffic.provider import Access
 from agent.traffic.record import Phase, Records
@@ -145,3 +147,52 @@ def test_a_server_that_haproxy_does_not_know_is_named(haproxy, make):
     control, _ = make(haproxy.socket, servers=["web/host-9"])
     with pytest.raises(TrafficError, match="no server web/host-9"):
         control.take_out(**D1)
+
+
+def test_a_broken_host_does_not_come_back_when_haproxy_is_restarted(haproxy, make):
+    control, records = make(haproxy.socket)
+    control.take_out(**D1)
+    control.failed("AfterInstall of d-1 failed")
+    haproxy.stop()
+    haproxy.start()
+    haproxy.until("host-1", "UP")
+    control.recover()
+    assert haproxy.statuses()["host-1"] == "DRAIN"
+    assert records.read("Web").kept == "AfterInstall of d-1 failed"
+
+
+@pytest.fixture
+def impostor():
+    """A Runtime API that answers each command with the text that it is given."""
+    answers: list[str] = []
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.rfile.readline()
+            self.wfile.write(answers[0].encode())
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield f"127.0.0.1:{server.server_address[1]}", answers
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("answer", ["", "Permission denied\n\n", "1\n# be_id srv_na", "1\n", "\n"])
+def test_an_answer_that_is_none_is_never_taken_for_a_server_that_is_gone(impostor, answer):
+    address, answers = impostor
+    answers.append(answer)
+    provider = HaproxyServers({"type": "haproxy", "sockets": [address], "servers": ["web/host-1"]})
+    with pytest.raises(TrafficError) as caught:
+        provider.find()
+    assert not caught.value.gone
+    assert address in caught.value.message
+
+
+def test_a_haproxy_that_knows_neither_server_nor_backend_says_so(haproxy):
+    for server in ("web/host-9", "shop/host-1"):
+        provider = HaproxyServers({"type": "haproxy", "sockets": [haproxy.socket], "servers": [server]})
+        with pytest.raises(TrafficError, match=f"no server {server}") as caught:
+            provider.find()
+        assert caught.value.gone

@@ -43,12 +43,13 @@ class Api:
     def call(self, operation: str, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - botocore has no types
         """Call an operation by its Python name, once. Raises TrafficError."""
         from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+        from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
 
         try:
             answer: dict[str, Any] = getattr(self._made_client(), operation)(**arguments)
         except ClientError as error:
             raise self._explain(operation, error) from error
-        except BotoCoreError as error:
+        except (BotoCoreError, ResponseParserError) as error:
             # What never left this host (no region, no credentials) is no better a moment later.
             passing = not type(error).__name__.startswith(("No", "Partial", "Param", "Unknown"))
             raise TrafficError(

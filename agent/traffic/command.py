@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from agent.traffic.errors import TrafficError
@@ -19,6 +19,8 @@ LIMIT = 300.0
 """Seconds for ``drained`` and for ``healthy`` to say yes."""
 
 _OUTPUT_SHOWN = 500
+
+_PR_SET_PDEATHSIG = 1
 
 
 class Commands:
@@ -77,6 +79,7 @@ class Commands:
                 cwd="/",
                 env={"PATH": os.environ.get("PATH", PATH), "TRAFFIC_ACTION": action},
                 start_new_session=True,
+                preexec_fn=_ending_with(os.getpid()),
             )
         except OSError as error:
             raise TrafficError(
@@ -103,3 +106,18 @@ class Commands:
                 passing=process.returncode == TEMPORARY,
             )
         return process.returncode
+
+
+def _ending_with(parent: int) -> Callable[[], None]:
+    """What a new process does to be killed with its parent: its effect must not come after recovery has undone it."""
+    import ctypes  # before the fork: afterwards nothing may be imported
+
+    prctl = ctypes.CDLL(None).prctl
+    prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+
+    def prepare() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # which has ended before it was asked for
+            os._exit(1)
+
+    return prepare

@@ -28,6 +28,8 @@ class Gates:
 
     def __init__(self) -> None:
         self.calls = 0
+        self.open = 0
+        """Calls that have an effect of their own, whoever has made them, and have not ended."""
         self.reached = threading.Event()
         self._target = (0, "")
         self._release = threading.Event()
@@ -88,7 +90,8 @@ class Elastic(Place):
         self.gates = Gates()
         self._balancers = balancers
         self._provider = provider | {"region": REGION, "endpoint": balancers.url}
-        self._places = places
+        self.places = places
+        self.names = provider.get("target_groups", [])
         self._me = me
         self._number = threading.local()
         balancers.before[EVERY] = self._before
@@ -105,19 +108,19 @@ class Elastic(Place):
         return all(state is None for state in self._states())
 
     def _states(self) -> list[str | None]:
-        return [self._balancers.states(place).get(self._me) for place in self._places]
+        return [self._balancers.states(place).get(self._me) for place in self.places]
 
     def _before(self, *_: object) -> tuple[int, str] | None:
         self._number.value = self.gates.come()  # a thread answers one request
         return None if self.gates.passes(self._number.value, "before") else (503, "ServiceUnavailable")
 
     def _after(self, *_: object) -> tuple[int, str] | None:
-        return None if self.gates.passes(self._number.value, "after") else (503, "ServiceUnavailable")
+        return None if self.gates.passes(getattr(self._number, "value", 0), "after") else (503, "ServiceUnavailable")
 
 
-def target_groups(balancers: Balancers) -> Elastic:
-    """This host in two target groups."""
-    names, arns = zip(*[balancers.target_group(ME, OTHER) for _ in range(2)], strict=True)
+def target_groups(balancers: Balancers, count: int = 2) -> Elastic:
+    """This host in some target groups."""
+    names, arns = zip(*[balancers.target_group(ME, OTHER) for _ in range(count)], strict=True)
     return Elastic(balancers, {"type": "elbv2", "target_groups": list(names), "target_ids": ["10.0.0.1"]}, [*arns], ME)
 
 
@@ -217,11 +220,16 @@ class Programs(Place):
 
         class Handler(socketserver.StreamRequestHandler):
             def handle(self) -> None:
-                number = gates.come()
-                for side in SIDES:
-                    self.rfile.readline()
-                    gates.passes(number, side)
-                    self.wfile.write(b"go\n")
+                gates.open += 1  # one program runs at a time
+                try:
+                    number = gates.come()
+                    for side in SIDES:
+                        self.rfile.readline()
+                        gates.passes(number, side)
+                        self.wfile.write(b"go\n")
+                    self.rfile.read()
+                finally:
+                    gates.open -= 1
 
         class Server(socketserver.ThreadingUnixStreamServer):
             daemon_threads = True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +30,12 @@ _NUMBERS = itertools.count(1)
 Parameters = dict[str, str]
 Fault = Callable[[str, Parameters], "tuple[int, str] | None"]
 """Gets the action and its parameters; gives an HTTP status and an error code to answer with, or None."""
+
+LOST = (0, "")
+"""What a fault gives to break the connection off without an answer."""
+
+GARBLED = (502, "")
+"""What a fault gives to answer with a line for people, as gateways do."""
 
 EVERY = "*"
 """In place of an action: a fault around every call that has none of its own."""
@@ -118,8 +125,11 @@ class Balancers:
             if found is None:
                 start_response(answer[0], answer[1])
                 return [answer[2]]
+        if found == LOST:
+            environ["connection"].shutdown(socket.SHUT_RDWR)
+            found = (500, "InternalFailure")  # which reaches nobody
         start_response(f"{found[0]} Fault", [("Content-Type", "text/xml")])
-        return [_error(found[1]).encode()]
+        return [b"Bad gateway" if found == GARBLED else _error(found[1]).encode()]
 
     @staticmethod
     def _fault(faults: dict[str, Fault], action: str, parameters: Parameters) -> tuple[int, str] | None:
@@ -242,6 +252,9 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 
 class _Handler(WSGIRequestHandler):
+    def get_environ(self) -> dict[str, Any]:
+        return {**super().get_environ(), "connection": self.connection}
+
     def log_message(self, *_: object) -> None:
         return
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 import time
 
 import pytest
@@ -109,9 +111,17 @@ def test_a_program_that_hangs_is_ended_with_its_children(programs):
     with pytest.raises(TrafficError, match=r"did not end within 0\.3 s"):
         programs.control(time_limit_seconds=0.1).take_out(**D1)
     pid = int((programs.folder / "pid").read_text())
-    end = time.monotonic() + 5
-    while _alive(pid):
-        assert time.monotonic() < end
+    _until(lambda: not _alive(pid))
+
+
+def test_a_program_whose_agent_is_killed_does_not_move_the_host_after_all(programs):
+    programs.add("block", f"echo $$ > {programs.folder}/pid; sleep 2; echo out > {programs.state}")
+    code = f"from agent.traffic.command import Commands; Commands({programs.config!r}).block(None)"
+    with subprocess.Popen([sys.executable, "-c", code]) as agent:
+        pid = _until(lambda: (programs.folder / "pid").exists() and (programs.folder / "pid").read_text().strip())
+        agent.kill()
+    _until(lambda: not _alive(int(pid)))
+    assert programs.state.read_text() == "in"
 
 
 def test_a_program_that_is_missing_is_named(programs):
@@ -125,6 +135,14 @@ def test_programs_do_not_see_the_agents_environment(programs, monkeypatch):
     programs.add("block", f"env > {programs.folder}/env; echo out > {programs.state}")
     programs.control().take_out(**D1)
     assert "secret" not in (programs.folder / "env").read_text()
+
+
+def _until(met):
+    end = time.monotonic() + 30
+    while not (found := met()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return found
 
 
 def _alive(pid):

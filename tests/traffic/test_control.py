@@ -6,6 +6,7 @@ import pytest
 
 from agent.traffic.errors import LastHealthyError, NeverHealthyError, TrafficError
 from agent.traffic.record import Phase
+from balancer_server import GARBLED, LOST
 
 ME, OTHER = "10.0.0.1:80", "10.0.0.2:80"
 D1 = {"deployment_id": "d-1", "group_id": "g"}
@@ -131,13 +132,14 @@ def test_throttling_is_waited_out(bench):
     assert bench.balancers.states(arn)[ME] == "healthy"
 
 
-def test_a_call_whose_answer_is_lost_after_its_effect_is_made_again(bench):
+@pytest.mark.parametrize("answer", [(503, "ServiceUnavailable"), LOST, GARBLED], ids=["an error", "none", "a line for people"])
+def test_a_call_whose_answer_is_lost_after_its_effect_is_made_again(bench, answer):
     name, arn = bench.balancers.target_group(ME, OTHER)
     lost = {"DeregisterTargets": 1, "RegisterTargets": 1}
 
     def lose(action, parameters):
         lost[action] -= 1
-        return (503, "ServiceUnavailable") if lost[action] >= 0 else None
+        return answer if lost[action] >= 0 else None
 
     bench.balancers.after |= dict.fromkeys(lost, lose)
     control = bench.control(bench.elbv2(name))

@@ -73,13 +73,16 @@ class Walk:
         reached = gates.reached.is_set()
         if reached:
             self._kill(victim)
-        gates.release()
         ended = self.service.completion(identifier)
         assert ended["error_code"] == (7 if reached else 0), (point, ended)
         if not reached and command == OUT[0]:
             self._done(OUT[1], deployment)
             self._done(IN, deployment)
         self.host.until(self.is_in_order, f"the host to be in order after {point}: {self.record()}")
+        gates.release()
+        # What was held comes to nothing: it must not move the host after all.
+        self.host.until(lambda: gates.open == 0, "the call to end")
+        assert self.is_in_order(), (point, self.record())
         if self.record() is not None and not self.record().is_settled:
             self._is_shown(deployment)
         return reached

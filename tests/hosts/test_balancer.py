@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from host_network import MACHINE_ADDRESS
 from visitors import Visitors
 
 pytestmark = [*NEEDED, pytest.mark.needs_tool("haproxy")]
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "userdata" / "examples" / "traffic-control.sh"
 
 HELD = f"[ ! -e /run/hold ] || ({WAITING})"
 """A hook that waits on the host that is told to."""
@@ -48,9 +52,16 @@ class Shop:
         self.all_up()
 
     def _configure(self, host: BootedHost) -> None:
-        provider = {"type": "haproxy", "sockets": [f"{MACHINE_ADDRESS}:{self.haproxy.runtime_port}"]}
-        control = {"groups": ["group"], "providers": [provider | {"servers": [f"web/{host.name}"]}]}
-        host.put(CONFIG, f"{self.fleet.site.config}:traffic_control: {json.dumps(control)}\n")
+        """Let the example of user data say where the balancer is."""
+        given = {
+            "TRAFFIC_GROUP": "group",
+            "TRAFFIC_HAPROXY": f"{MACHINE_ADDRESS}:{self.haproxy.runtime_port}",
+            "TRAFFIC_BACKEND": "web",
+            "TRAFFIC_SERVER": host.name,
+        }
+        command = ["sh", "-c", f'. {EXAMPLE}; printf "%s\\n" "$AGENT_CONFIG"']
+        lines = subprocess.run(command, env=os.environ | given, check=True, capture_output=True, text=True).stdout
+        host.put(CONFIG, self.fleet.site.config + lines.removeprefix("---\n"))
 
     def begin(self, version: str, **options: Any) -> str:
         """Begin the deployment of a version; give its id."""

@@ -132,7 +132,7 @@ def test_throttling_is_waited_out(bench):
     assert bench.balancers.states(arn)[ME] == "healthy"
 
 
-@pytest.mark.parametrize("answer", [(503, "ServiceUnavailable"), LOST, GARBLED], ids=["an error", "none", "a line for people"])
+@pytest.mark.parametrize("answer", [(503, "ServiceUnavailable"), LOST, GARBLED], ids=["error", "none", "text"])
 def test_a_call_whose_answer_is_lost_after_its_effect_is_made_again(bench, answer):
     name, arn = bench.balancers.target_group(ME, OTHER)
     lost = {"DeregisterTargets": 1, "RegisterTargets": 1}

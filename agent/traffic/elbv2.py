@@ -34,6 +34,9 @@ class TargetGroups:
         self._config = config
         self._wanted = config["target_groups"]
         self._ids = frozenset(config["target_ids"] or _own_ids(access.instance_id))
+        # Among all target groups of an account may be those of networks where another host has the same address.
+        unsure = self._wanted == "all" and not config["target_ids"]
+        self._unsure = self._ids - {access.instance_id} if unsure else frozenset()
         self._api = Api("elbv2", config, access)
 
     def find(self) -> list[Member]:
@@ -42,6 +45,12 @@ class TargetGroups:
         for group in self._groups():
             arn, name = group["TargetGroupArn"], group["TargetGroupName"]
             mine = [row for row in self._health(arn) if row["Target"]["Id"] in self._ids]
+            for address in {row["Target"]["Id"] for row in mine} & self._unsure:
+                raise TrafficError(
+                    f'Target group {name} holds {address}, and "all" does not tell whether that is this host or one in'
+                    " another network.",
+                    remedy="Name the target groups in target_groups, or what this host is registered as in target_ids.",
+                )
             found += [self._member(arn, name, row) for row in mine]
             if not mine and self._wanted != "all":
                 found.append(Member(self._config, f"target group {name}", {}, "not registered", Step.WAS_OUT))

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import re
+import socket
 
+import psutil
 import pytest
 
 from agent.traffic.errors import LastHealthyError, NeverHealthyError, TrafficError
 from agent.traffic.record import Phase
 from balancer_server import GARBLED, LOST
+from guards import unavailable
 
 ME, OTHER = "10.0.0.1:80", "10.0.0.2:80"
 D1 = {"deployment_id": "d-1", "group_id": "g"}
@@ -513,3 +516,16 @@ def test_a_host_that_somebody_else_has_put_back_after_a_failure_is_told_as_troub
     client.deregister_targets(TargetGroupArn=arn, Targets=[{"Id": "10.0.0.1", "Port": 80}])
     control.recover()
     assert bench.record.trouble == ""
+
+
+def test_among_all_target_groups_no_host_of_another_network_is_taken_out_for_its_address(bench):
+    rows = [row for rows in psutil.net_if_addrs().values() for row in rows if row.family == socket.AF_INET]
+    mine = next((row.address for row in rows if not row.address.startswith("127.")), None)
+    if mine is None:
+        unavailable("needs an address besides loopback's")
+    name, arn = bench.balancers.target_group(f"{mine}:80", OTHER)
+    with pytest.raises(TrafficError, match=f"Target group {name} holds {mine}.*target_ids"):
+        bench.control(bench.elbv2(target_groups="all", target_ids=None)).take_out(**D1)
+    assert bench.balancers.count("DeregisterTargets") == 0
+    bench.control(bench.elbv2(name, target_ids=None)).take_out(**D1)
+    assert bench.balancers.states(arn) == {OTHER: "healthy"}

@@ -20,6 +20,7 @@ from balancer_server import LOST, Balancers, running_balancers
 from command_service import CommandService, command_service
 from haproxy_server import Haproxy
 
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "traffic.md"
 EVENTS = ["ApplicationStop", "DownloadBundle", "ValidateService"]
 
 
@@ -101,12 +102,15 @@ def test_throttling_and_lost_answers_are_waited_out(balancers: Balancers, start,
     for action in actions:
         balancers.before[action] = sometimes((400, "Throttling"))
         balancers.after[action] = sometimes(LOST)
+    before = len(balancers.calls)
     scene = start(place.provider)
     scene.succeed("d-1", EVENTS[:2])
     assert place.is_out()
     scene.succeed("d-1", EVENTS[2:])
     assert place.is_in()
     assert scene.outage() is None
+    permissions = DOCUMENT.read_text().partition("## Permissions")[2]
+    assert [name for name, _ in balancers.calls[before:] if name not in permissions] == []
     assert "Back in service after" in scene.host.log_text()
 
 

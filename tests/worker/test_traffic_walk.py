@@ -75,9 +75,10 @@ class Walk:
             self._kill(victim)
         ended = self.service.completion(identifier)
         assert ended["error_code"] == (7 if reached else 0), (point, ended)
-        if not reached and command == OUT[0]:
-            self._done(OUT[1], deployment)
-            self._done(IN, deployment)
+        if not reached:
+            gates.release()
+            for name in (OUT[1], IN) if command == OUT[0] else ():
+                self._done(name, deployment)
         self.host.until(self.is_in_order, f"the host to be in order after {point}: {self.record()}")
         gates.release()
         # What was held comes to nothing: it must not move the host after all.

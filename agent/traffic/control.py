@@ -12,15 +12,12 @@ from collections.abc import Callable
 from agent.filesystem.locks import FileLock
 from agent.traffic.errors import NeverHealthyError, TrafficError
 from agent.traffic.judge import Verdict, judge
-from agent.traffic.moves import Moves, places, reasons
+from agent.traffic.moves import Moves, places
 from agent.traffic.patience import Clock, Patience
 from agent.traffic.policy import STAY_OUT, Policy
-from agent.traffic.provider import Access, Member, Stage, Step
+from agent.traffic.provider import Access, Stage, Step
 from agent.traffic.record import Phase, Record, Records
-from agent.traffic.report import why
-
-SURVEY_LIMIT = 30.0
-"""Seconds for asking all balancers how this host is."""
+from agent.traffic.ways import SURVEY_LIMIT, Ways, stands_in
 
 LOCK_LIMIT = 3600.0
 """Seconds to wait for somebody else who moves the same group's traffic; that has its own limit."""
@@ -53,6 +50,7 @@ class TrafficControl:
         self._clock = clock or Clock()
         self._wall = wall
         self._moves = Moves(records, access, tell)
+        self._ways = Ways(group_name, policy, records, self._moves, tell=tell, clock=self._clock, wall=wall)
 
     def take_out(self, *, deployment_id: str, group_id: str) -> None:
         """Take this host out for a deployment, and wait until it is drained; nothing happens where that was done.
@@ -67,9 +65,9 @@ class TrafficControl:
                 return
             if record is not None and record.phase is Phase.OUT and record.deployment_id == deployment_id:
                 # It goes on; that an earlier command of it failed does not keep the host out any more.
-                self._hold(record._replace(kept="", touched=self._wall()))
+                self._ways.hold(record._replace(kept="", touched=self._wall()))
                 return
-            begun = self._begin(record)._replace(deployment_id=deployment_id, group_id=group_id)
+            begun = self._ways.begin(record)._replace(deployment_id=deployment_id, group_id=group_id)
             self._block(begun, guarded=True)
 
     def put_back(self) -> None:
@@ -84,7 +82,7 @@ class TrafficControl:
             if record.by_hand:
                 self._tell(f"This host stays out of service: {record.kept}.")
                 return
-            self._finish(record, wait=True)
+            self._ways.finish(record, wait=True)
 
     def failed(self, reason: str, *, interrupted: bool = False) -> None:
         """Do as the failure policy says, after a command of the deployment has failed; never raises TrafficError.
@@ -102,7 +100,7 @@ class TrafficControl:
                     self._resume(record)
                 elif interrupted:
                     # Whoever told the worker to stop does not wait for health checks.
-                    self._finish(record, wait=False)
+                    self._ways.finish(record, wait=False)
                 else:
                     self._not_back(record, reason)
             except TrafficError as error:
@@ -129,10 +127,10 @@ class TrafficControl:
             if record is not None and record.phase is Phase.OUT:
                 record = record._replace(by_hand=True, kept=reason)
                 self._records.write(record)
-                self._hold(record)
+                self._ways.hold(record)
                 return
             # Until the host is out, this is undone like any other way out that breaks off.
-            self._block(self._begin(record)._replace(deployment_id=""), guarded=not force, kept=reason)
+            self._block(self._ways.begin(record)._replace(deployment_id=""), guarded=not force, kept=reason)
 
     def allow_by_hand(self, *, force: bool) -> bool:
         """Put this host back, whoever took it out; gives whether there was anything to do.
@@ -148,7 +146,7 @@ class TrafficControl:
                     f"Deployment {record.deployment_id} has taken this host out of service and is still going on.",
                     remedy="Wait for its end, or use --force: then the host takes traffic while it changes.",
                 )
-            self._finish(record._replace(by_hand=False), wait=True)
+            self._ways.finish(record._replace(by_hand=False), wait=True)
             return True
 
     def survey(self) -> list[tuple[str, str]]:
@@ -157,26 +155,14 @@ class TrafficControl:
         record = self._records.read(self._group)
         taken = list(record.ours) if record is not None else []
         found = self._moves.find(self._policy, patience)
-        members = [*taken, *(member for member in found if not _stands_in(taken, member))]
+        members = [*taken, *(member for member in found if not stands_in(taken, member))]
         return [(member.place, self._moves.look(member, patience).text) for member in members]
 
     # What the operations are made of. The group's lock is held.
 
-    def _begin(self, record: Record | None) -> Record:
-        """The record of a new way out; what an earlier one has left out is taken over, with its former state."""
-        patience = self._patience()
-        found = self._moves.find(self._policy, patience)
-        if record is None or record.is_settled:
-            fresh = Record(self._group, self._policy, Phase.BLOCKING, since=self._wall(), members=tuple(found))
-            return fresh._replace(seconds_out=record.seconds_out, back_at=record.back_at) if record else fresh
-        taken = [member._replace(step=Step.PLANNED) for member in record.ours]
-        self._tell(f"This host is out of {places(taken)} already: {why(record)}.")
-        new = [member for member in found if not _stands_in(taken, member)]
-        return record._replace(policy=self._policy, phase=Phase.BLOCKING, members=(*taken, *new), trouble="")
-
     def _block(self, record: Record, *, guarded: bool, kept: str = "") -> None:
         """Take this host out; ``kept`` is the reason of a person who wants that, empty for a deployment."""
-        patience = self._patience()
+        patience = self._ways.patience()
         record = record._replace(touched=self._wall())
         for member in record.members:
             if member.step is Step.WAS_OUT:
@@ -189,30 +175,12 @@ class TrafficControl:
             self._moves.guard(serving, minimum, patience)
             self._records.write(record)
             try:
-                record = self._leave(record, serving, minimum, patience)
+                record = self._ways.leave(record, serving, minimum, patience)
             except TrafficError as error:
                 raise self._undone(error) from error
         self._records.write(record._replace(phase=Phase.OUT, kept=kept, by_hand=bool(kept), trouble=""))
         if record.ours:
             self._tell(f"Out of service: {places(record.ours)}.")
-
-    def _leave(self, record: Record, serving: list[Member], minimum: int, patience: Patience) -> Record:
-        record, failures = self._moves.block(record, patience)
-        if failures:
-            raise TrafficError(
-                f"This host could not be taken out of {len(failures)} of {len(record.members)} places:"
-                f" {reasons(failures)}.",
-                remedy=failures[0][1].remedy,
-            )
-        # Others may have left at the same moment.
-        self._moves.guard(serving, minimum, patience)
-        slow = self._moves.wait_for(record.ours, (Stage.OUT,), self._policy.drain_seconds, patience)
-        ignored = [member for member in slow if self._moves.look(member, patience).stage is not Stage.DRAINING]
-        if ignored:
-            raise TrafficError(f"{places(ignored)} was told to send this host nothing, and still does.")
-        if slow:
-            self._tell(f"Still open sessions at {places(slow)}; they are not waited for any longer.")
-        return record
 
     def _undone(self, error: TrafficError) -> TrafficError:
         """Undo a way out that failed half-way; gives the error with what came of it."""
@@ -229,71 +197,14 @@ class TrafficControl:
         found = type(error)(f"{error.message} {end}.", remedy=error.remedy)
         return found
 
-    def _hold(self, record: Record) -> None:
-        """See that this host is still out: a balancer that was started anew has forgotten it."""
-        patience = Patience(SURVEY_LIMIT, self._clock)
-        try:
-            back = self._moves.wait_for(record.ours, (Stage.OUT, Stage.DRAINING), 0, patience)
-        except TrafficError as error:
-            # It was taken out; a balancer that cannot be asked at the moment is no reason to fail the deployment.
-            self._tell(f"Whether this host is still out of service could not be asked: {error.message}")
-            back = []
-        if back:
-            self._tell(f"{places(back)} sends traffic to this host again, and is told once more not to.")
-            for member in back:
-                record = record.with_step(member, Step.PLANNED)
-        self._records.write(record)
-        self._keep_out(record)
-
-    def _keep_out(self, record: Record) -> None:
-        """Take this host out where that is still to be done, whoever else is left."""
-        record, failures = self._moves.block(record, self._patience())
-        self._records.write(record._replace(phase=Phase.OUT, trouble=""))
-        if failures:
-            raise TrafficError(f"This host is to be out of service and is not: {reasons(failures)}.")
-
-    def _finish(self, record: Record, *, wait: bool) -> None:
-        patience = self._patience()
-        taken = record.ours
-        for member in record.members:
-            if member.step is Step.WAS_OUT:
-                self._tell(f"This host stays out of {member.place}, as it was before ({member.former}).")
-        record = record._replace(phase=Phase.ALLOWING, touched=self._wall())
-        self._records.write(record)
-        record, failures = self._moves.allow(record, patience)
-        if failures:
-            raise TrafficError(
-                f"This host could not be put back into {len(failures)} of {len(taken)} places: {reasons(failures)}.",
-                remedy=failures[0][1].remedy,
-            )
-        back = [member for member in record.members if member.step is Step.BACK]
-        ill = self._moves.wait_for(back, (Stage.HEALTHY,), self._policy.healthy_seconds, patience) if wait else []
-        if ill:
-            raise NeverHealthyError(
-                f"This host was put back and is not found healthy by {places(ill)}.",
-                remedy="See what the health check asks for, and whether the application answers it.",
-            )
-        self._settle(record)
-
-    def _settle(self, record: Record) -> None:
-        now = self._wall()
-        seconds = max(now - record.since, 0.0)
-        self._records.write(
-            record._replace(
-                phase=Phase.SETTLED, kept="", by_hand=False, trouble="", seconds_out=seconds, back_at=now, members=()
-            )
-        )
-        if any(member.step is Step.BACK for member in record.members):
-            self._tell(f"Back in service after {seconds:.1f} s.")
-
     def _resume(self, record: Record) -> None:
         """Do what a record asks for, from wherever its worker was ended."""
         verdict = judge(record, now=self._wall())
         if verdict is Verdict.UNDO:
             _log.warning("%s was being taken out of service; that is undone", self._group)
-            self._finish(record, wait=False)
+            self._ways.finish(record, wait=False)
         elif verdict is Verdict.TAKE_OUT:
-            self._keep_out(record)
+            self._ways.keep_out(record)
         elif verdict is Verdict.FINISH:
             self._finish_or_keep(record)
         elif verdict is Verdict.ABANDONED:
@@ -314,7 +225,7 @@ class TrafficControl:
             _log.warning("%s has forgotten that this host is out, and is told again", places(forgotten))
             for member in forgotten:
                 record = record.with_step(member, Step.PLANNED)
-            self._keep_out(record)
+            self._ways.keep_out(record)
         others = [member for member in back if member not in forgotten]
         self._note(
             f"{places(others)} sends this host traffic again, and it was not this agent that put it back."
@@ -325,32 +236,34 @@ class TrafficControl:
 
     def _finish_or_keep(self, record: Record) -> None:
         try:
-            self._finish(record, wait=True)
+            self._ways.finish(record, wait=True)
         except NeverHealthyError as error:
             self._not_back(self._records.read(self._group) or record, error.message)
 
     def _apply_policy(self, record: Record, reason: str) -> None:
         if not record.ours:
-            self._settle(record)
+            self._ways.settle(record)
         elif record.policy.on_failure == STAY_OUT:
             self._records.write(record._replace(kept=reason))
             _log.warning("This host stays out of service, out of %s: %s", places(record.ours), reason)
         else:
             _log.warning("This host is put back into service although its deployment has failed: %s", reason)
-            self._finish(record, wait=False)
+            self._ways.finish(record, wait=False)
 
     def _not_back(self, record: Record, reason: str) -> None:
-        """End a way back that failed: out again everywhere, or in as it is, by the failure policy."""
+        """End a way back that failed: out again, or in as it is, by the failure policy."""
         if record.policy.on_failure != STAY_OUT:
-            self._finish(record, wait=False)
+            self._ways.finish(record, wait=False)
             return
+        needed = self._ways.needed([member for member in record.members if member.step is Step.BACK])
         again = tuple(
-            member._replace(step=Step.PLANNED) if member.step is Step.BACK else member for member in record.members
+            member._replace(step=Step.PLANNED) if member.step is Step.BACK and member not in needed else member
+            for member in record.members
         )
         record = record._replace(phase=Phase.OUT, kept=reason, members=again)
         self._records.write(record)
-        _log.warning("This host is taken out of service again: %s", reason)
-        self._keep_out(record)
+        _log.warning("This host is taken out of service again, out of %s: %s", places(record.ours), reason)
+        self._ways.keep_out(record)
 
     def _note(self, trouble: str) -> None:
         """Keep what is wrong, for whoever asks; empty where nothing is any more."""
@@ -362,17 +275,7 @@ class TrafficControl:
             _log.error("%s", trouble)
         self._records.write(record._replace(trouble=trouble))
 
-    def _patience(self) -> Patience:
-        return Patience(self._policy.time_limit_seconds, self._clock)
-
     def _locked(self, *, limit: float = LOCK_LIMIT) -> FileLock:
         lock = self._records.lock(self._group)
         lock.acquire(limit=limit, on_wait=self._tell if limit else None)
         return lock
-
-
-def _stands_in(taken: list[Member], member: Member) -> bool:
-    """Whether a member that was just found is one that we took out, or its empty place."""
-    if member.step is Step.WAS_OUT:
-        return any(one.provider == member.provider for one in taken)
-    return any(one.same_place(member) for one in taken)

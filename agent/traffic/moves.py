@@ -50,19 +50,25 @@ class Moves:
         """The members that take traffic and are found healthy now. Raises TrafficError."""
         return [one for one in members if self.look(one, patience).stage is Stage.HEALTHY]
 
+    def low(self, members: Iterable[Member], minimum: int, patience: Patience) -> list[tuple[Member, int]]:
+        """The members with fewer other hosts in service than the minimum, and how many. Raises TrafficError."""
+        found = []
+        for member in members if minimum else ():
+            others = _unless_gone(lambda member=member: self.provider(member).others(member), patience, None)  # type: ignore[misc]
+            if others is not None and others < minimum:
+                found.append((member, others))
+        return found
+
     def guard(self, members: Sequence[Member], minimum: int, patience: Patience) -> None:
         """See that enough other hosts are in service wherever this one leaves.
 
         Best effort: several hosts may ask at the same moment. Raises LastHealthyError, TrafficError.
         """
-        low = []
-        for member in members if minimum else ():
-            others = _unless_gone(lambda member=member: self.provider(member).others(member), patience, None)  # type: ignore[misc]
-            if others is not None and others < minimum:
-                low.append(f"{member.place} has {others} other hosts in service")
+        low = self.low(members, minimum, patience)
         if low:
+            found = "; ".join(f"{member.place} has {others} other hosts in service" for member, others in low)
             raise LastHealthyError(
-                f"This host is not taken out of service: {'; '.join(low)}, and minimum_healthy is {minimum}.",
+                f"This host is not taken out of service: {found}, and minimum_healthy is {minimum}.",
                 remedy="Bring other hosts into service first, or set minimum_healthy to 0 to allow it.",
             )
 

@@ -529,3 +529,30 @@ def test_among_all_target_groups_no_host_of_another_network_is_taken_out_for_its
     assert bench.balancers.count("DeregisterTargets") == 0
     bench.control(bench.elbv2(name, target_ids=None)).take_out(**D1)
     assert bench.balancers.states(arn) == {OTHER: "healthy"}
+
+
+def test_a_host_that_does_not_come_back_everywhere_stays_where_nobody_else_is_left(bench):
+    (_, alone), (_, refusing), (_, shared) = (bench.balancers.target_group(ME, OTHER) for _ in range(3))
+    names = [arn.split("/")[1] for arn in (alone, refusing, shared)]
+    control = bench.control(bench.elbv2(*names))
+    control.take_out(**D1)
+    client = bench.balancers.client()
+    client.deregister_targets(TargetGroupArn=alone, Targets=[{"Id": "10.0.0.2", "Port": 80}])
+    bench.balancers.before["RegisterTargets"] = refused(refusing)
+    with pytest.raises(TrafficError, match="1 of 3 places"):
+        control.put_back()
+    bench.time.sleep(60)
+    control.failed("ValidateService of d-1 failed")
+    bench.time.sleep(60)
+    assert [bench.balancers.states(arn).get(ME) for arn in (alone, refusing, shared)] == ["healthy", None, None]
+    assert bench.record.phase is Phase.OUT
+    assert [member.place.split()[2].strip(",") for member in bench.record.ours] == names[1:]
+    # The next deployment that succeeds puts it back.
+    bench.balancers.before.clear()
+    with pytest.raises(LastHealthyError):
+        control.take_out(**D2)
+    client.register_targets(TargetGroupArn=alone, Targets=[{"Id": "10.0.0.2", "Port": 80}])
+    bench.time.sleep(60)
+    control.take_out(**D2)
+    control.put_back()
+    assert [bench.balancers.states(arn)[ME] for arn in (alone, refusing, shared)] == ["healthy"] * 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import IO, Any
 
 from agent.traffic.errors import TrafficError
 from agent.traffic.provider import Limits, Look, Member, Stage, Step
@@ -66,15 +66,29 @@ class Commands:
         return self._run(action, accepted=(0, 1)) == 0 if self._config[action] else default
 
     def _run(self, action: str, *, accepted: Sequence[int]) -> int:
-        import subprocess  # only needed for this kind of provider
+        """Run a program to its own end, whatever it has left running, and give its exit status."""
+        import tempfile  # only needed for this kind of provider
 
-        words, limit = self._config[action], self._config["command_seconds"]
-        shown = " ".join(words)
+        with tempfile.TemporaryFile() as output:
+            status = self._end_of(action, output)
+            output.seek(max(output.seek(0, os.SEEK_END) - _OUTPUT_SHOWN, 0))
+            text = output.read(_OUTPUT_SHOWN).decode("utf-8", "replace").strip()
+        if status not in accepted:
+            raise TrafficError(
+                f"The {action} program {self._shown(action)} ended with status {status}: {text or 'no output'}.",
+                passing=status == TEMPORARY,
+            )
+        return status
+
+    def _end_of(self, action: str, output: IO[bytes]) -> int:
+        import subprocess
+
+        limit = self._config["command_seconds"]
         try:
             process = subprocess.Popen(
-                words,
+                self._config[action],
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd="/",
                 env={"PATH": os.environ.get("PATH", PATH), "TRAFFIC_ACTION": action},
@@ -83,29 +97,24 @@ class Commands:
             )
         except OSError as error:
             raise TrafficError(
-                f"The {action} program {shown} cannot be run: {error.strerror}.",
+                f"The {action} program {self._shown(action)} cannot be run: {error.strerror}.",
                 remedy="Check its path and its mode.",
             ) from error
         with process:
             try:
-                output = process.communicate(timeout=limit)[0]
+                return process.wait(limit)
             except BaseException as error:
-                # Its children too, or they would hold the pipe open.
-                os.killpg(process.pid, signal.SIGKILL)
+                os.killpg(process.pid, signal.SIGKILL)  # its children too
                 if not isinstance(error, subprocess.TimeoutExpired):
                     raise
                 raise TrafficError(
-                    f"The {action} program {shown} did not end within {limit:g} s.",
+                    f"The {action} program {self._shown(action)} did not end within {limit:g} s.",
                     remedy="command_seconds sets how long it may take.",
                     passing=True,
                 ) from error
-        if process.returncode not in accepted:
-            text = output.decode("utf-8", "replace").strip()[-_OUTPUT_SHOWN:]
-            raise TrafficError(
-                f"The {action} program {shown} ended with status {process.returncode}: {text or 'no output'}.",
-                passing=process.returncode == TEMPORARY,
-            )
-        return process.returncode
+
+    def _shown(self, action: str) -> str:
+        return " ".join(self._config[action])
 
 
 def _ending_with(parent: int) -> Callable[[], None]:

@@ -185,6 +185,12 @@ def test_a_person_takes_a_host_out_and_puts_it_back(fleet, program):
     assert haproxy.statuses()[sites[1].name] == "UP"
     assert agent(program, "traffic", "allow", *config).returncode == 0
     assert haproxy.statuses()[sites[0].name] == "UP"
+    (row,) = json.loads(agent(program, "traffic", "status", "--json", *config).stdout)["groups"]
+    assert row["outage"] is None
+    assert 0 < row["last_out_seconds"] < 600
+    assert abs(row["last_back_at"] - time.time()) < 600
+    assert row["places"] == [{"place": f"server web/{sites[0].name} at {haproxy.socket}", "state": "UP"}]
+    assert "last out for" in agent(program, "traffic", "status", *config).stdout
 
 
 def test_traffic_is_refused_for_a_group_that_is_not_named(fleet):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -122,6 +123,17 @@ def test_a_program_whose_agent_is_killed_does_not_move_the_host_after_all(progra
         agent.kill()
     _until(lambda: not _alive(int(pid)))
     assert programs.state.read_text() == "in"
+
+
+def test_a_program_is_judged_by_its_own_end_and_not_by_what_it_has_started(programs):
+    programs.add("allow", f"echo in > {programs.state}; sleep 60 & echo $! > {programs.folder}/pid")
+    control = programs.control()
+    control.take_out(**D1)
+    control.put_back()
+    pid = int((programs.folder / "pid").read_text())
+    assert _alive(pid)
+    os.kill(pid, signal.SIGKILL)
+    assert programs.ran().count("allow") == 1
 
 
 def test_a_program_that_is_missing_is_named(programs):

@@ -164,6 +164,18 @@ def test_a_balancer_that_refuses_fails_application_stop_and_names_itself(moved):
     assert moved.ran() == ["[allow]"]
 
 
+def test_after_a_defect_of_the_agent_the_host_is_looked_after_too(moved):
+    source = moved.revision("one", ())
+    assert moved.deploy("d-1", source, ("ApplicationStop",)).succeeded
+    (member,) = moved.record.members
+    strange = member._replace(provider={**member.provider, "status": 5})
+    records_of(moved.bench.layout).write(moved.record._replace(members=(strange,)))
+    with pytest.raises(TypeError):
+        moved.deploy("d-1", source, ("DownloadBundle",))
+    assert moved.record.phase is Phase.OUT
+    assert moved.record.kept.startswith("DownloadBundle of d-1 failed: ")
+
+
 @pytest.mark.parametrize("fields", [{"deployment_type": "BLUE_GREEN"}, {"deployment_creator": "autoscaling"}])
 def test_deployments_that_are_not_ours_to_move_are_left_alone(moved, fields):
     assert moved.deploy("d-1", moved.revision("one", ()), **fields).succeeded

@@ -107,11 +107,13 @@ _FIND = "grep -l -a -E '{pattern}' /proc/[0-9]*/cmdline | cut -d / -f 3"
 
 
 def kill(host: BootedHost, program: str) -> None:
-    """Kill the process of a host that runs a program of the agent; what it has forked is younger."""
+    """Kill the process of a host that runs a program of the agent, the youngest one, and none that it has forked."""
     # Arguments are parted by zeros; the bracket keeps the search from finding itself.
     pattern = f"{program[:-1]}[{program[-1]}]".replace(" ", ".")
-    found = min(map(int, host.run(_FIND.format(pattern=pattern)).stdout.split()))
-    host.run(f"kill -9 {found}")
+    each = f"for p in $({_FIND.format(pattern=pattern)}); do echo $p $(cut -d ' ' -f 4 /proc/$p/stat); done"
+    lines = [line.split() for line in host.run(each).stdout.splitlines()]
+    parents = {int(line[0]): int(line[1]) for line in lines if len(line) == 2}  # others have just ended
+    host.run(f"kill -9 {max(pid for pid, parent in parents.items() if parent not in parents)}")
 
 
 def traffic(host: BootedHost) -> dict[str, Any]:

@@ -111,7 +111,7 @@ install_python() { # install_python PACKAGE...: the first that the system has
 find_python() {
     for candidate in ${AGENT_PYTHON:-python3 python3.14 python3.13 python3.12 python3.11}; do
         if found=$(command -v "$candidate") &&
-            "$found" -c 'import sys, ssl, venv, zlib; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            "$found" -I -c 'import sys, ssl, venv, zlib; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             printf '%s\n' "$found"
             return 0
         fi

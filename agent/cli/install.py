@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="take over though it seems to be deploying")
     parser.add_argument("--python", metavar="PATH", help="Python to build with (the one that runs this)")
     parser.add_argument(
-        "--bin-folder", metavar="PATH", default="/usr/local/bin", help="folder for links to the commands (%(default)s)"
+        "--bin-folder", metavar="PATH", help="folder for links to the commands (as before, or /usr/local/bin)"
     )
     parser.add_argument("--root", metavar="PATH", default="/", help="install below this folder, and start nothing (/)")
 

@@ -6,6 +6,7 @@ import argparse
 import ipaddress
 import os
 import signal
+import stat
 import sys
 
 from agent.cli.output import Writer
@@ -83,11 +84,26 @@ def _check_owner(folder: str) -> None:
 
 
 def _check_way(folder: str) -> None:
-    """Refuse a path that somebody else's link decides, as one below /tmp may, before anything is made or written."""
+    """Refuse a path that somebody else decides, before anything is made or written: by a link, as one below /tmp may
+    be, or by a folder in which another user may put something else in the place of what is ours.
+    """
     path = folder
     while path != "/":
-        if os.path.islink(path) and os.lstat(path).st_uid not in (0, os.geteuid()):
+        found = os.lstat(path) if os.path.lexists(path) else None
+        if found is not None and stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, os.geteuid()):
             raise UsageError(f"{path} is a link of another user.", remedy="Choose another folder.")
+        path = os.path.dirname(path)
+    for path in {os.path.realpath(os.path.dirname(folder)), os.path.dirname(os.path.realpath(folder))}:
+        _check_folders_above(path)
+
+
+def _check_folders_above(path: str) -> None:
+    while path != "/":
+        if os.path.isdir(path):
+            found = os.stat(path)
+            loose = found.st_mode & 0o1002 == 0o002  # writable for all, and not sticky
+            if loose or found.st_uid not in (0, os.geteuid()):
+                raise UsageError(f"Others may change what lies in {path}.", remedy="Choose a folder somewhere else.")
         path = os.path.dirname(path)
 
 

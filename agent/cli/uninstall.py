@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Uninstall, and say what was done; 0. Raises AgentError."""
+    import agent.filesystem.reasons  # noqa: F401  # says why something failed, and may be gone itself by then
     from agent.fleet.uninstall import UninstallOptions, uninstall
 
     out = Writer(1)

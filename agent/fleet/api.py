@@ -43,7 +43,8 @@ class Api:
         try:
             return dict(getattr(client, method)(**arguments))
         except self._error as error:
-            code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
+            answer = getattr(error, "response", None) or {}  # an answer that was lost is None
+            code = answer.get("Error", {}).get("Code", "")
             raise ApiError(f"{method} failed: {error}", code=code) from error
 
     def register(self, name: str, arn: str, *, session: bool) -> None:
@@ -92,17 +93,26 @@ class Api:
         document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
         self._call(self._iam, "put_user_policy", UserName=user, PolicyName=POLICY, PolicyDocument=document)
 
+    def has_user(self, user: str) -> bool:
+        """Whether there is an IAM user of this name; asked with what removing it needs anyway. Raises ApiError."""
+        return self._call_if_there("list_access_keys", UserName=user) is not None
+
     def delete_user(self, user: str) -> None:
         """Remove a user with its keys and inline policies; what is gone already is no error. Raises ApiError."""
+        for key in (self._call_if_there("list_access_keys", UserName=user) or {}).get("AccessKeyMetadata", ()):
+            self._call_if_there("delete_access_key", UserName=user, AccessKeyId=key["AccessKeyId"])
+        for policy in (self._call_if_there("list_user_policies", UserName=user) or {}).get("PolicyNames", ()):
+            self._call_if_there("delete_user_policy", UserName=user, PolicyName=policy)
+        self._call_if_there("delete_user", UserName=user)
+
+    def _call_if_there(self, method: str, **arguments: object) -> dict[str, Any] | None:
+        """Ask IAM; None where it knows nothing of that name."""
         try:
-            for key in self._call(self._iam, "list_access_keys", UserName=user)["AccessKeyMetadata"]:
-                self._call(self._iam, "delete_access_key", UserName=user, AccessKeyId=key["AccessKeyId"])
-            for policy in self._call(self._iam, "list_user_policies", UserName=user)["PolicyNames"]:
-                self._call(self._iam, "delete_user_policy", UserName=user, PolicyName=policy)
-            self._call(self._iam, "delete_user", UserName=user)
+            return self._call(self._iam, method, **arguments)
         except ApiError as error:
-            if error.service_code != "NoSuchEntity":
-                raise
+            if error.service_code == "NoSuchEntity":
+                return None
+            raise
 
 
 class ApiError(RegistrationError):

@@ -23,8 +23,12 @@ class Ended(NamedTuple):
 
 
 def find(program: str) -> str | None:
-    """The path of a program, None where there is none; the caller's PATH counts first."""
-    return shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", ""), *_FOLDERS]))
+    """The path of a program, None where there is none; the caller's PATH counts first.
+
+    Relative parts of the PATH do not count: root must not run what lies in the folder where it happens to be.
+    """
+    own = [folder for folder in os.environ.get("PATH", "").split(os.pathsep) if os.path.isabs(folder)]
+    return shutil.which(program, path=os.pathsep.join([*own, *_FOLDERS]))
 
 
 def attempt(

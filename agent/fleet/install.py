@@ -16,7 +16,7 @@ from agent.fleet import manifest, official, places, versions
 from agent.fleet.commands import run
 from agent.fleet.errors import FleetError, OfficialAgentError, SourceError
 from agent.fleet.host_lock import host_lock
-from agent.fleet.placement import Placement, Tell, first_config
+from agent.fleet.placement import Placement, Tell, bin_folder_of, first_config
 from agent.fleet.places import Places
 from agent.fleet.service_manager import ServiceManager
 from agent.fleet.wheelhouse import parse_sha256, stage
@@ -33,7 +33,7 @@ class InstallOptions(NamedTuple):
     take_over: bool = False
     force: bool = False
     python: str | None = None
-    bin_folder: str = "/usr/local/bin"
+    bin_folder: str | None = None
     config: str | None = None
     proxy: str | None = None
     region: str | None = None
@@ -69,7 +69,8 @@ class _Installation:
         self.tell = tell
         self.before = manifest.load(host)
         self.manager = ServiceManager(host)
-        self.placement = Placement(host, self.before, self.manager, bin_folder=options.bin_folder, tell=tell)
+        bin_folder = options.bin_folder or bin_folder_of(self.before)
+        self.placement = Placement(host, self.before, self.manager, bin_folder=bin_folder, tell=tell)
 
     def run(self) -> Installed:
         official.finish_take_over(self.host)
@@ -79,17 +80,7 @@ class _Installation:
         self._check_config(name)
         config = first_config(self.host, text=self._read_config(), proxy=self.options.proxy, tell=self.tell)
         self.placement.refuse_strangers(taking_over=found is not None)
-        if found is None:
-            changed = self._use(name, config)
-        else:
-            backup = official.take_over(self.host, found, self.manager, force=self.options.force, tell=self.tell)
-            try:
-                changed = self._use(name, config)
-            except (FleetError, OSError) as error:
-                raise FleetError(
-                    f"{error}\nThe official agent was removed already, so no agent runs on this host now.",
-                    remedy=f"Mend this and repeat the installation. What the official agent had is in {backup}.",
-                ) from error
+        changed = self._use(name, config) if found is None else self._take_over(found, name, config)
         previous = self._previous(name)
         return Installed(versions.version_in(name), versions.version_in(previous) if previous else None, changed)
 
@@ -99,6 +90,20 @@ class _Installation:
         self._start(name, changed)
         self._tidy(name)
         return changed
+
+    def _take_over(self, found: official.Official, name: str, config: bytes | None) -> bool:
+        """Put a version in the place of an official agent; whatever stops that half-way, it is said what runs now."""
+        place = official.remove_package(self.host, found, self.manager, force=self.options.force, tell=self.tell)
+        lost = "The official agent was removed already, so no agent runs on this host now."
+        remedy = f"Mend this and repeat the installation. What the official agent had is in {place}."
+        try:
+            official.clear_away(self.host, found, tell=self.tell)
+            return self._use(name, config)
+        except (FleetError, OSError) as error:
+            raise FleetError(f"{error}\n{lost}", remedy=remedy) from error
+        except KeyboardInterrupt:
+            self.tell(f"{lost} {remedy}")
+            raise
 
     def _find_official(self) -> official.Official | None:
         for path in official.updaters(self.host):

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from agent.filesystem.durable import write_durably
+from agent.filesystem.durable import make_folder, remove_if_there, write_durably
 from agent.fleet import places
 from agent.fleet.commands import attempt, find, run
 from agent.fleet.errors import FleetError, OfficialAgentError
@@ -34,7 +34,7 @@ _BY_NAME = (
     "/usr/lib/systemd/system/*codedeploy*.timer",
     "/var/lib/amazon/ssm/packages/*CodeDeployAgent*",
 )
-_ROOT_DIR = re.compile(rb"""^\s*["']?:?root_dir["']?:[ \t]+(?:"([^"\n]+)"|'([^'\n]+)'|([^"'\s#]+))""", re.MULTILINE)
+_PLACE = rb"""^\s*["']?:?%s["']?:[ \t]+(?:"([^"\n]+)"|'([^'\n]+)'|([^"'\s#]+))"""
 
 
 class Official(NamedTuple):
@@ -98,13 +98,14 @@ def _beginning(path: str) -> bytes:
         return b""
 
 
-def take_over(
+def remove_package(
     host: Places, official: Official, manager: ServiceManager, *, force: bool, tell: Callable[[str], None]
 ) -> str:
-    """Stop and remove the official agent, keeping its configuration, records and revisions; give the backup's folder.
+    """Stop the official agent, save its state and remove its package; give the backup's folder.
 
-    The package's own scripts do not run, since some clean up behind themselves; what the package manager removes of
-    the configuration is put back. Raises OfficialAgentError while a deployment is in progress, unless ``force``.
+    The package's own scripts do not run, since some clean up behind themselves; clear_away() must follow. If this is
+    stopped by an error or a signal, the official agent is started again. Raises OfficialAgentError while a deployment
+    is in progress, unless ``force``.
     """
     busy = _in_progress(host)
     if busy and not force:
@@ -112,23 +113,44 @@ def take_over(
             f"The official agent has deployments in progress: {', '.join(busy)}.",
             remedy="Wait for their end; if there is none, an old crash has left the files: repeat with --force.",
         )
+    ran = manager.is_active()
     manager.stop()
-    if not manager.running and host.is_host and os.access(INIT_SCRIPT, os.X_OK):
-        attempt([INIT_SCRIPT, "stop"])
-    backup = _back_up(host, official)
-    tell(f"The official agent's state is saved in {backup}.")
-    write_durably(host.at(places.TAKEOVER_OPEN), os.fsencode(backup))
+    _by_init_script(host, manager, "stop")
     try:
+        backup = _back_up(host, official)
+        tell(f"The official agent's state is saved in {backup}.")
+        write_durably(host.at(places.TAKEOVER_OPEN), os.fsencode(backup))
         _remove_package(host, official, backup)
-    except FleetError:
-        os.unlink(host.at(places.TAKEOVER_OPEN))  # the package manager refused, so nothing is missing
+    except BaseException as error:
+        if isinstance(error, FleetError):
+            remove_if_there(host.at(places.TAKEOVER_OPEN))  # the package manager refused, so nothing is missing
+        _start_again(host, manager, ran=ran, tell=tell)
         raise
+    return backup
+
+
+def _start_again(host: Places, manager: ServiceManager, *, ran: bool, tell: Callable[[str], None]) -> None:
+    _by_init_script(host, manager, "start")
+    try:
+        if ran:
+            manager.start()
+            tell("The official agent is running again.")
+    except FleetError as error:
+        tell(f"The official agent was stopped, and does not start again: {error.message}")
+
+
+def _by_init_script(host: Places, manager: ServiceManager, verb: str) -> None:
+    if not manager.running and host.is_host and os.access(INIT_SCRIPT, os.X_OK):
+        attempt([INIT_SCRIPT, verb])
+
+
+def clear_away(host: Places, official: Official, *, tell: Callable[[str], None]) -> None:
+    """Remove what is left of an official agent whose package is gone, and put its configuration and records back."""
     for path in (*official.files, *_rc_links(host)):
         if os.path.lexists(host.at(path)):
             os.unlink(host.at(path))  # a copy is in the backup
     finish_take_over(host)
     tell(f"Removed {official}.")
-    return backup
 
 
 def _remove_package(host: Places, official: Official, backup: str) -> None:
@@ -151,12 +173,17 @@ def finish_take_over(host: Places) -> None:
 
 
 def root_dir(host: Places) -> str:
-    """Where the host's configuration keeps deployments, read without YAML: a fresh host has no library for it yet."""
+    """Where the host's configuration keeps deployments."""
+    return place_in_config(host, "root_dir") or places.DEPLOYMENT_ROOT
+
+
+def place_in_config(host: Places, setting: str) -> str | None:
+    """A path that the configuration gives, read without YAML: a fresh host has no library for it yet."""
     for path in (places.CONFIG, places.OLD_CONFIG):
-        match = _ROOT_DIR.search(_beginning(host.at(path)))
+        match = re.search(_PLACE % setting.encode(), _beginning(host.at(path)), re.MULTILINE)
         if match:
             return os.path.join("/", os.fsdecode(match[1] or match[2] or match[3]))
-    return places.DEPLOYMENT_ROOT
+    return None
 
 
 def _in_progress(host: Places) -> list[str]:
@@ -215,6 +242,7 @@ def _put_back(host: Places, backup: str) -> None:
             for name in names:
                 lost = os.path.join(host.at(path), os.path.relpath(os.path.join(folder, name), saved))
                 if not os.path.lexists(lost):
+                    make_folder(os.path.dirname(lost))  # for all to read, whatever the umask is
                     _copy(os.path.join(folder, name), lost)
 
 

@@ -75,6 +75,16 @@ def read_existing(path: str) -> Existing | None:
     return Existing(found.arn, name[1] if name else instance_of(found.arn))
 
 
+def check_place(path: str) -> None:
+    """Find out before anybody is asked whether the file can be written there. Raises RegistrationError."""
+    folder = os.path.dirname(os.path.abspath(path))
+    while not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
+        reason = "may not be written to" if os.path.isdir(folder) else "is not a folder"
+        raise RegistrationError(f"{path} cannot be written: {folder} {reason}.", remedy="Use sudo.")
+
+
 def write(path: str, registration: Registration) -> None:
     """Write the file whole, readable by its owner only. Raises RegistrationError."""
     text = render(registration)

@@ -45,6 +45,12 @@ def first_config(host: Places, *, text: bytes | None, proxy: str | None, tell: T
     return (_CONFIG_TEXT + (f":proxy_uri: '{proxy}'\n" if proxy else "")).encode()
 
 
+def bin_folder_of(before: Manifest | None) -> str:
+    """Where an installation has its links for the PATH; the usual folder where there is none."""
+    folders = {os.path.dirname(link) for link in before.links} - {places.BIN} if before else set()
+    return min(folders, default="/usr/local/bin")
+
+
 class Placement:
     """Puts one version's files and links in place; ``before`` is the installation that is replaced."""
 
@@ -74,8 +80,13 @@ class Placement:
     def refuse_strangers(self, *, taking_over: bool) -> None:
         """Stop before anything is replaced that somebody else has put where our links go. Raises FleetError.
 
-        What an official agent has in its own folder goes away with it.
+        What an official agent has in its own folder goes away with it. A masked unit is an administrator's no.
         """
+        if os.path.realpath(self._host.at(places.UNIT)) == os.devnull:
+            raise FleetError(
+                f"The service is masked: {places.UNIT} leads to {os.devnull}.",
+                remedy=f"If it is to run here, use systemctl unmask {places.SERVICE} first.",
+            )
         known = self._before.links if self._before else {}
         strangers = [
             link
@@ -144,12 +155,7 @@ class Placement:
         there = self._host.at(path)
         if not self._differs(path, data):
             return
-        if os.path.isfile(there):
-            with open(there, "rb") as file:
-                found = file.read()
-            if self._written.get(path) != hashlib.sha256(found).hexdigest():
-                shutil.copy2(there, f"{there}.saved")
-                self._tell(f"{path} was changed by hand: it is replaced, and saved as {path}.saved. Use a drop-in.")
+        save_if_changed(self._host, path, self._written.get(path), self._tell)
         make_folder(os.path.dirname(there))
         write_durably(there, data, mode=mode)
 
@@ -170,8 +176,23 @@ class Placement:
             there = self._host.at(path)
             if path in before.links and not _leads_to(there, before.links[path]):
                 continue  # somebody else's by now
+            if path in self._written:
+                save_if_changed(self._host, path, self._written[path], self._tell)
             if os.path.lexists(there):
                 os.unlink(there)
+
+
+def save_if_changed(host: Places, path: str, digest: str | None, tell: Tell) -> None:
+    """Copy a file that is about to go, if it is not the one that was written: somebody has put work into it."""
+    there = host.at(path)
+    if not os.path.isfile(there):
+        return
+    with open(there, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    # A version's own, which an interrupted upgrade has put there, is nobody's work either.
+    if found != digest and found not in versions.units(host):
+        shutil.copy2(there, f"{there}.saved")
+        tell(f"{path} was changed by hand: it goes, and is saved as {path}.saved. Use a drop-in.")
 
 
 def _leads_to(link: str, target: str) -> bool:

@@ -42,8 +42,8 @@ class Places(NamedTuple):
     root: str = "/"
 
     def at(self, path: str) -> str:
-        """The place of an absolute path below the root."""
-        return os.path.join(self.root, path.lstrip("/"))
+        """The place of an absolute path below the root; absolute, as programs are run from another folder."""
+        return os.path.join(os.path.abspath(self.root), path.lstrip("/"))
 
     @property
     def is_host(self) -> bool:

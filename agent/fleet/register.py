@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import NamedTuple
 
-from agent.filesystem.durable import remove_if_there
+from agent.filesystem.durable import remove_if_there, write_durably
 from agent.fleet.api import Api, ApiError, ApiOptions
 from agent.fleet.checks import Tag, check_instance_name, check_session_arn, check_user_arn, instance_of
 from agent.fleet.errors import RegistrationError
-from agent.fleet.on_premises_file import Existing, Registration, read_existing, write
+from agent.fleet.on_premises_file import Existing, Registration, check_place, read_existing, write
 
 Tell = Callable[[str], None]
 
@@ -55,6 +54,7 @@ def register(options: RegisterOptions, *, tell: Tell) -> None:
     """
     name = check_instance_name(options.instance_name)
     _check_identity(options)
+    check_place(options.path)
     api = Api(options.api)
     registered = api.instance(name)
     replaced = _refuse_another(options, registered)
@@ -63,14 +63,15 @@ def register(options: RegisterOptions, *, tell: Tell) -> None:
         if registered is None or not options.create_user:
             new = _identity(options, api, undo, tell)
         if new is not None and registered is None:
-            # Before the call, whose answer may be lost: that nobody else has the name was asked above.
-            undo.callback(_undo, tell, f"the registration of {name}", api.deregister, name)
+            # Before the call, whose answer may be lost.
+            undo.callback(_undo, tell, f"the registration of {name}", _withdraw(api, new.arn), name)
             api.register(name, new.arn, session=new.credentials_file is not None)
             tell(f"Registered {name} as {new.arn}.")
         if options.tags:
             api.add_tags(name, options.tags)
             tell(f"Tagged {name} with {', '.join(f'{tag.key}={tag.value}' for tag in options.tags)}.")
         if new is not None:
+            undo.callback(_put_back, tell, options.path, _content(options.path))
             write(options.path, new)
         undo.pop_all()
     if replaced is not None:
@@ -138,31 +139,20 @@ def _identity(options: RegisterOptions, api: Api, undo: ExitStack, tell: Tell) -
         return Registration(name, region, options.session_arn, credentials_file=options.credentials_file)
     if options.user_arn is not None:
         return Registration(name, region, options.user_arn, options.access_key, options.secret_key)
+    remedy = f"If an earlier try has left the IAM user {name} and nobody uses it, remove it; or choose another name."
+    if api.has_user(name):
+        raise RegistrationError(f"There is an IAM user {name} already.", remedy=remedy)
+    # Before the call, whose answer may be lost: that nobody else has the name was asked above.
+    undo.callback(_undo, tell, f"the IAM user {name}", api.delete_user, name)
     try:
-        # No signal between the two: a user that was made must be known to be ours.
-        with _signals_held():
-            arn = api.create_user(name)
-            undo.callback(_undo, tell, f"the IAM user {name}", api.delete_user, name)
+        arn = api.create_user(name)
     except ApiError as error:
-        raise RegistrationError(
-            error.message,
-            remedy=(
-                f"If an earlier try has left the IAM user {name} and nobody uses it, remove it; or choose another name."
-            ),
-        ) from error
+        if error.service_code == "EntityAlreadyExists":
+            undo.pop_all()  # made since we asked, and nobody can tell by whom
+        raise RegistrationError(error.message, remedy=remedy) from error
     tell(f"Made the IAM user {arn}.")
     api.allow_reading(name, options.buckets, partition=arn.split(":")[1])
     return Registration(name, region, arn, *api.create_key(name))
-
-
-@contextmanager
-def _signals_held() -> Iterator[None]:
-    """Let signals that stop the command wait for the end of a block."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _undo(tell: Tell, what: str, call: Callable[[str], None], name: str) -> None:
@@ -171,6 +161,36 @@ def _undo(tell: Tell, what: str, call: Callable[[str], None], name: str) -> None
         call(name)
     except ApiError as error:
         tell(f"{what[0].upper()}{what[1:]} may be left, remove it yourself: {error.message}")
+
+
+def _withdraw(api: Api, arn: str) -> Callable[[str], None]:
+    """What deregisters a name, unless somebody else has registered it meanwhile."""
+
+    def withdraw(name: str) -> None:
+        found = api.instance(name)
+        if found is not None and arn in (found.get("iamUserArn"), found.get("iamSessionArn")):
+            api.deregister(name)
+
+    return withdraw
+
+
+def _content(path: str) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
+def _put_back(tell: Tell, path: str, before: bytes | None) -> None:
+    """Give a file that may have been written the content that it had."""
+    try:
+        if before is None:
+            remove_if_there(path)
+        elif _content(path) != before:
+            write_durably(path, before, mode=0o600)
+    except OSError as error:
+        tell(f"{path} could not be put back as it was, and names keys that are no longer valid: {error.strerror}.")
 
 
 def deregister(options: DeregisterOptions, *, tell: Tell) -> None:
@@ -192,13 +212,15 @@ def deregister(options: DeregisterOptions, *, tell: Tell) -> None:
         tell(f"{name} is not registered.")
     else:
         arn = str(found.get("iamSessionArn") or found.get("iamUserArn"))
+    # The user goes first: as long as the instance is registered, a run that was interrupted can be repeated.
+    if arn and instance_of(arn) == name and not options.keep_user:
+        api.delete_user(name)
+        tell(f"Removed the IAM user {arn}.")
+    if found is not None:
         tags = [Tag(tag.get("Key", ""), tag.get("Value", "")) for tag in found.get("tags") or ()]
         if tags:
             api.remove_tags(name, tags)
         api.deregister(name)
         tell(f"Deregistered {name}.")
-    if arn and instance_of(arn) == name and not options.keep_user:
-        api.delete_user(name)
-        tell(f"Removed the IAM user {arn}.")
     if not options.keep_file and existing is not None and existing.arn == arn and remove_if_there(options.path):
         tell(f"Removed {options.path}.")

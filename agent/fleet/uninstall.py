@@ -6,23 +6,37 @@ import hashlib
 import os
 import shutil
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import NamedTuple
 
 from agent.fleet import manifest, official, places, versions
 from agent.fleet.errors import FleetError
 from agent.fleet.host_lock import host_lock
 from agent.fleet.manifest import Manifest
-from agent.fleet.placement import Tell
+from agent.fleet.placement import Tell, save_if_changed
 from agent.fleet.places import Places
 from agent.fleet.service_manager import ServiceManager
 
 _WORKER = "agent.worker.process"
 """The module that a worker's command line names."""
 _GRACE = 2.0  # seconds
-_PURGED = (places.DEPLOYMENT_ROOT, places.STATE, places.TAKEOVER, places.SETTINGS_FOLDER, places.LOGS)
+_PURGED = (
+    places.DEPLOYMENT_ROOT,
+    places.STATE,
+    places.TAKEOVER,
+    os.path.dirname(places.OLD_CONFIG),
+    places.SETTINGS_FOLDER,
+    places.LOGS,
+)
 _PID_FILE = f"{places.STATE}/.pid/codedeploy-agent.pid"
 _RECORDS = f"{places.DEPLOYMENT_ROOT}/agent-state"
 _MADE_BY_THE_AGENT = (places.VERSION_FILE, _PID_FILE, f"{_PID_FILE}.lock", f"{_RECORDS}/status.json")
+_ELSEWHERE = (
+    ("root_dir", "Deployments lie", places.DEPLOYMENT_ROOT),
+    ("on_premises_config_file", "The registration with its key lies", places.ON_PREMISES),
+    ("log_dir", "Logs lie", places.LOGS),
+)
 _EMPTY_FOLDERS = (
     _RECORDS,
     places.DEPLOYMENT_ROOT,
@@ -49,52 +63,62 @@ class UninstallOptions(NamedTuple):
 def uninstall(options: UninstallOptions, *, tell: Tell) -> bool:
     """Remove the agent; tell whether there was one. An interrupted run is finished by the next.
 
-    What hooks have installed and started stays. Raises FleetError while a deployment is in progress, unless forced.
+    What hooks have installed and started stays. Raises FleetError while a deployment is in progress, unless forced,
+    and at the end where something could not be removed.
     """
     host = Places(options.root)
     if host.is_host and os.geteuid() != 0:
         raise FleetError("Only root can remove the agent from this host.", remedy="Use sudo.")
     if not os.path.isdir(host.at(places.HOME)) and not options.purge:
         return False
+    left: list[str] = []
     with host_lock(host, tell):
-        installed = _remove(host, options, tell)
+        installed = _remove(host, options, tell, left)
         _unlink(host.at(places.LOCK))
     _remove_empty_folders(host)
+    if left:
+        raise FleetError(
+            f"All else is removed, but these could not be, or are links: {', '.join(left)}.",
+            remedy="Look at them and remove them yourself: keys may be in them.",
+        )
     return installed
 
 
-def _remove(host: Places, options: UninstallOptions, tell: Tell) -> bool:
+def _remove(host: Places, options: UninstallOptions, tell: Tell, left: list[str]) -> bool:
     known = manifest.load(host)
     if known is None:
-        _remove_remains(host, options, tell)
+        _remove_remains(host, options, tell, left)
         return False
     manager = ServiceManager(host)
     _refuse_while_busy(host, options)
     manager.stop()
     try:
         _refuse_while_busy(host, options)  # the last poll may have brought another command
-    except FleetError:
+    except (FleetError, KeyboardInterrupt):
         manager.start()
         raise
     manager.disable()
+    if options.purge:
+        _tell_of_places_elsewhere(host, tell)  # before the configuration goes
     _remove_listed(host, known, tell)
     manager.reload()
-    shutil.rmtree(host.at(places.VERSIONS), ignore_errors=True)
+    left += _remove_trees(host, [places.VERSIONS])
     if options.purge:
-        _purge(host, tell)
+        left += _purge(host)
     # The manifest goes last, so that a run that was interrupted is finished by the next.
     for path in (places.CURRENT, *_MADE_BY_THE_AGENT, places.RESTART_DUE, places.MANIFEST):
         _unlink(host.at(path))
     return True
 
 
-def _remove_remains(host: Places, options: UninstallOptions, tell: Tell) -> None:
+def _remove_remains(host: Places, options: UninstallOptions, tell: Tell, left: list[str]) -> None:
     """Remove what an earlier uninstall has kept, or a first installation that failed; never an official agent's."""
     found = official.find_official(host, ours=())
     if found is None:
-        shutil.rmtree(host.at(places.VERSIONS), ignore_errors=True)
+        left += _remove_trees(host, [places.VERSIONS])
         if options.purge:
-            _purge(host, tell)
+            _tell_of_places_elsewhere(host, tell)
+            left += _purge(host)
     elif options.purge:
         raise FleetError(
             f"Nothing was removed: the agent on this host is the official one: {found}.",
@@ -131,6 +155,7 @@ def _remove_listed(host: Places, known: Manifest, tell: Tell) -> None:
         if path == places.CONFIG and _digest(there) not in (None, digest):
             tell(f"{path} was changed since it was written, and stays.")
         else:
+            save_if_changed(host, path, digest, tell)
             _unlink(there)
     for path, target in known.links.items():
         there = host.at(path)
@@ -138,19 +163,28 @@ def _remove_listed(host: Places, known: Manifest, tell: Tell) -> None:
             os.unlink(there)
 
 
-def _purge(host: Places, tell: Tell) -> None:
-    elsewhere = os.path.normpath(official.root_dir(host))
-    if elsewhere != places.DEPLOYMENT_ROOT:
-        tell(f"Deployments lie in {elsewhere}, which is left for you to remove.")
+def _tell_of_places_elsewhere(host: Places, tell: Tell) -> None:
+    for setting, what, usual in _ELSEWHERE:
+        found = os.path.normpath(official.place_in_config(host, setting) or usual)
+        if found != usual:
+            tell(f"{what} in {found}: that is left for you to remove.")
+
+
+def _purge(host: Places) -> list[str]:
+    """Remove what is not the agent itself; give what is left of that."""
     saved = [f"{path}.saved" for path in (places.UNIT, places.RESTART_STEPS)]
-    for path in (*_PURGED, *saved, places.INSTALL_LOG):
-        there = host.at(path)
+    return _remove_trees(host, [*_PURGED, *saved, places.INSTALL_LOG])
+
+
+def _remove_trees(host: Places, paths: Iterable[str]) -> list[str]:
+    """Remove files and folders; give those that are left. Where a link leads is not ours to say."""
+    for there in map(host.at, paths):
         if os.path.isdir(there) and not os.path.islink(there):
             shutil.rmtree(there, ignore_errors=True)
         elif not os.path.islink(there):
-            _unlink(there)
-        if os.path.lexists(there):
-            tell(f"{path} could not be removed, or is a link: it is left for you to remove.")
+            with suppress(OSError):
+                _unlink(there)
+    return [path for path in paths if os.path.lexists(host.at(path))]
 
 
 def _remove_empty_folders(host: Places) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import glob
+import hashlib
 import os
 import re
 import shutil
 import sys
 
-from agent.filesystem.durable import sync_file_systems, sync_folder, write_durably
+from agent.filesystem.durable import make_folder, sync_file_systems, sync_folder, write_durably
 from agent.fleet import places
 from agent.fleet.commands import attempt, run
 from agent.fleet.errors import FleetError
@@ -129,10 +131,21 @@ def _check(path: str, version: str, environment: dict[str, str]) -> None:
 
 def _keep_units(wheelhouse: Wheelhouse, path: str) -> None:
     kept = os.path.join(path, SYSTEMD)
-    os.makedirs(kept, exist_ok=True)
+    make_folder(kept)
     for name in os.listdir(wheelhouse.folder):
         if name.endswith((".service", ".conf")):
-            shutil.copyfile(wheelhouse.path(name), os.path.join(kept, name))
+            copy = os.path.join(kept, name)
+            shutil.copyfile(wheelhouse.path(name), copy)
+            os.chmod(copy, 0o644)
+
+
+def units(host: Places) -> set[str]:
+    """The SHA-256 of every unit and drop-in that a version has brought."""
+    found = set()
+    for path in glob.glob(os.path.join(glob.escape(host.at(places.VERSIONS)), "*", SYSTEMD, "*")):
+        with open(path, "rb") as file:
+            found.add(hashlib.file_digest(file, "sha256").hexdigest())
+    return found
 
 
 def switch(host: Places, name: str) -> None:

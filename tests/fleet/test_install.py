@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -343,3 +345,91 @@ def test_a_lock_that_was_removed_meanwhile_is_taken_anew(box) -> None:
     first.release()
     thread.join()
     assert path.exists()
+
+
+def test_a_service_that_was_masked_on_purpose_stays_masked(box) -> None:
+    box.at(UNIT).parent.mkdir(parents=True)
+    box.at(UNIT).symlink_to("/dev/null")
+    with pytest.raises(FleetError, match=r"masked(.|\n)*systemctl unmask"):
+        box.install(take_over=True)
+    assert box.at(UNIT).readlink() == Path("/dev/null")
+
+
+def test_an_upgrade_leaves_the_commands_in_the_folder_that_was_chosen(box) -> None:
+    box.install("9.1", bin_folder="/usr/bin")
+    box.install("9.2")
+    assert box.at("/usr/bin/codedeploy-agent").is_symlink()
+    assert not box.at("/usr/local/bin").exists()
+
+
+def test_a_root_that_is_named_from_here_is_the_same_folder(box, monkeypatch) -> None:
+    monkeypatch.chdir(box.root.parent)
+    place, sha256 = box.source("9.1")
+    install(InstallOptions(place, sha256, root="root"), tell=box.said.append)
+    assert said_version(box) == "9.1"
+
+
+def test_programs_of_the_folder_where_root_happens_to_be_are_not_run(box, tmp_path, monkeypatch) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    for name in ("systemctl", "dpkg-query", "rpm"):
+        (here / name).write_text(f"#!/bin/sh\ntouch {here}/was-run\n")
+        (here / name).chmod(0o755)
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("PATH", f".::{os.environ['PATH']}")
+    box.install()
+    assert not (here / "was-run").exists()
+
+
+def test_the_umask_of_the_administrator_hides_nothing_from_an_agent_that_is_not_root(box) -> None:
+    before = os.umask(0o077)
+    try:
+        box.install()
+    finally:
+        os.umask(before)
+    hidden = [path for path in box.root.rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o044 != 0o044]
+    assert hidden == [box.at(LOCK)]
+
+
+_CHANGE = """
+import os, sys
+os.umask(0o022)
+from agent.fleet.host_lock import host_lock
+from agent.fleet.install import InstallOptions, install
+from agent.fleet.uninstall import UninstallOptions, uninstall
+if sys.argv[1] == "uninstall":
+    uninstall(UninstallOptions(sys.argv[2], purge=True), tell=print)
+else:
+    install(InstallOptions(version=sys.argv[1], root=sys.argv[2]), tell=print)
+"""
+_STEPS = "rename,unlink,rmdir,symlink,mkdir,fsync,unlinkat"
+
+
+@pytest.mark.needs_tool("strace")
+@pytest.mark.parametrize("what", ["9.2", "uninstall"])
+def test_a_change_that_is_stopped_at_any_step_is_finished_by_the_next(box, tmp_path, sample, what) -> None:
+    """An upgrade to a version that is there, and a removal: both are nothing but steps in the file system."""
+    box.install("9.2")
+    box.install("9.1")
+    start = tmp_path / "start"
+    box.root.rename(start)
+
+    def change(step: int = 0, fault: str = "") -> subprocess.CompletedProcess[str]:
+        subprocess.run(["rm", "-rf", box.root], check=True)
+        subprocess.run(["cp", "-a", start, box.root], check=True)
+        inject = ["-e", f"inject={_STEPS}:{fault}:when={step}"] if step else []
+        traced = ["strace", "-qq", "-o", str(tmp_path / "trace"), "-e", f"trace={_STEPS}", *inject]
+        command = [sys.executable, "-B", "-c", _CHANGE, what, str(box.root)]
+        return subprocess.run([*traced, *command], capture_output=True, text=True)
+
+    assert change().returncode == 0
+    after, steps = box.tree(), len((tmp_path / "trace").read_text().splitlines())
+    faults = ("signal=KILL", "signal=TERM", "error=ENOSPC")
+    for step, fault in sample(itertools.product(range(1, steps + 1), faults), 9):
+        stopped = change(step, fault)
+        again = subprocess.run(
+            [sys.executable, "-B", "-c", _CHANGE, what, str(box.root)], capture_output=True, text=True
+        )
+        assert again.returncode == 0, (step, fault, stopped, again)
+        assert box.tree() == after, (step, fault, stopped)
+        assert "changed by hand" not in again.stdout

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -16,6 +20,7 @@ from agent.fleet.checks import Tag
 from agent.fleet.errors import RegistrationError
 from agent.fleet.register import DeregisterOptions, RegisterOptions, deregister, register
 from sandbox_server import SandboxServer, running_sandbox
+from wire_server import Answer, Request, running_server
 
 
 @pytest.fixture(scope="module")
@@ -205,11 +210,87 @@ def test_a_session_is_registered_with_the_file_that_holds_its_credentials(host) 
 
 
 def test_a_file_that_cannot_be_written_leaves_neither_user_nor_registration(host) -> None:
+    Path(temporary_name(str(host.path))).mkdir(parents=True)
+    with pytest.raises(RegistrationError, match="cannot be written"):
+        host.register(tags=[Tag("Fleet", "web")])
+    assert any(said.startswith("Registered") for said in host.said)
+    assert host.known() is None
+    assert host.name not in host.users()
+
+
+def test_a_place_where_no_file_can_be_is_found_before_anybody_is_asked(host, monkeypatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     host.path.parent.write_text("a file where the folder should be")
-    with pytest.raises(RegistrationError):
+    with pytest.raises(RegistrationError, match="is not a folder"):
+        host.register()
+
+
+@contextmanager
+def losing(host: Operator, monkeypatch: pytest.MonkeyPatch, call: str, *, arrives: bool, tries: int) -> Iterator[None]:
+    """Let the answers of one call be lost on their way, or the call itself."""
+
+    def relay(request: Request) -> Answer:
+        chosen = call in request.headers.get("x-amz-target", "") or f"Action={call}&".encode() in request.body
+        if chosen and not arrives:
+            return Answer(hang_up=True)
+        connection = http.client.HTTPConnection(urlsplit(host.sandbox.url).netloc, timeout=30)
+        connection.request(request.method, request.target, request.body, request.headers)
+        answer = connection.getresponse()
+        kept = {name: value for name, value in answer.getheaders() if name.lower() in ("content-type", "date")}
+        return Answer(answer.status, kept, answer.read(), hang_up=chosen)
+
+    with running_server() as server, monkeypatch.context() as patch:
+        server.otherwise = relay
+        patch.setenv("AWS_ENDPOINT_URL", server.url)
+        patch.setenv("AWS_MAX_ATTEMPTS", str(tries))
+        yield
+
+
+@pytest.mark.parametrize("tries", [1, 2])
+@pytest.mark.parametrize("call", ["RegisterOnPremisesInstance", "CreateAccessKey", "AddTagsToOnPremisesInstances"])
+def test_an_answer_that_is_lost_leaves_nothing(host, monkeypatch, call: str, tries: int) -> None:
+    with losing(host, monkeypatch, call, arrives=True, tries=tries), pytest.raises(RegistrationError):
         host.register(tags=[Tag("Fleet", "web")])
     assert host.known() is None
     assert host.name not in host.users()
+    assert not host.path.exists()
+
+
+def test_a_user_whose_making_was_not_answered_is_removed_and_never_one_that_was_there(host, monkeypatch) -> None:
+    with losing(host, monkeypatch, "CreateUser", arrives=True, tries=1), pytest.raises(RegistrationError):
+        host.register()
+    assert host.name not in host.users()
+    host.sandbox.client("iam").create_user(UserName=host.name)
+    with pytest.raises(RegistrationError, match=r"an IAM user .* already"):
+        host.register()
+    assert host.name in host.users()
+
+
+def test_a_deregistration_that_was_cut_short_can_be_repeated_from_another_machine(host, monkeypatch) -> None:
+    host.register(tags=[Tag("Fleet", "web")])
+    host.path.unlink()
+    lost = losing(host, monkeypatch, "DeregisterOnPremisesInstance", arrives=False, tries=1)
+    with lost, pytest.raises(RegistrationError):
+        host.deregister(instance_name=host.name)
+    host.deregister(instance_name=host.name)
+    assert host.known() is None
+    assert host.name not in host.users()
+
+
+@pytest.mark.needs_tool("strace")
+@pytest.mark.parametrize("before", [None, OTHER])
+def test_a_signal_after_the_file_was_written_puts_the_old_one_back(host, program, before: str | None) -> None:
+    host.path.parent.mkdir()
+    if before:
+        host.path.write_text(before)
+    # The second fsync is that of the folder: the new file has its name.
+    strace = ["strace", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e", "inject=fsync:signal=TERM:when=2"]
+    command = [program("codedeploy-agent"), "register", "--create-iam-user", "--instance-name", host.name, "--force"]
+    done = subprocess.run([*strace, *command, "--file", str(host.path)], capture_output=True, text=True)
+    assert (done.returncode, "stopped by SIGTERM" in done.stderr) == (128 + signal.SIGTERM, True), done
+    assert host.known() is None
+    assert host.name not in host.users()
+    assert (host.path.read_text() if before else host.path.exists()) == (before or False)
 
 
 def test_a_service_that_refuses_leaves_no_user(host) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from agent.fleet.errors import FleetError
 from agent.fleet.install import InstallOptions, install
-from agent.fleet.places import CONFIG, DEPLOYMENT_ROOT, LOGS, ON_PREMISES, UNIT
+from agent.fleet.places import CONFIG, DEPLOYMENT_ROOT, LOGS, OLD_CONFIG, ON_PREMISES, UNIT
 from agent.fleet.uninstall import UninstallOptions, uninstall
 
 
@@ -154,12 +154,64 @@ def test_a_purge_says_what_it_leaves(used) -> None:
     elsewhere = used.root / "elsewhere"
     used.at("/etc/codedeploy-agent").rename(elsewhere)
     used.at("/etc/codedeploy-agent").symlink_to(elsewhere)
-    remove(used, purge=True)
+    with pytest.raises(FleetError, match=r"All else is removed.*: /etc/codedeploy-agent\."):
+        remove(used, purge=True)
     assert (elsewhere / "conf" / "codedeploy.onpremises.yml").exists()
-    assert any("/etc/codedeploy-agent could not be removed" in said for said in used.said)
+    assert not used.at(LOGS).exists()
 
 
-def test_a_purge_names_deployments_that_lie_elsewhere(used) -> None:
-    used.at(CONFIG).write_text(':root_dir: "/opt/codedeploy-agent/other root"\n')
-    remove(used, purge=True)
-    assert any("/opt/codedeploy-agent/other root" in said for said in used.said)
+def test_a_purge_names_what_lies_elsewhere(box, tmp_path) -> None:
+    settings = ':root_dir: "/opt/codedeploy-agent/other root"\n:on_premises_config_file: /etc/key.yml\n'
+    (tmp_path / "config.yml").write_text(settings)
+    box.install(config=str(tmp_path / "config.yml"))
+    remove(box, purge=True)
+    for path in ("/opt/codedeploy-agent/other root", "/etc/key.yml"):
+        assert any(f"in {path}: that is left for you" in said for said in box.said)
+
+
+def test_a_configuration_at_the_old_place_is_purged_too(box) -> None:
+    box.at(OLD_CONFIG).parent.mkdir(parents=True)
+    box.at(OLD_CONFIG).write_text(":max_revisions: 2\n")
+    box.install()
+    remove(box, purge=True)
+    assert not box.at("/opt/codedeploy-agent").exists()
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_tool("chattr")
+def test_what_cannot_be_removed_is_named_and_the_rest_is_gone(used) -> None:
+    kept = used.at(ON_PREMISES)
+    if subprocess.run(["chattr", "+i", kept], capture_output=True).returncode != 0:
+        pytest.skip("this file system knows no immutable files")
+    try:
+        with pytest.raises(FleetError, match=r"All else is removed.*: /etc/codedeploy-agent\."):
+            remove(used, purge=True)
+        assert files(used) == [ON_PREMISES.lstrip("/"), "usr/local/bin/other"]
+    finally:
+        subprocess.run(["chattr", "-i", kept], check=True)
+
+
+def test_work_that_somebody_has_put_into_the_unit_is_saved(used) -> None:
+    with used.at(UNIT).open("a") as file:
+        file.write("# mine\n")
+    remove(used)
+    assert not used.at(UNIT).exists()
+    assert used.at(f"{UNIT}.saved").read_text().endswith("# mine\n")
+
+
+def test_it_is_refused_too_where_opt_is_a_link(box) -> None:
+    (box.root / "data").mkdir()
+    box.at("/opt").symlink_to("data")
+    box.install()
+    program = box.at("/opt/codedeploy-agent/current") / "bin" / "codedeploy-agent"
+    worker = subprocess.Popen([program, "sleep", "agent.worker.process"], stdout=subprocess.PIPE)
+    try:
+        assert worker.stdout is not None
+        worker.stdout.readline()
+        with pytest.raises(FleetError, match=f"in progress: processes {worker.pid}"):
+            remove(box)
+    finally:
+        worker.kill()
+        worker.communicate()
+    assert remove(box)
+    assert list((box.root / "data").iterdir()) == []

@@ -154,7 +154,9 @@ def test_another_users_link_does_not_lead_the_sandbox_elsewhere(tmp_path: Path) 
 
 def test_a_web_page_with_a_name_of_its_own_gets_no_metadata(sandbox: SandboxServer) -> None:
     # 404 is the usual answer while no instance is served.
-    for host, status in (("rebound.example.com", 403), ("127.0.0.1", 404), ("localhost:80", 404), ("[::1]:80", 404)):
+    refused = ("rebound.example.com", "cafe", "7.example", "", "[::1")
+    known = ("127.0.0.1", "localhost:80", "[::1]:80")
+    for host, status in (*((name, 403) for name in refused), *((name, 404) for name in known)):
         request = urllib.request.Request(
             f"{sandbox.url}/latest/api/token",
             method="PUT",
@@ -166,3 +168,14 @@ def test_a_web_page_with_a_name_of_its_own_gets_no_metadata(sandbox: SandboxServ
         except urllib.error.HTTPError as error:
             found = error.code
         assert found == status, host
+
+
+@pytest.mark.needs_root
+def test_a_folder_in_which_another_user_may_exchange_ours_is_refused(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir(mode=0o755)
+    os.chown(theirs, 65534, 65534)
+    done = subprocess.run(command("--folder", str(theirs / "mine")), capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 1
+    assert f"Others may change what lies in {theirs}" in done.stderr
+    assert list(theirs.iterdir()) == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import http
-import re
+import ipaddress
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -125,8 +125,11 @@ def _is_for_hosts(request: Request, service: str) -> bool:
 
 def _is_address(host: str) -> bool:
     """Whether a Host header names no name: a web page may have a name of its own lead here and ask for keys."""
-    name = urlsplit(f"//{host}").hostname or ""
-    return name == "localhost" or re.fullmatch(r"[0-9.]+|[0-9a-f:]+", name) is not None
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or bool(ipaddress.ip_address(name))
+    except ValueError:
+        return False
 
 
 def _named(request: Request) -> str:

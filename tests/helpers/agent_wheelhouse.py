@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shlex
@@ -14,12 +15,14 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from booted_host import BootedHost
 from host_images import IMAGES, cache_folder
 from host_lab import HostLab
 
@@ -31,6 +34,13 @@ INSIDE = "/opt/wheelhouses"
 
 _SOURCES = ("agent", "systemd", "userdata", "pyproject.toml", "README.md", "LICENSE")
 _PYTHONS = ("3.11", "3.13")  # of Debian 12 and 13
+_AWSCLI = "awscli>=1.44"
+_FOR_311 = ["--only-binary", ":all:", "--implementation", "cp", "--python-version", "3.11"]
+for _abi in ("cp311", "abi3", "none"):
+    _FOR_311 += ["--abi", _abi]
+for _glibc in ("manylinux2014", "manylinux_2_17", "manylinux_2_28", "manylinux_2_34"):
+    _FOR_311 += ["--platform", f"{_glibc}_{os.uname().machine}"]
+_FOR_311 += ["--platform", "any"]
 _KEPT_FOR = 1800.0  # seconds for which what older sources made may still be wanted by a test that runs
 
 
@@ -80,6 +90,78 @@ def installed_layer(image: str) -> Path:
             _bake(image, packed, layer)
     os.utime(layer)
     return layer
+
+
+@cache
+def packages() -> Path:
+    """Give a folder with the packages that a machine of the Vagrantfile takes from an index, for Debian 12.
+
+    About sixty megabytes, fetched once.
+    """
+    # Apart, since they do not pin the same botocore.
+    apart = [[*_sandbox_needs("dependencies"), *_sandbox_needs("requires"), "wheel"], [_AWSCLI]]
+    folder = cache_folder() / f"packages-{_stamp_of(apart)}"
+    with _locked():
+        if not folder.is_dir():
+            partial = folder.with_name(f"{folder.name}.new")
+            shutil.rmtree(partial, ignore_errors=True)
+            for requirements in apart:
+                _run(
+                    [
+                        sys.executable,
+                        "-m",
+                        "pip",
+                        "download",
+                        "--quiet",
+                        "--dest",
+                        str(partial),
+                        *_FOR_311,
+                        *requirements,
+                    ]
+                )
+            partial.rename(folder)
+    return folder
+
+
+@cache
+def sandbox_layer(image: str) -> Path:
+    """Give a layer for hosts of an image where the script for Vagrant finds the sandbox's packages installed.
+
+    Not the sandbox itself, which is of these sources.
+    """
+    needs, wheels = _sandbox_needs("dependencies"), packages()
+    layer = cache_folder() / f"sandbox-{_stamp_of([needs, wheels.name, IMAGES[image].stamp])}"
+    with _locked():
+        if not layer.is_dir():
+            with HostLab() as lab:
+                host = lab.create("bake", image)
+                host.put("/opt/packages", wheels)
+                for place, wanted in (("/opt/sandbox", needs), ("/opt/awscli", [_AWSCLI])):
+                    pip = [f"{place}/bin/pip", "install", "--quiet", "--no-index", "--find-links=/opt/packages"]
+                    host.run_off(f"python3 -m venv {place} && {shlex.join([*pip, *wanted])}")
+                host.run_off("rm -r /opt/packages")
+                _keep(host, layer)
+    return layer
+
+
+def _sandbox_needs(what: str) -> list[str]:
+    with (PROJECT / "pyproject.toml").open("rb") as file:
+        found = tomllib.load(file)
+    if what == "requires":
+        return list(found["build-system"]["requires"])
+    return [*found["project"]["dependencies"], *found["project"]["optional-dependencies"]["sandbox"]]
+
+
+def _stamp_of(what: object) -> str:
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]
+
+
+def _keep(host: BootedHost, layer: Path) -> None:
+    """Copy what a host has that its image has not."""
+    partial = layer.with_name(f"{layer.name}.new")
+    shutil.rmtree(partial, ignore_errors=True)
+    _run(["cp", "-a", str(host.written), str(partial)])
+    partial.rename(layer)
 
 
 def user_data(packed: Wheelhouse, **parameters: str) -> str:
@@ -140,10 +222,7 @@ def _bake(image: str, packed: Wheelhouse, layer: Path) -> None:
         host.put(copy, packed.archive)
         host.put("/root/install", user_data(packed, AGENT_SOURCE=copy, AGENT_START="no"), mode=0o700)
         host.run_off(f"sh /root/install && rm /root/install {copy}")
-        partial = layer.with_name(f"{layer.name}.new")
-        shutil.rmtree(partial, ignore_errors=True)
-        _run(["cp", "-a", str(host.written), str(partial)])
-    partial.rename(layer)
+        _keep(host, layer)
 
 
 def _run(command: list[str]) -> str:

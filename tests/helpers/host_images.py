@@ -63,6 +63,7 @@ class Image(NamedTuple):
 IMAGES = {
     "debian12": Image("bookworm", packages=(*PACKAGES, "libfaketime")),
     "debian13": Image("trixie"),
+    "debian12-haproxy": Image("bookworm", "haproxy", (*PACKAGES, "haproxy")),
     "debian12-cloud-init": Image("bookworm", "cloud-init", (*PACKAGES, *CLOUD_INIT)),
     "debian13-cloud-init": Image("trixie", "cloud-init", (*PACKAGES, *CLOUD_INIT)),
 }

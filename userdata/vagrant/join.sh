@@ -3,8 +3,10 @@
 set -eu
 host=${ENDPOINT#http://}
 folder=/etc/codedeploy-agent
+# It holds the key of the sandbox's administrator, and is not to stay, however this ends.
+trap 'rm -f "$folder/env.sh"' EXIT
 for attempt in 1 2 3 4 5 6 7 8 9 10; do
-    python3 - "http://${host%:*}:8081" "$folder" <<'PYTHON' && break
+    python3 -I - "http://${host%:*}:8081" "$folder" <<'PYTHON' && break
 import os, sys, urllib.request
 for name, mode in (("env.sh", 0o600), ("signer.pem", 0o644)):
     data = urllib.request.urlopen(f"{sys.argv[1]}/{name}", timeout=10).read()
@@ -26,5 +28,4 @@ cat >"$folder/conf/codedeployagent.yml" <<END
 END
 # The state of a sandbox ends with it, so a host that knew an earlier one registers anew.
 codedeploy-agent register --instance-name "$NAME" --create-iam-user --tag Fleet=web --force
-rm "$folder/env.sh"
 systemctl restart codedeploy-agent

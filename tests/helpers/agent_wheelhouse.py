@@ -31,6 +31,8 @@ NEXT_VERSION = "99.0"
 """The version of the newer agent, for upgrades; its sources are otherwise the same."""
 INSIDE = "/opt/wheelhouses"
 """Where hosts find the folder of all wheelhouses."""
+SCRIPT_INSIDE = "/opt/codedeploy-agent.sh"
+"""Where a host whose image has the user data's script has it, for cloud_config()."""
 
 _SOURCES = ("agent", "systemd", "userdata", "pyproject.toml", "README.md", "LICENSE")
 _PYTHONS = ("3.11", "3.13")  # of Debian 12 and 13
@@ -171,6 +173,19 @@ def user_data(packed: Wheelhouse, **parameters: str) -> str:
         line = re.compile(rf"^{name}=\$\{{{name}:-\w*\}}", re.MULTILINE)
         assert line.search(text), f"{name} is no parameter of the script"
         text = line.sub(lambda _, name=name, value=value: f"{name}={shlex.quote(value)}", text)
+    return text
+
+
+def cloud_config(packed: Wheelhouse, **parameters: str) -> str:
+    """The text of userdata/cloud-config.yaml filled in; hosts take the script from SCRIPT_INSIDE."""
+    text = (PROJECT / "userdata" / "cloud-config.yaml").read_text()
+    script = hashlib.sha256((PROJECT / "userdata" / "codedeploy-agent.sh").read_bytes()).hexdigest()
+    own = {"AGENT_SCRIPT": SCRIPT_INSIDE, "AGENT_SCRIPT_SHA256": script}
+    for name, value in {**own, "AGENT_SOURCE": packed.source, "AGENT_SHA256": packed.sha256, **parameters}.items():
+        line = re.compile(rf"^( +)({name}=)(yes|no)?(?= |$)", re.MULTILINE)
+        assert line.search(text), f"{name} is no parameter of the cloud-config"
+        quoted = shlex.quote(value)
+        text = line.sub(lambda found, quoted=quoted: found[1] + found[2] + quoted.replace("\n", f"\n{found[1]}"), text)
     return text
 
 

@@ -10,14 +10,16 @@ import pytest
 from agent import __version__
 from agent_host import revision
 from agent_hosts import CONFIG, DROP_INS, LOG, ON_PREMISES, ROOT, SERVICE_URL, SITE, Fleet, said, service_revision
-from agent_wheelhouse import user_data
-from booted_host import BootedHost
+from agent_wheelhouse import SCRIPT_INSIDE, cloud_config, user_data
+from booted_host import BootedHost, HostError
 from cloud_seed import expect_metadata, seed, wait_for_cloud_init
 from host_lab import NEEDED
 
 pytestmark = NEEDED
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "systemd" / "examples"
+PROJECT = Path(__file__).resolve().parents[2]
+EXAMPLES = PROJECT / "systemd" / "examples"
+USERDATA = PROJECT / "userdata"
 
 
 @pytest.mark.parametrize("image", ["debian12-cloud-init", "debian13-cloud-init"])
@@ -38,6 +40,38 @@ def test_a_host_on_premises_joins_by_user_data_and_is_deployed_to(fleet: Fleet, 
     files_are_readable_by_those_who_may(host)
     nothing_temporary_is_left(host)
     the_script_may_run_again(host)
+
+
+def test_a_host_joins_by_a_cloud_config_that_fetches_the_script(fleet: Fleet) -> None:
+    host = fleet.create("rack", "debian12-cloud-init", installed=False)
+    fleet.register(host)
+    host.put(SCRIPT_INSIDE, USERDATA / "codedeploy-agent.sh")
+    seed(host, cloud_config(fleet.wheelhouse(), AGENT_CONFIG=fleet.site.config))
+    host.start()
+    wait_for_cloud_init(host)
+    fleet.wait_for_poll(host)
+    fleet.group()
+    assert fleet.deploy(fleet.upload(service_revision(fleet.folder, "v1")))["status"] == "Succeeded"
+    assert said(host) == "v1"
+    the_agent_is_a_service_as_promised(host)
+    nothing_temporary_is_left(host)
+    assert (
+        host.run("ls -A /run | grep -c codedeploy-agent", check=False).stdout == "0\n"
+    )  # neither parameters nor script
+
+
+def test_a_cloud_config_whose_script_was_changed_fails_and_says_so(fleet: Fleet) -> None:
+    host = fleet.create("rack", "debian12-cloud-init", installed=False)
+    host.put(SCRIPT_INSIDE, "echo evil >/srv/evil\n")
+    seed(host, cloud_config(fleet.wheelhouse()))
+    host.start(wait=False)
+    with pytest.raises(HostError, match=r"cloud-final\.service"):
+        host.wait_until_running()
+    with pytest.raises(HostError, match=r"FAILED \(70\): the SHA-256 of /opt/codedeploy-agent\.sh is"):
+        wait_for_cloud_init(host)
+    assert "FAILED (70)" in host.run("cat /var/log/codedeploy-agent-install.log").stdout
+    assert host.run("ls -A /srv /opt").stdout.count("evil") == 0
+    assert not host.testinfra.file("/opt/codedeploy-agent").exists
 
 
 def test_an_instance_joins_by_its_metadata_and_is_deployed_to(fleet: Fleet) -> None:

@@ -76,6 +76,7 @@ bench: system $(STAMP) $(AWS_STAMP) compiled
 	$(BIN)/python tests/bench/bench.py $(BENCH)
 	$(BIN)/python tests/bench/daemon.py
 	$(BIN)/python tests/bench/download.py
+	$(BIN)/python tests/bench/boot.py --where-possible
 
 demo: $(STAMP) $(AWS_STAMP)
 	@appspec-examples/demo $(BIN)

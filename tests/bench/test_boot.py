@@ -13,6 +13,21 @@ pytestmark = NEEDED
 BENCH = os.path.join(os.path.dirname(__file__), "boot.py")
 
 
+def test_where_hosts_cannot_be_booted_the_bench_says_so_and_goes_on() -> None:
+    for more, status in ((["--where-possible"], 0), ([], 1)):
+        done = subprocess.run(
+            [sys.executable, BENCH, *more],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+            env={**os.environ, "PATH": "/nowhere"},
+        )
+        assert done.returncode == status, done.stdout + done.stderr
+        assert done.stdout.startswith("boot to first poll: NOT MEASURED, as booting hosts needs ")
+        assert "systemd-nspawn" in done.stdout
+
+
 def test_the_bench_of_a_boot_gives_both_figures() -> None:
     done = subprocess.run(
         [sys.executable, BENCH, "--images", "debian12", "--runs", "1"],

@@ -74,6 +74,8 @@ class BootedHost:
         self._folder = lab / name
         self._cgroups = [parent / self.machine for parent in host_leftovers.cgroup_parents()]
         self._read_only = dict(read_only)
+        self.lower = list(lower)
+        """What the host's disk lies over, the topmost first; the image comes last."""
         self._process: subprocess.Popen[bytes] | None = None
         self.root = self._folder / "root"
         """The host's root folder as this machine sees it, also while the host is off. Without its mounts."""

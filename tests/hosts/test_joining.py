@@ -9,8 +9,21 @@ import pytest
 
 from agent import __version__
 from agent_host import revision
-from agent_hosts import CONFIG, DROP_INS, LOG, ON_PREMISES, ROOT, SERVICE_URL, SITE, Fleet, said, service_revision
-from agent_wheelhouse import SCRIPT_INSIDE, cloud_config, user_data
+from agent_hosts import (
+    CONFIG,
+    DROP_INS,
+    LOG,
+    ON_PREMISES,
+    ROOT,
+    SERVICE_URL,
+    SITE,
+    Fleet,
+    exists,
+    said,
+    service_revision,
+    until,
+)
+from agent_wheelhouse import NEXT_VERSION, SCRIPT_INSIDE, cloud_config, user_data
 from booted_host import BootedHost, HostError
 from cloud_seed import expect_metadata, seed, wait_for_cloud_init
 from host_lab import NEEDED
@@ -127,6 +140,69 @@ def test_a_server_in_a_rack_joins_by_one_command_and_leaves_by_another(fleet: Fl
     assert host.name not in known["instanceNames"]
     users = fleet.sandbox.client("iam").list_users()["Users"]
     assert host.name not in [user["UserName"] for user in users]
+
+
+def guide(heading: str) -> list[str]:
+    """The commands that docs/installing.md gives under a heading."""
+    text = (PROJECT / "docs" / "installing.md").read_text()
+    section = re.search(rf"^## {heading}$(.*?)^## ", text, re.MULTILINE | re.DOTALL)
+    assert section, heading
+    return re.findall(r"^    (\S.*)$", section[1], re.MULTILINE)
+
+
+def test_the_commands_of_the_guide_do_what_it_says(fleet: Fleet) -> None:
+    host = fleet.create("web", installed=False)
+    fleet.register(host)
+    host.start()
+    first, newer = fleet.wheelhouse(), fleet.wheelhouse(NEXT_VERSION)
+    host.put("/home/me/codedeploy-agent.sh", USERDATA / "codedeploy-agent.sh")
+    host.run(f"cp {first.source} /home/me/")
+    for name in ("ssl", "venv", "zlib", "hashlib", "agent", "pip"):  # what somebody may have left in the folder
+        host.put(f"/home/me/{name}.py", "open('/srv/was-run', 'w')\n")
+    (by_hand,) = guide("By hand")
+    assert f"/codedeploy-agent-{first.version}-" in by_hand
+    host.put(CONFIG, fleet.site.config)
+    host.run(f"cd /home/me && {by_hand.replace('HEX', first.sha256)}")
+    fleet.wait_for_poll(host)
+    assert not host.testinfra.file("/srv/was-run").exists
+
+    upgrade, back, remove = guide("Upgrade, go back, remove")
+    host.run(re.sub(r"s3://\S+", newer.source, upgrade).replace("HEX", newer.sha256))
+    assert NEXT_VERSION in host.run("codedeploy-agent --version").stdout
+    host.run(back)
+    assert first.version in host.run("codedeploy-agent --version").stdout
+    fleet.wait_for_poll(host)
+
+    # As logrotate does it.
+    host.run(f"mv {LOG} {LOG}.1 && systemctl reload codedeploy-agent")
+    until(exists(host, LOG), "the log to be opened anew")
+    assert host.testinfra.service("codedeploy-agent").systemd_properties["NRestarts"] == "0"
+
+    host.run(remove)
+    assert not host.testinfra.service("codedeploy-agent").exists
+    assert host.testinfra.file(ON_PREMISES).exists  # with logs and records, as it says
+    assert host.testinfra.file(LOG).exists
+
+
+def test_an_image_of_a_host_that_was_deployed_to_makes_hosts_of_their_own(fleet: Fleet) -> None:
+    first = fleet.join("first")
+    fleet.group()
+    assert fleet.deploy(fleet.upload(service_revision(fleet.folder, "v1")))["status"] == "Succeeded"
+    first.run("\n".join(["set -e", *guide("An image with the agent in it")]))
+    first.poweroff()
+    fleet.sandbox.client("codedeploy").deregister_on_premises_instance(instanceName=first.name)
+
+    second = fleet.site.lab.create(f"second-{fleet.number}", "debian12", layers=[first.written, *first.lower[:-1]])
+    fleet.hosts.append(second)
+    fleet.register(second)
+    second.start()
+    fleet.wait_for_poll(second)
+    assert fleet.deploy(fleet.upload(service_revision(fleet.folder, "v2")))["status"] == "Succeeded"
+    assert said(second) == "v2"
+    told = second.run(
+        ["grep", "-rl", first.name, "/opt/codedeploy-agent", "/etc/codedeploy-agent", "/var/log/aws"], check=False
+    )
+    assert told.stdout == "", "the image knows nothing of the host that it was made of"
 
 
 def test_a_hardened_agent_deploys_an_application_that_systemd_starts(fleet: Fleet) -> None:

@@ -184,4 +184,10 @@ def test_logrotate_renames_and_the_agent_opens_anew(unit) -> None:
     example = (FOLDER / "examples" / "logrotate.conf").read_text()
     assert not re.search(r"^\s*copytruncate", example, re.MULTILINE)
     assert "systemctl reload codedeploy-agent.service" in example
-    assert unit["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
+    assert unit["ExecReload"] == ["/bin/bash -c 'kill -HUP $MAINPID'"]
+
+
+def test_it_needs_no_program_that_a_small_system_lacks(unit) -> None:
+    commands = [command for key, values in unit.items() if key.startswith("Exec") for command in values]
+    assert len(commands) == 2
+    assert {command.split()[0] for command in commands} == {"/bin/bash"}

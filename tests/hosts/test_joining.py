@@ -18,10 +18,8 @@ from agent_hosts import (
     SERVICE_URL,
     SITE,
     Fleet,
-    exists,
     said,
     service_revision,
-    until,
 )
 from agent_wheelhouse import NEXT_VERSION, SCRIPT_INSIDE, cloud_config, user_data
 from booted_host import BootedHost, HostError
@@ -175,7 +173,9 @@ def test_the_commands_of_the_guide_do_what_it_says(fleet: Fleet) -> None:
 
     # As logrotate does it.
     host.run(f"mv {LOG} {LOG}.1 && systemctl reload codedeploy-agent")
-    until(exists(host, LOG), "the log to be opened anew")
+    fleet.group()
+    assert fleet.deploy(fleet.upload(service_revision(fleet.folder, "v1")))["status"] == "Succeeded"
+    assert "ApplicationStart" in host.run(["cat", LOG]).stdout
     assert host.testinfra.service("codedeploy-agent").systemd_properties["NRestarts"] == "0"
 
     host.run(remove)

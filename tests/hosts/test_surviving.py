@@ -312,6 +312,23 @@ def official_state(host: BootedHost, group: str) -> None:
     host.put(f"{notes}_most_recent_install", folder)
 
 
+def the_official_agent_runs_again_where_its_package_stays(host: BootedHost, fleet: Fleet) -> None:
+    """Another program holds dpkg's lock, as at an unattended upgrade."""
+    take = (
+        "import fcntl, time; lock = open('/var/lib/dpkg/lock', 'w'); fcntl.lockf(lock, fcntl.LOCK_EX); time.sleep(1000)"
+    )
+    host.run(["systemd-run", "--quiet", "--unit=upgrade", "python3", "-c", take])
+    until(lambda: host.run("dpkg --remove nothing", check=False).status == 2, "the lock to be held")
+    refused = host.run(["sh", "-c", user_data(fleet.wheelhouse(), AGENT_TAKE_OVER="yes")], check=False)
+    host.run("systemctl stop upgrade")
+    assert refused.status != 0
+    log = host.run("cat /var/log/codedeploy-agent-install.log").stdout
+    assert "remove the official package" in log
+    assert "The official agent is running again." in log
+    main = host.testinfra.service("codedeploy-agent").systemd_properties["MainPID"]
+    assert "sleep" in host.run(["cat", f"/proc/{main}/comm"]).stdout
+
+
 def test_an_official_agents_host_is_taken_over_with_what_it_has_deployed(fleet: Fleet) -> None:
     host = fleet.create("old", installed=False)
     host.start()
@@ -329,6 +346,7 @@ def test_an_official_agents_host_is_taken_over_with_what_it_has_deployed(fleet: 
     assert refused.status != 0
     assert "--take-over" in host.run("cat /var/log/codedeploy-agent-install.log").stdout
     assert host.testinfra.service("codedeploy-agent").is_running  # the official one, untouched
+    the_official_agent_runs_again_where_its_package_stays(host, fleet)
     host.run(["sh", "-c", user_data(fleet.wheelhouse(), AGENT_TAKE_OVER="yes")])
 
     fleet.wait_for_poll(host)

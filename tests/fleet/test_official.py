@@ -195,3 +195,14 @@ def test_a_removal_that_was_refused_leaves_nothing_to_put_back_later(official, w
     with pytest.raises(FleetError):
         official.install(take_over=True)
     assert not official.at("/opt/codedeploy-agent/takeover/open").exists()
+
+
+def test_a_signal_after_the_removal_is_told_what_it_leaves(official, with_dpkg) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("agent.fleet.service_manager.ServiceManager.enable", stop)
+        with pytest.raises(KeyboardInterrupt):
+            official.install(take_over=True)
+    assert "no agent runs on this host now" in official.said[-1]

@@ -1,30 +1,24 @@
-"""Connections that send a small request in one piece, tell a stale one from a broken one, and can be ended."""
+"""Connections that send a request in one piece, tell a stale one from a broken one, are kept, and can be ended."""
 
 from __future__ import annotations
 
 import http.client
+import select
 import socket
 import ssl
 import threading
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3 import exceptions as urllib3_errors
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-if TYPE_CHECKING:
-    from urllib3.response import HTTPResponse
+from agent.network.answer import Answer, NothingReadError
 
-ONE_PIECE = 64 * 1024
-"""Bytes of a request that are gathered before they are written."""
-
-
-class NothingReadError(ConnectionError):
-    """The other side closed a connection before the first byte of an answer; ``reused`` if it had answered before."""
-
-    reused = False
+PER_HOST = 16
+"""Idle connections kept for each host: as many as download side by side."""
 
 
 class ClosedError(ConnectionError):
@@ -53,88 +47,76 @@ class OpenConnections:
             connection.shut()
 
 
-class _Response(http.client.HTTPResponse):
-    def begin(self) -> None:
-        """Read the head; say so when not even its first byte came."""
-        if not self.fp.closed:
-            try:
-                first = self.fp.peek(1)
-            except (ConnectionError, ssl.SSLEOFError) as error:
-                raise NothingReadError(str(error)) from error
-            if not first:
-                raise NothingReadError("The other side closed the connection without an answer.")
-        super().begin()
+class _Writer(http.client.HTTPConnection):
+    """Writes requests into memory and connects to nobody."""
+
+    def __init__(self) -> None:
+        super().__init__("unused")
+        self.written = bytearray()
+
+    def send(self, data: Any) -> None:  # noqa: ANN401
+        self.written += data
+
+
+def written(method: str, path: str, headers: Mapping[str, str], body: bytes) -> bytes:
+    """Give a request as it goes over the wire, checked and put together by the standard library.
+
+    It is one piece, because two small writes may wait 40 ms for each other. Raises ValueError or HTTPException for
+    characters that cannot be sent.
+    """
+    writer = _Writer()
+    writer.request(method, path, body=body or None, headers=headers)
+    return bytes(writer.written)
 
 
 class WatchedConnection(HTTPConnection):
-    """A connection whose request leaves in one write where it is small."""
-
-    response_class = _Response
+    """A connection that urllib3 makes, through proxies and with certificates; what goes over it is left to us."""
 
     def __init__(self, host: str, port: int | None = None, *, watch: OpenConnections, **options: Any) -> None:  # noqa: ANN401
         super().__init__(host, port, **options)
         self._watch = watch
-        self._answers = 0
-        self._held: bytearray | None = None
+        self._reused = False
         watch.add(self)
 
-    def connect(self) -> None:
-        """Connect, directly or through a tunnel."""
-        self._answers = 0
-        super().connect()
+    def exchange(self, method: str, request: bytes, *, timeout: float) -> Answer:
+        """Send a request and read the head of its answer; ``timeout`` is in seconds, between two pieces of it.
 
-    def request(self, method: str, url: str, **options: Any) -> None:  # type: ignore[override]  # noqa: ANN401
-        """Send a request; head and body together, because two small writes may wait 40 ms for each other."""
-        with self._in_one_piece():
-            super().request(method, url, **options)
-
-    @contextmanager
-    def _in_one_piece(self) -> Iterator[None]:
-        self._held = bytearray()
-        try:
-            yield
-            held, self._held = self._held, None
-            if held:
-                self._send_now(bytes(held))
-        finally:
-            self._held = None
-
-    def send(self, data: object) -> None:
-        """Gather what belongs to a request that is being written, or write it."""
-        if self._held is None:
-            return super().send(data)  # type: ignore[arg-type]
-        if not isinstance(data, bytes) or len(self._held) + len(data) > ONE_PIECE:
-            held, self._held = self._held, None
-            self._send_now(bytes(held))
-            return super().send(data)  # type: ignore[arg-type]
-        self._held += data
-        return None
-
-    def _send_now(self, data: bytes) -> None:
-        if self.sock is None:
-            self.connect()
+        Raises NothingReadError where there is no answer, ClosedError, HTTPException, OSError.
+        """
+        sock: socket.socket = self.sock
         if self._watch.closed:
             raise ClosedError("The client was closed.")
         try:
-            super().send(data)
+            sock.settimeout(timeout)
+            sock.sendall(request)
+        except BrokenPipeError:
+            pass  # It may have answered before it closed.
         except (ConnectionResetError, ssl.SSLEOFError) as error:
             raise self._nothing_read(error) from error
-
-    def getresponse(self) -> HTTPResponse:  # type: ignore[override]
-        """Read the head of the answer. Raises NothingReadError where there is none."""
+        answer = Answer(sock, method=method)
         try:
-            response = super().getresponse()
+            answer.begin()
         except NothingReadError as error:
+            answer.close()
             raise self._nothing_read(error) from error
-        self._answers += 1
-        return response
+        except BaseException:
+            answer.close()
+            raise
+        self._reused = True
+        return answer
 
     def _nothing_read(self, error: OSError) -> OSError:
         if self._watch.closed:
             return ClosedError("The client was closed.")
         found = NothingReadError(str(error))
-        found.reused = self._answers > 0
+        found.reused = self._reused
         return found
+
+    def is_quiet(self) -> bool:
+        """Tell whether an idle connection is as it was left: not closed, and without words that nobody asked for."""
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        return not poll.poll(0)
 
     def shut(self) -> None:
         """Shut the socket down from another thread; who waits on it wakes up."""
@@ -152,13 +134,62 @@ class WatchedTlsConnection(WatchedConnection, HTTPSConnection):
     """The same over TLS."""
 
 
-class HttpPool(HTTPConnectionPool):
-    """Connections to one host in the clear, or to a proxy."""
+class Pool(HTTPConnectionPool):
+    """Connections to one host; urllib3 knows how one is made, and the idle ones are kept here."""
 
-    ConnectionCls = WatchedConnection  # type: ignore[assignment]
+    ConnectionCls = WatchedConnection
+
+    def __init__(self, host: str, port: int | None = None, *, watch: OpenConnections, **options: Any) -> None:  # noqa: ANN401
+        super().__init__(host, port, watch=watch, **options)
+        self._watch = watch
+        self._idle: list[WatchedConnection] = []
+
+    def take(self) -> WatchedConnection | None:
+        """Give the idle connection that was used last, None when there is none."""
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:  # not asked before: other threads take from here too
+                return None
+            if connection.is_quiet():
+                return connection
+            connection.close()
+
+    def fresh(self, timeout: float, *, tunnel: bool) -> WatchedConnection:
+        """Connect, within so many seconds; ``tunnel`` through the proxy or just to it.
+
+        Raises ProxyError where the proxy itself was not reached, other errors of urllib3, OSError, ValueError.
+        """
+        connection: WatchedConnection = self._new_conn()  # type: ignore[assignment]
+        connection.timeout = timeout
+        try:
+            if tunnel:
+                self._prepare_proxy(connection)
+            else:
+                connection.connect()
+        except BaseException as error:
+            # urllib3 1.26 does not tell how far it came.
+            reached = self.proxy is None or getattr(connection, "has_connected_to_proxy", True)
+            connection.close()
+            if reached or not isinstance(error, (OSError, urllib3_errors.HTTPError)):
+                raise
+            raise urllib3_errors.ProxyError("The proxy was not reached.", error) from error
+        return connection
+
+    def give_back(self, connection: WatchedConnection) -> None:
+        """Keep a connection whose last answer was read to its end."""
+        if self._watch.closed or len(self._idle) >= PER_HOST:
+            connection.close()
+        else:
+            self._idle.append(connection)
+
+    def forget(self) -> None:
+        """Close every idle connection."""
+        while self._idle:
+            self._idle.pop().close()
 
 
-class HttpsPool(HTTPSConnectionPool):
-    """Connections to one host over TLS."""
+class TlsPool(Pool, HTTPSConnectionPool):
+    """The same over TLS."""
 
-    ConnectionCls = WatchedTlsConnection  # type: ignore[assignment]
+    ConnectionCls = WatchedTlsConnection

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from urllib3 import exceptions as urllib3_errors
+from urllib3.util.ssl_match_hostname import CertificateError
 
 from agent.network.connections import ClosedError
 from agent.network.errors import NetworkError, NetworkReason
@@ -128,7 +129,7 @@ def _tls(chain: list[BaseException], target: Target) -> NetworkError | None:
 
 def _wrong_name(chain: list[BaseException], target: Target) -> NetworkError | None:
     """Judge the error of urllib3 1.26, which compares the names itself."""
-    if not any(isinstance(error, urllib3_errors.SSLError) for error in chain):
+    if not any(isinstance(error, CertificateError) for error in chain):
         return None
     text, remedy = _other_name(target.place, str(chain[-1]))
     return NetworkError(text, reason=NetworkReason.TLS, remedy=remedy)

@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
-from urllib3 import PoolManager, ProxyManager, Timeout
+from urllib3 import PoolManager, ProxyManager
 from urllib3 import exceptions as urllib3_errors
 
 from agent import __version__
-from agent.network.connections import HttpPool, HttpsPool, NothingReadError, OpenConnections
+from agent.network.answer import Answer, NothingReadError
+from agent.network.connections import OpenConnections, Pool, TlsPool, WatchedConnection, written
 from agent.network.errors import NetworkError, NetworkReason
 from agent.network.explain import Target, explain, refused_by_proxy
 from agent.network.proxies import Proxy, proxy_for
@@ -26,13 +27,14 @@ from agent.network.wire_log import WireLog
 if TYPE_CHECKING:
     import ssl
 
-    from urllib3 import BaseHTTPResponse, HTTPConnectionPool
-
 __all__ = ["HttpClient", "HttpOptions", "NetworkError", "NetworkReason", "Response"]
 
 PORTS = {"http": 80, "https": 443}
-PER_HOST = 16
-"""Idle connections kept for each host: as many as download side by side."""
+ROUTES_KEPT = 16
+"""URLs for which a client remembers how they are reached."""
+
+PLAIN = "!$&'()*+,;=:@/?%"
+"""What stands in a path and a query as it is, beside letters, digits and ``-._~``."""
 
 # urllib3 writes URLs to its log, and a redirected download bears its token there.
 logging.getLogger("urllib3").setLevel(logging.WARNING)
@@ -57,6 +59,39 @@ class HttpOptions(NamedTuple):
 
 
 DEFAULTS = HttpOptions()
+BROKEN = (urllib3_errors.HTTPError, http.client.HTTPException, OSError, ValueError)
+"""What goes wrong with a request until its answer begins."""
+
+
+class _Request(NamedTuple):
+    """A request as it was asked for, all its headers, and the bytes that are sent."""
+
+    method: str
+    headers: Mapping[str, str]
+    body: bytes
+    sent: Mapping[str, str]
+    written: bytes
+
+
+class _Route:
+    """How a URL is reached, and the last request that was sent to it.
+
+    An idle agent asks for the same thing again and again; to work it out anew would be most of what that costs.
+    """
+
+    def __init__(self, parts: SplitResult, target: Target) -> None:
+        self.target = target
+        host = f"[{target.host}]" if ":" in target.host else target.host
+        self.host = host if PORTS[parts.scheme] == target.port else f"{host}:{target.port}"
+        self.tls = parts.scheme == "https"
+        self.path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self.pool: Pool | None = None
+        self.last: _Request | None = None
+
+    @property
+    def forwarded(self) -> bool:
+        """Tell whether a proxy reads the request itself, instead of making a tunnel for it."""
+        return self.target.proxy is not None and not self.tls
 
 
 class HttpClient:
@@ -67,9 +102,8 @@ class HttpClient:
         self._wire_log = wire_log
         self._open = OpenConnections()
         self._managers: dict[tuple[Proxy | None, bool], PoolManager] = {}
-        # What an idle agent asks for again and again is found here: for it, working it out is a tenth of the cost.
-        self._pools: dict[tuple[str, Target], HTTPConnectionPool] = {}
-        self._targets: dict[tuple[str, float, float, bool], tuple[SplitResult, Target]] = {}
+        self._pools: set[Pool] = set()
+        self._routes: dict[tuple[str, float, float, bool], _Route] = {}
         self._context: ssl.SSLContext | None = None
         self._making = threading.Lock()
 
@@ -91,32 +125,34 @@ class HttpClient:
         out to be closed before anything of an answer was read. Raises NetworkError.
         """
         wanted = (url, connect_timeout, read_timeout, proxied)
-        found = self._targets.get(wanted)
-        if found is None:
-            if len(self._targets) >= PER_HOST:
-                self._targets.clear()
-            found = self._targets[wanted] = self._target(*wanted)
-        parts, target = found
-        sent = self._headers(parts, target, headers)
-        arguments = {
-            "body": body or None,
-            "headers": sent,
-            "timeout": Timeout(connect=connect_timeout, read=read_timeout),
-        }
+        route = self._routes.get(wanted)
+        if route is None:
+            if len(self._routes) >= ROUTES_KEPT:
+                self._routes.clear()
+            route = self._routes[wanted] = self._route(*wanted)
+        try:
+            request = self._request(route, method, headers or {}, body)
+            if self._wire_log is not None:
+                self._wire_log.request(method, url, request.sent, body)
+            pool = self._pool(route)
+            connection, answer = self._send(pool, route, request)
+        except BROKEN as error:
+            raise explain(error, route.target) from error
         if self._wire_log is not None:
-            self._wire_log.request(method, url, sent, body)
-        raw = self._send(method, parts, target, arguments)
-        if self._wire_log is not None:
-            self._wire_log.response(url, raw.status, raw.headers)
-        if raw.status == 407 and target.proxy is not None:
-            raw.close()
-            raise refused_by_proxy(407, target)
-        on_body = None if self._wire_log is None else partial(self._wire_log.response_body, url, raw.headers)
-        return Response(raw, target, on_body=on_body)
+            self._wire_log.response(url, answer.status, answer.fields)
+        response = Response(
+            answer,
+            route.target,
+            connection=connection,
+            pool=pool,
+            on_body=None if self._wire_log is None else partial(self._wire_log.response_body, url, answer.fields),
+        )
+        if answer.status == 407 and route.target.proxy is not None:
+            response.close()
+            raise refused_by_proxy(407, route.target)
+        return response
 
-    def _target(
-        self, url: str, connect_timeout: float, read_timeout: float, proxied: bool
-    ) -> tuple[SplitResult, Target]:
+    def _route(self, url: str, connect_timeout: float, read_timeout: float, proxied: bool) -> _Route:
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port or PORTS.get(parts.scheme)
@@ -135,52 +171,59 @@ class HttpClient:
                 setting=self._options.proxy,
                 environment=self._options.environment,
             )
-        return parts, Target(host, port, proxy, connect_timeout, read_timeout)
+        return _Route(parts, Target(host, port, proxy, connect_timeout, read_timeout))
 
-    def _headers(self, parts: SplitResult, target: Target, headers: Mapping[str, str] | None) -> dict[str, str]:
-        host = f"[{target.host}]" if ":" in target.host else target.host
-        named = host if PORTS[parts.scheme] == target.port else f"{host}:{target.port}"
-        sent = {"Host": named, "User-Agent": self._options.user_agent, "Accept-Encoding": "identity"}
-        given = dict(headers or {})
-        lower = {name.lower() for name in given}
-        return {name: value for name, value in sent.items() if name.lower() not in lower} | given
-
-    def _send(self, method: str, parts: SplitResult, target: Target, arguments: dict[str, Any]) -> BaseHTTPResponse:
-        for attempt in (1, 2):
-            if self._open.closed:
-                raise NetworkError("The HTTP client is closed.", reason=NetworkReason.BROKEN)
-            try:
-                return self._send_once(method, parts, target, arguments)
-            except (urllib3_errors.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
-                if attempt == 1 and _is_stale(error):
-                    self._forget()
-                    continue
-                raise explain(error, target) from error
-        raise AssertionError("unreachable")
-
-    def _send_once(
-        self, method: str, parts: SplitResult, target: Target, arguments: dict[str, Any]
-    ) -> BaseHTTPResponse:
-        # Through the pool and not the manager: the manager would rewrite a path such as /bucket/a/../b, which is the
+    def _request(self, route: _Route, method: str, headers: Mapping[str, str], body: bytes) -> _Request:
+        last = route.last
+        if last is not None and last.method == method and last.headers == headers and last.body == body:
+            return last
+        sent = self._headers(route, headers)
+        # Neither urllib3's manager nor its pool sends: both would rewrite a path such as /bucket/a/../b, which is the
         # name of an object, after it was signed.
-        pool = self._pools.get((parts.scheme, target))
-        if pool is None:
-            manager = self._manager(target.proxy, tls=parts.scheme == "https")
-            pool = manager.connection_from_host(target.host, target.port, parts.scheme)
-            self._pools[(parts.scheme, target)] = pool
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        forwarded = target.proxy is not None and parts.scheme == "http"
-        return pool.urlopen(
-            method,
-            f"http://{arguments['headers']['Host']}{path}" if forwarded else path,
-            retries=False,
-            redirect=False,
-            assert_same_host=False,
-            preload_content=False,
-            decode_content=False,
-            enforce_content_length=True,
-            **arguments,
-        )
+        path = quote(route.path, safe=PLAIN, errors="surrogatepass")
+        data = written(method, f"http://{sent['Host']}{path}" if route.forwarded else path, sent, body)
+        route.last = _Request(method, dict(headers), body, sent, data)
+        return route.last
+
+    def _headers(self, route: _Route, headers: Mapping[str, str]) -> dict[str, str]:
+        sent = {"Host": route.host, "User-Agent": self._options.user_agent, "Accept-Encoding": "identity"}
+        proxy = route.target.proxy
+        if route.forwarded and proxy is not None and proxy.authorization:
+            sent["Proxy-Authorization"] = proxy.authorization
+        lower = {name.lower() for name in headers}
+        return {name: value for name, value in sent.items() if name.lower() not in lower} | dict(headers)
+
+    def _send(self, pool: Pool, route: _Route, request: _Request) -> tuple[WatchedConnection, Answer]:
+        try:
+            return self._send_once(pool, route, request)
+        except NothingReadError as error:
+            # A kept connection was closed under a request, before any byte of its answer.
+            if not error.reused:
+                raise
+        self._forget()
+        return self._send_once(pool, route, request)
+
+    def _send_once(self, pool: Pool, route: _Route, request: _Request) -> tuple[WatchedConnection, Answer]:
+        if self._open.closed:
+            raise NetworkError("The HTTP client is closed.", reason=NetworkReason.BROKEN)
+        target = route.target
+        tunnel = target.proxy is not None and route.tls
+        connection = pool.take() or pool.fresh(target.connect_timeout, tunnel=tunnel)
+        try:
+            return connection, connection.exchange(request.method, request.written, timeout=target.read_timeout)
+        except BaseException:
+            connection.close()
+            raise
+
+    def _pool(self, route: _Route) -> Pool:
+        if route.pool is None:
+            target = route.target
+            manager = self._manager(target.proxy, tls=route.tls)
+            found = manager.connection_from_host(target.host, target.port, "https" if route.tls else "http")
+            assert isinstance(found, Pool)
+            self._pools.add(found)
+            route.pool = found
+        return route.pool
 
     def _manager(self, proxy: Proxy | None, *, tls: bool) -> PoolManager:
         tls = tls or (proxy is not None and proxy.url.startswith("https:"))
@@ -191,7 +234,7 @@ class HttpClient:
             return found
 
     def _new_manager(self, proxy: Proxy | None, tls: bool) -> PoolManager:
-        options: dict[str, Any] = {"maxsize": PER_HOST, "block": False}
+        options: dict[str, Any] = {"maxsize": 1}  # what it would keep itself
         if tls:
             if self._context is None:
                 self._context = make_context(self._options.ca_bundle, self._options.environment)
@@ -201,10 +244,9 @@ class HttpClient:
         else:
             wanted = {"Proxy-Authorization": proxy.authorization} if proxy.authorization else {}
             manager = ProxyManager(proxy.url, proxy_headers=wanted, proxy_ssl_context=self._context, **options)
-        # urllib3 hands what a pool does not know on to its connections.
         pools: dict[str, Any] = {
-            "http": partial(HttpPool, watch=self._open),
-            "https": partial(HttpsPool, watch=self._open),
+            "http": partial(Pool, watch=self._open),
+            "https": partial(TlsPool, watch=self._open),
         }
         manager.pool_classes_by_scheme = pools
         return manager
@@ -218,12 +260,6 @@ class HttpClient:
         self._forget()
 
     def _forget(self) -> None:
-        """Let go of every kept connection."""
-        self._pools.clear()
-        self._managers.clear()
-
-
-def _is_stale(error: BaseException) -> bool:
-    """Tell whether a kept connection was closed under a request, before any byte of its answer."""
-    found = error.args[-1] if isinstance(error, urllib3_errors.ProtocolError) and error.args else error
-    return isinstance(found, NothingReadError) and found.reused
+        """Let go of every connection that nobody uses."""
+        for pool in list(self._pools):
+            pool.forget()

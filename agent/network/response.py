@@ -5,19 +5,13 @@ from __future__ import annotations
 import http.client
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING
 
-from urllib3 import exceptions as urllib3_errors
-
+from agent.network.answer import Answer
+from agent.network.connections import Pool, WatchedConnection
 from agent.network.errors import NetworkError, NetworkReason
 from agent.network.explain import Target, explain
 
-if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse
-
 PIECE = 64 * 1024
-BROKEN = (urllib3_errors.HTTPError, http.client.HTTPException, OSError)
-"""What urllib3 lets through while a body is read."""
 
 
 class Response:
@@ -27,12 +21,20 @@ class Response:
     """
 
     def __init__(
-        self, raw: BaseHTTPResponse, target: Target, *, on_body: Callable[[bytes], None] | None = None
+        self,
+        answer: Answer,
+        target: Target,
+        *,
+        connection: WatchedConnection,
+        pool: Pool,
+        on_body: Callable[[bytes], None] | None = None,
     ) -> None:
-        self.status: int = raw.status
-        self.headers: Mapping[str, str] = raw.headers
-        self._raw = raw
+        self.status: int = answer.status
+        self.headers: Mapping[str, str] = answer.fields
+        self._answer = answer
         self._target = target
+        self._connection: WatchedConnection | None = connection
+        self._pool = pool
         self._on_body = on_body
 
     def read(self, limit: int = 1 << 20) -> bytes:
@@ -40,7 +42,7 @@ class Response:
 
         Raises NetworkError when it is larger, breaks off or is shorter than announced.
         """
-        announced = self._raw.length_remaining  # 0 for HEAD, whose Content-Length is that of another answer
+        announced = self._answer.length  # 0 for HEAD, whose Content-Length is that of another answer
         if announced is not None and announced > limit:
             self.close()
             raise self._too_large(limit)
@@ -66,30 +68,33 @@ class Response:
 
         Raises NetworkError when it breaks off or is shorter than announced. Leaving early closes the connection.
         """
-        ended = False
         try:
             while piece := self._piece(size):
                 yield piece
                 # Where the length was announced, the end shows without asking for more.
-                if self._raw.length_remaining == 0:
+                if self._answer.length == 0:
                     break
-            ended = True
+            if not self._answer.will_close and self._connection is not None:
+                connection, self._connection = self._connection, None
+                self._pool.give_back(connection)
         finally:
-            if ended:
-                self._raw.release_conn()
-            else:
-                self.close()
+            self.close()
 
     def _piece(self, size: int) -> bytes:
         try:
-            return bytes(self._raw.read(size))
-        except BROKEN as error:
+            piece = self._answer.read(size)
+            if not piece and self._answer.length:
+                raise http.client.IncompleteRead(piece, self._answer.length)
+        except (http.client.HTTPException, OSError) as error:
             raise explain(error, self._target) from error
+        return piece
 
     def close(self) -> None:
         """End it, read or not; a connection whose answer was not read to its end is closed."""
-        self._raw.close()
-        self._raw.release_conn()
+        self._answer.close()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
     def __enter__(self) -> Response:
         return self

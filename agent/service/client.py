@@ -86,6 +86,7 @@ class CommandService:
         self._read_timeout = read_timeout
         self._gate = ThrottleGate(None) if gate is None else gate
         self._kept: _Signed | None = None
+        self._asked = ("", b"")  # the last host identifier and the body made from it
 
     def poll(self, host_identifier: str) -> HostCommand | None:
         """Ask for a command, None when there is nothing to do.
@@ -94,7 +95,9 @@ class CommandService:
         is not empty and contained in ours, as the official agents judge it.
         """
         # A poll that is throttled is not repeated here: whoever polls comes back anyway, later and later.
-        reply = self._call("PollHostCommand", {"HostIdentifier": host_identifier}, retries=0)
+        if self._asked[0] != host_identifier:
+            self._asked = (host_identifier, serialise("PollHostCommand", {"HostIdentifier": host_identifier}))
+        reply = self._call("PollHostCommand", self._asked[1], retries=0)
         found = reply.get("HostCommand")
         if found is None:
             return None
@@ -113,9 +116,9 @@ class CommandService:
 
     def specification(self, execution_id: str, host_identifier: str) -> DeploymentEnvelope:
         """Fetch the deployment specification of a command, still in its envelope."""
-        reply = self._call(
-            "GetDeploymentSpecification", {"DeploymentExecutionId": execution_id, "HostIdentifier": host_identifier}
-        )
+        operation = "GetDeploymentSpecification"
+        members = {"DeploymentExecutionId": execution_id, "HostIdentifier": host_identifier}
+        reply = self._call(operation, serialise(operation, members))
         system = reply.get("DeploymentSystem", "")
         if system != DEPLOYMENT_SYSTEM:
             raise ProtocolError(f"The deployment is of the system {_shown(system)}, and not of {DEPLOYMENT_SYSTEM}.")
@@ -130,30 +133,25 @@ class CommandService:
 
         ``Succeeded`` and ``Failed`` mean that it is over and must not be executed.
         """
-        reply = self._call(
-            "PutHostCommandAcknowledgement",
-            {
-                "HostCommandIdentifier": command_identifier,
-                "Diagnostics": {"Format": "JSON", "Payload": _compact({"IsCommandNoop": is_noop})},
-            },
-        )
+        operation = "PutHostCommandAcknowledgement"
+        members = {
+            "HostCommandIdentifier": command_identifier,
+            "Diagnostics": {"Format": "JSON", "Payload": _compact({"IsCommandNoop": is_noop})},
+        }
+        reply = self._call(operation, serialise(operation, members))
         return str(reply.get("CommandStatus", ""))
 
     def complete(self, command_identifier: str, *, status: str, payload: str) -> None:
         """Report the end of a command: ``Succeeded`` or ``Failed``, and its diagnostics as a JSON text."""
-        self._call(
-            "PutHostCommandComplete",
-            {
-                "HostCommandIdentifier": command_identifier,
-                "CommandStatus": status,
-                "Diagnostics": {"Format": "JSON", "Payload": payload},
-            },
-        )
+        operation = "PutHostCommandComplete"
+        members = {
+            "HostCommandIdentifier": command_identifier,
+            "CommandStatus": status,
+            "Diagnostics": {"Format": "JSON", "Payload": payload},
+        }
+        self._call(operation, serialise(operation, members))
 
-    def _call(
-        self, operation: str, members: Mapping[str, object], *, retries: int = THROTTLE_RETRIES
-    ) -> dict[str, Any]:
-        body = serialise(operation, members)
+    def _call(self, operation: str, body: bytes, *, retries: int = THROTTLE_RETRIES) -> dict[str, Any]:
         for attempt in range(retries + 1):
             self._gate.wait()
             status, headers, reply = self._send(operation, body)

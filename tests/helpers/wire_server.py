@@ -115,6 +115,12 @@ class WireServer:
                 with suppress(OSError):
                     socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
+    def say(self, data: bytes) -> None:
+        """Send this on every connection, though nobody asked."""
+        with self._lock:
+            for connection in self._open:
+                connection.sendall(data)
+
     def _note_name(self, connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
         self._names[id(connection)] = name
 

@@ -13,8 +13,8 @@ MOST_LINES = 100
 MOST_INTERIM = 10
 """Answers of the kind ``100 Continue`` that may come before the real one."""
 
-_FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([^\x00\r\n]*?)[ \t]*\r?\n")
-_CONTINUED = re.compile(rb"[ \t]+([^\x00\r\n]*?)[ \t]*\r?\n")
+_FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([^\x00\r\n]*)\r?\n")
+_CONTINUED = re.compile(rb"[ \t]([^\x00\r\n]*)\r?\n")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 
 
@@ -102,7 +102,7 @@ def read_headers(file: IO[bytes]) -> Headers:
             raise http.client.LineTooLong("header line")
         field = _FIELD.fullmatch(line)
         if field is not None:
-            name, value = field[1].decode("ascii"), field[2].decode("iso-8859-1")
+            name, value = field[1].decode("ascii"), _text(field[2])
             key = name.lower()
             found[key] = (name, f"{found[key][1]}, {value}" if key in found else value)
             continue
@@ -110,8 +110,12 @@ def read_headers(file: IO[bytes]) -> Headers:
         if more is None or not key:
             raise http.client.HTTPException("a header line is none, or the head breaks off")
         name, value = found[key]
-        found[key] = (name, f"{value} {more[1].decode('iso-8859-1')}".strip())
+        found[key] = (name, f"{value} {_text(more[1])}".strip())
     raise http.client.HTTPException(f"more than {MOST_LINES} header lines")
+
+
+def _text(value: bytes) -> str:
+    return value.strip(b" \t").decode("iso-8859-1")
 
 
 def _length(announced: str) -> int:

@@ -1,14 +1,12 @@
-"""Connections that send a request in one piece, tell a stale one from a broken one, are kept, and can be ended."""
+"""Connections that tell a stale one from a broken one, are kept, and can be ended."""
 
 from __future__ import annotations
 
-import http.client
 import select
 import socket
 import ssl
 import threading
 import weakref
-from collections.abc import Mapping
 from typing import Any
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
@@ -47,28 +45,6 @@ class OpenConnections:
             connection.shut()
 
 
-class _Writer(http.client.HTTPConnection):
-    """Writes requests into memory and connects to nobody."""
-
-    def __init__(self) -> None:
-        super().__init__("unused")
-        self.written = bytearray()
-
-    def send(self, data: Any) -> None:  # noqa: ANN401
-        self.written += data
-
-
-def written(method: str, path: str, headers: Mapping[str, str], body: bytes) -> bytes:
-    """Give a request as it goes over the wire, checked and put together by the standard library.
-
-    It is one piece, because two small writes may wait 40 ms for each other. Raises ValueError or HTTPException for
-    characters that cannot be sent.
-    """
-    writer = _Writer()
-    writer.request(method, path, body=body or None, headers=headers)
-    return bytes(writer.written)
-
-
 class WatchedConnection(HTTPConnection):
     """A connection that urllib3 makes, through proxies and with certificates; what goes over it is left to us."""
 
@@ -81,7 +57,7 @@ class WatchedConnection(HTTPConnection):
     def exchange(self, method: str, request: bytes, *, timeout: float) -> Answer:
         """Send a request and read the head of its answer; ``timeout`` is in seconds, between two pieces of it.
 
-        Raises NothingReadError where there is no answer, ClosedError, HTTPException, OSError.
+        It is sent in one piece. Raises NothingReadError where there is no answer, ClosedError, HTTPException, OSError.
         """
         sock: socket.socket = self.sock
         if self._watch.closed:

@@ -9,18 +9,19 @@ from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import urlsplit
 
 from urllib3 import PoolManager, ProxyManager
 from urllib3 import exceptions as urllib3_errors
 
 from agent import __version__
 from agent.network.answer import Answer, NothingReadError
-from agent.network.connections import OpenConnections, Pool, TlsPool, WatchedConnection, written
+from agent.network.connections import OpenConnections, Pool, TlsPool, WatchedConnection
 from agent.network.errors import NetworkError, NetworkReason
 from agent.network.explain import Target, explain, refused_by_proxy
 from agent.network.proxies import Proxy, proxy_for
 from agent.network.response import Response
+from agent.network.route import PORTS, Request, Route
 from agent.network.tls import make_context
 from agent.network.wire_log import WireLog
 
@@ -29,12 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["HttpClient", "HttpOptions", "NetworkError", "NetworkReason", "Response"]
 
-PORTS = {"http": 80, "https": 443}
 ROUTES_KEPT = 16
 """URLs for which a client remembers how they are reached."""
-
-PLAIN = "!$&'()*+,;=:@/?%"
-"""What stands in a path and a query as it is, beside letters, digits and ``-._~``."""
 
 # urllib3 writes URLs to its log, and a redirected download bears its token there.
 logging.getLogger("urllib3").setLevel(logging.WARNING)
@@ -63,37 +60,6 @@ BROKEN = (urllib3_errors.HTTPError, http.client.HTTPException, OSError, ValueErr
 """What goes wrong with a request until its answer begins."""
 
 
-class _Request(NamedTuple):
-    """A request as it was asked for, all its headers, and the bytes that are sent."""
-
-    method: str
-    headers: Mapping[str, str]
-    body: bytes
-    sent: Mapping[str, str]
-    written: bytes
-
-
-class _Route:
-    """How a URL is reached, and the last request that was sent to it.
-
-    An idle agent asks for the same thing again and again; to work it out anew would be most of what that costs.
-    """
-
-    def __init__(self, parts: SplitResult, target: Target) -> None:
-        self.target = target
-        host = f"[{target.host}]" if ":" in target.host else target.host
-        self.host = host if PORTS[parts.scheme] == target.port else f"{host}:{target.port}"
-        self.tls = parts.scheme == "https"
-        self.path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self.pool: Pool | None = None
-        self.last: _Request | None = None
-
-    @property
-    def forwarded(self) -> bool:
-        """Tell whether a proxy reads the request itself, instead of making a tunnel for it."""
-        return self.target.proxy is not None and not self.tls
-
-
 class HttpClient:
     """Connections that are kept and used again; may be used by several threads at once."""
 
@@ -103,7 +69,7 @@ class HttpClient:
         self._open = OpenConnections()
         self._managers: dict[tuple[Proxy | None, bool], PoolManager] = {}
         self._pools: set[Pool] = set()
-        self._routes: dict[tuple[str, float, float, bool], _Route] = {}
+        self._routes: dict[tuple[str, float, float, bool], Route] = {}
         self._context: ssl.SSLContext | None = None
         self._making = threading.Lock()
 
@@ -131,7 +97,7 @@ class HttpClient:
                 self._routes.clear()
             route = self._routes[wanted] = self._route(*wanted)
         try:
-            request = self._request(route, method, headers or {}, body)
+            request = route.request(method, headers or {}, body)
             if self._wire_log is not None:
                 self._wire_log.request(method, url, request.sent, body)
             pool = self._pool(route)
@@ -152,7 +118,7 @@ class HttpClient:
             raise refused_by_proxy(407, route.target)
         return response
 
-    def _route(self, url: str, connect_timeout: float, read_timeout: float, proxied: bool) -> _Route:
+    def _route(self, url: str, connect_timeout: float, read_timeout: float, proxied: bool) -> Route:
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port or PORTS.get(parts.scheme)
@@ -171,51 +137,32 @@ class HttpClient:
                 setting=self._options.proxy,
                 environment=self._options.environment,
             )
-        return _Route(parts, Target(host, port, proxy, connect_timeout, read_timeout))
+        return Route(parts, Target(host, port, proxy, connect_timeout, read_timeout), self._options.user_agent)
 
-    def _request(self, route: _Route, method: str, headers: Mapping[str, str], body: bytes) -> _Request:
-        last = route.last
-        if last is not None and last.method == method and last.headers == headers and last.body == body:
-            return last
-        sent = self._headers(route, headers)
-        # Neither urllib3's manager nor its pool sends: both would rewrite a path such as /bucket/a/../b, which is the
-        # name of an object, after it was signed.
-        path = quote(route.path, safe=PLAIN, errors="surrogatepass")
-        data = written(method, f"http://{sent['Host']}{path}" if route.forwarded else path, sent, body)
-        route.last = _Request(method, dict(headers), body, sent, data)
-        return route.last
-
-    def _headers(self, route: _Route, headers: Mapping[str, str]) -> dict[str, str]:
-        sent = {"Host": route.host, "User-Agent": self._options.user_agent, "Accept-Encoding": "identity"}
-        proxy = route.target.proxy
-        if route.forwarded and proxy is not None and proxy.authorization:
-            sent["Proxy-Authorization"] = proxy.authorization
-        lower = {name.lower() for name in headers}
-        return {name: value for name, value in sent.items() if name.lower() not in lower} | dict(headers)
-
-    def _send(self, pool: Pool, route: _Route, request: _Request) -> tuple[WatchedConnection, Answer]:
+    def _send(self, pool: Pool, route: Route, request: Request) -> tuple[WatchedConnection, Answer]:
         try:
-            return self._send_once(pool, route, request)
+            return self._send_once(pool.take(), pool, route, request)
         except NothingReadError as error:
             # A kept connection was closed under a request, before any byte of its answer.
             if not error.reused:
                 raise
         self._forget()
-        return self._send_once(pool, route, request)
+        return self._send_once(None, pool, route, request)
 
-    def _send_once(self, pool: Pool, route: _Route, request: _Request) -> tuple[WatchedConnection, Answer]:
+    def _send_once(
+        self, kept: WatchedConnection | None, pool: Pool, route: Route, request: Request
+    ) -> tuple[WatchedConnection, Answer]:
         if self._open.closed:
             raise NetworkError("The HTTP client is closed.", reason=NetworkReason.BROKEN)
         target = route.target
-        tunnel = target.proxy is not None and route.tls
-        connection = pool.take() or pool.fresh(target.connect_timeout, tunnel=tunnel)
+        connection = kept or pool.fresh(target.connect_timeout, tunnel=route.tunnel)
         try:
             return connection, connection.exchange(request.method, request.written, timeout=target.read_timeout)
         except BaseException:
             connection.close()
             raise
 
-    def _pool(self, route: _Route) -> Pool:
+    def _pool(self, route: Route) -> Pool:
         if route.pool is None:
             target = route.target
             manager = self._manager(target.proxy, tls=route.tls)

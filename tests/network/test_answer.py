@@ -76,6 +76,11 @@ def test_a_head_that_breaks_off_is_not_taken_for_a_whole_one(data):
         read_headers(io.BytesIO(data))
 
 
+def test_a_line_of_blanks_does_not_keep_the_agent_busy():
+    # In quadratic time this takes minutes; in linear time, less than a millisecond.
+    assert headers(*[b"A: b" + b" " * 60000 + b"c"] * MOST_LINES)["A"].startswith("b ")
+
+
 def test_as_many_header_lines_as_the_standard_library_takes_are_taken():
     assert len(headers(*[b"A-%d: b" % number for number in range(MOST_LINES)])) == MOST_LINES
 

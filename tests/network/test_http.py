@@ -7,13 +7,15 @@ import select
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 import pytest
 
 from agent import __version__
-from agent.network.connections import OpenConnections, WatchedConnection, written
+from agent.network.connections import OpenConnections, WatchedConnection
 from agent.network.explain import Target, explain
 from agent.network.http import HttpClient, HttpOptions, NetworkError, NetworkReason
+from agent.network.route import Route
 from wire_server import Answer, Authority, running_server
 
 UNKNOWN_HOST = ".".join(["a" * 60] * 5)  # longer than a name may be, so that no name server is asked
@@ -137,7 +139,8 @@ def test_head_and_body_leave_in_one_write(size):
         connection.sock = ours
         theirs.send(b"HTTP/1.1 204 No Content\r\n\r\n")
         body = b"x" * size
-        assert connection.exchange("POST", written("POST", "/", {"Host": "a"}, body), timeout=5).status == 204
+        route = Route(urlsplit("http://service.test/"), Target("service.test", 80, None, 5, 5), "test")
+        assert connection.exchange("POST", route.request("POST", {}, body).written, timeout=5).status == 204
         theirs.setblocking(False)
         assert theirs.recv(200000).endswith(b"\r\n\r\n" + body)
         with pytest.raises(BlockingIOError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import select
 import socket
@@ -93,6 +94,13 @@ def test_words_that_nobody_asked_for_are_not_taken_for_the_next_answer(server, c
     server.say(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
     assert select.select([kept], [], [], 30)[0]
     assert client.request("GET", server.url).read() == b"second"
+    assert server.connections == 2
+
+
+def test_a_connection_that_the_server_wants_closed_is_not_used_again(server, client):
+    server.will(Answer(headers={"Connection": "close"}, body=b"last"))  # and it leaves the closing to us
+    assert client.request("GET", server.url).read() == b"last"
+    client.request("GET", server.url).read()
     assert server.connections == 2
 
 
@@ -406,6 +414,16 @@ def test_a_long_poll_is_ended_at_once_by_a_stop(tmp_path, over_tls):
         release.set()
     assert error.reason is NetworkReason.BROKEN
     assert "given up" in str(error)
+
+
+def test_a_client_that_was_closed_keeps_no_connection(server, client):
+    server.will(Answer(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody"))
+    response = client.request("GET", server.url)
+    [connection] = client._open._connections
+    client.close()
+    with contextlib.suppress(NetworkError):  # the body has come with the head, as a rule
+        assert response.read() == b"body"
+    assert connection.sock is None
 
 
 def test_a_client_that_was_closed_connects_no_more(server, client):

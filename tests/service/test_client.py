@@ -257,6 +257,13 @@ def test_credentials_that_were_renewed_are_used_at_once(server, http):
     assert used == ["OLD", "NEW"]
 
 
+def test_a_poll_asks_for_the_host_that_is_meant_and_not_for_the_last_one(server, service):
+    hosts = ["one", "one", "other", "one"]
+    for host in hosts:
+        service.poll(host)
+    assert [json.loads(request.body)["HostIdentifier"] for request in server.requests] == hosts
+
+
 def test_polls_do_not_connect_anew(server, service):
     for _ in range(3):
         service.poll(HOST)

@@ -15,7 +15,7 @@ from urllib3 import PoolManager, ProxyManager
 from urllib3 import exceptions as urllib3_errors
 
 from agent import __version__
-from agent.network.answer import Answer, NothingReadError
+from agent.network.answer import NothingReadError
 from agent.network.connections import OpenConnections, Pool, TlsPool, WatchedConnection
 from agent.network.errors import NetworkError, NetworkReason
 from agent.network.explain import Target, explain, refused_by_proxy
@@ -96,24 +96,15 @@ class HttpClient:
             if len(self._routes) >= ROUTES_KEPT:
                 self._routes.clear()
             route = self._routes[wanted] = self._route(*wanted)
-        try:
-            request = route.request(method, headers or {}, body)
-            if self._wire_log is not None:
-                self._wire_log.request(method, url, request.sent, body)
-            pool = self._pool(route)
-            connection, answer = self._send(pool, route, request)
-        except BROKEN as error:
-            raise explain(error, route.target) from error
-        if self._wire_log is not None:
-            self._wire_log.response(url, answer.status, answer.fields)
-        response = Response(
-            answer,
-            route.target,
-            connection=connection,
-            pool=pool,
-            on_body=None if self._wire_log is None else partial(self._wire_log.response_body, url, answer.fields),
-        )
-        if answer.status == 407 and route.target.proxy is not None:
+        request = route.request(method, headers or {}, body)
+        log = self._wire_log
+        if log is not None:
+            log.request(method, url, request.sent, body)
+        response = self._send(route, request)
+        if log is not None:
+            log.response(url, response.status, response.headers)
+            response.on_body = partial(log.response_body, url)
+        if response.status == 407 and route.target.proxy is not None:
             response.close()
             raise refused_by_proxy(407, route.target)
         return response
@@ -139,28 +130,31 @@ class HttpClient:
             )
         return Route(parts, Target(host, port, proxy, connect_timeout, read_timeout), self._options.user_agent)
 
-    def _send(self, pool: Pool, route: Route, request: Request) -> tuple[WatchedConnection, Answer]:
+    def _send(self, route: Route, request: Request) -> Response:
         try:
-            return self._send_once(pool.take(), pool, route, request)
-        except NothingReadError as error:
-            # A kept connection was closed under a request, before any byte of its answer.
-            if not error.reused:
-                raise
-        self._forget()
-        return self._send_once(None, pool, route, request)
+            pool = self._pool(route)
+            try:
+                return self._send_once(pool.take(), pool, route, request)
+            except NothingReadError as error:
+                # A kept connection was closed under a request, before any byte of its answer.
+                if not error.reused:
+                    raise
+            self._forget()
+            return self._send_once(None, pool, route, request)
+        except BROKEN as error:
+            raise explain(error, route.target) from error
 
-    def _send_once(
-        self, kept: WatchedConnection | None, pool: Pool, route: Route, request: Request
-    ) -> tuple[WatchedConnection, Answer]:
+    def _send_once(self, kept: WatchedConnection | None, pool: Pool, route: Route, request: Request) -> Response:
         if self._open.closed:
             raise NetworkError("The HTTP client is closed.", reason=NetworkReason.BROKEN)
         target = route.target
         connection = kept or pool.fresh(target.connect_timeout, tunnel=route.tunnel)
         try:
-            return connection, connection.exchange(request.method, request.written, timeout=target.read_timeout)
+            answer = connection.exchange(request.method, request.written, timeout=target.read_timeout)
         except BaseException:
             connection.close()
             raise
+        return Response(answer, target, connection=connection, pool=pool)
 
     def _pool(self, route: Route) -> Pool:
         if route.pool is None:

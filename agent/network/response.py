@@ -17,25 +17,18 @@ PIECE = 64 * 1024
 class Response:
     """The answer to one request; its body is still on the way.
 
-    ``headers`` is case-insensitive. Read it, or close it: a connection whose answer was read to its end is used again.
+    ``headers`` is case-insensitive; ``on_body`` is called with them and with a body that was read whole. Read it, or
+    close it: a connection whose answer was read to its end is used again.
     """
 
-    def __init__(
-        self,
-        answer: Answer,
-        target: Target,
-        *,
-        connection: WatchedConnection,
-        pool: Pool,
-        on_body: Callable[[bytes], None] | None = None,
-    ) -> None:
+    def __init__(self, answer: Answer, target: Target, *, connection: WatchedConnection, pool: Pool) -> None:
         self.status: int = answer.status
         self.headers: Mapping[str, str] = answer.fields
         self._answer = answer
         self._target = target
         self._connection: WatchedConnection | None = connection
         self._pool = pool
-        self._on_body = on_body
+        self.on_body: Callable[[Mapping[str, str], bytes], None] | None = None
 
     def read(self, limit: int = 1 << 20) -> bytes:
         """Give the whole body, of at most ``limit`` bytes.
@@ -52,8 +45,8 @@ class Response:
             if len(body) > limit:
                 self.close()
                 raise self._too_large(limit)
-        if self._on_body is not None:
-            self._on_body(bytes(body))
+        if self.on_body is not None:
+            self.on_body(self.headers, bytes(body))
         return bytes(body)
 
     def _too_large(self, limit: int) -> NetworkError:

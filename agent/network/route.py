@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from urllib.parse import SplitResult, quote
 
 from agent.network.connections import Pool
-from agent.network.explain import Target
+from agent.network.explain import Target, explain
 
 PORTS = {"http": 80, "https": 443}
 
@@ -24,6 +24,10 @@ class Request(NamedTuple):
     body: bytes
     sent: Mapping[str, str]
     written: bytes
+
+    def __repr__(self) -> str:
+        """Show the method only: the rest may hold a password or a token."""
+        return f"Request({self.method!r})"
 
 
 class Route:
@@ -52,18 +56,24 @@ class Route:
         return self.tls and self.target.proxy is not None
 
     def request(self, method: str, headers: Mapping[str, str], body: bytes) -> Request:
-        """Put a request together. Raises ValueError or HTTPException for characters that cannot be sent."""
+        """Put a request together. Raises NetworkError for characters that cannot be sent."""
         last = self._last
         if last is not None and last.method == method and last.headers == headers and last.body == body:
             return last
+        try:
+            self._last = self._new(method, dict(headers), body)
+        except (ValueError, http.client.HTTPException) as error:
+            raise explain(error, self.target) from error
+        return self._last
+
+    def _new(self, method: str, headers: Mapping[str, str], body: bytes) -> Request:
         given = {name.lower() for name in headers}
-        sent = {name: value for name, value in self._headers.items() if name.lower() not in given} | dict(headers)
+        sent = {name: value for name, value in self._headers.items() if name.lower() not in given} | {**headers}
         host = next(value for name, value in sent.items() if name.lower() == "host")
         # A path such as /bucket/a/../b is the name of an object, and was signed: nothing in it is put straight.
         path = quote(self._path, safe=PLAIN, errors="surrogatepass")
         data = _written(method, f"http://{host}{path}" if self._forwarded else path, sent, body)
-        self._last = Request(method, dict(headers), body, sent, data)
-        return self._last
+        return Request(method, headers, body, sent, data)
 
 
 class _Writer(http.client.HTTPConnection):

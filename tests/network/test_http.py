@@ -454,6 +454,11 @@ def test_a_verbose_log_does_not_show_the_token_of_a_download(server, client, cap
     assert "secret" not in caplog.text
 
 
+def test_a_request_that_is_shown_does_not_show_its_secrets():
+    route = Route(urlsplit("http://service.test/"), Target("service.test", 80, None, 5, 5), "test")
+    assert "secret" not in repr(route.request("GET", {"Authorization": "secret"}, b"secret"))
+
+
 def test_parallel_downloads_do_not_mix(server, client):
     server.otherwise = lambda request: Answer(body=request.target.encode() * 10000)
     with ThreadPoolExecutor(8) as pool:

@@ -14,6 +14,7 @@ import glob
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -48,6 +49,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell starts what runs in the background with these ignored, and so would be every process of a test.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     if not config.option.basetemp:  # a worker gets its own from the run that started it
         config.option.basetemp = temporary_folder()
     config.addinivalue_line("markers", "needs_root: the test changes owners or the like and must run as root")

@@ -1,6 +1,6 @@
 """Speed and memory of the daemon, against the sandbox and a bare service on loopback.
 
-    make bench BENCH_PARTS=daemon              everything here; about three minutes
+    .venv/bin/python tests/bench/daemon.py                        everything here; about three minutes
     .venv/bin/python tests/bench/daemon.py --items memory,start
 
 Each line is one figure, its target and whether that is met. Times are medians.

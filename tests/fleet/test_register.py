@@ -165,7 +165,10 @@ def test_a_signal_in_the_middle_leaves_neither_user_nor_registration(host, progr
         assert process.stdout is not None
         assert any(line.startswith("Registered") for line in process.stdout)
         process.send_signal(number)
-        assert process.wait(30) == 128 + number
+        try:
+            assert process.wait(30) == 128 + number
+        finally:
+            process.kill()
     assert host.known() is None
     assert host.name not in host.users()
     assert not host.path.exists()

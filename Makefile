@@ -54,10 +54,10 @@ compiled: $(STAMP)
 	@$(BIN)/python -m compileall -q agent
 
 test: system $(STAMP) $(AWS_STAMP) compiled
-	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
 soak: system $(STAMP) $(AWS_STAMP) compiled
-	$(BIN)/python -m pytest -n $(JOBS) --soak $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --soak $(PYTEST_ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

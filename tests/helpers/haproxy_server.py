@@ -99,12 +99,12 @@ class Haproxy:
         return b"".join(parts).decode()
 
     def statuses(self) -> dict[str, str]:
-        """The status of each server, as HAProxy's own statistics show it."""
+        """The status of each server, as HAProxy's own statistics show it, without checks that are still counted."""
         lines = self.ask("show stat").removeprefix("# ").splitlines()
         header = lines[0].split(",")
         rows = [dict(zip(header, line.split(","), strict=False)) for line in lines[1:] if line]
         return {
-            row["svname"]: row["status"]
+            row["svname"]: row["status"].split()[0]
             for row in rows
             if row["pxname"] == "web" and row["svname"] not in ("BACKEND", "FRONTEND")
         }

@@ -19,7 +19,8 @@ STAMP := $(VENV)/.installed
 # The AWS CLI pins one botocore, so it has an environment of its own.
 AWS_VENV := .venv-aws
 AWS_STAMP := $(AWS_VENV)/.installed
-JOBS ?= auto
+# One more than processors, because tests of hosts and time limits mostly wait.
+JOBS ?= $(shell echo $$(( $$(nproc) + 1 )))
 PYTEST_ARGS ?=
 BENCH ?=
 

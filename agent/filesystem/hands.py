@@ -60,8 +60,16 @@ class Hand:
             os.close(says)
             if self._pid == 0:
                 os.close(self._said)
-            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+            self._let_signals_through(held)
         return self
+
+    def _let_signals_through(self, held: Iterable[int]) -> None:
+        """Take signals again; one that came meanwhile may raise here, before there is a block that ends the child."""
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
 
     def join(self) -> None:
         """Wait until the child has done its part. Raises what it raised, ChildProcessError when it was killed."""

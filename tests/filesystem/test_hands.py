@@ -82,6 +82,16 @@ def test_leaving_early_ends_it(tmp_path: Path) -> None:
         os.kill(int(note.read_text()), 0)
 
 
+def test_an_interrupt_while_it_is_started_ends_it() -> None:
+    before = psutil.Process().children()
+    interrupts = [signal.SIGINT]
+    os.register_at_fork(before=lambda: os.kill(os.getpid(), interrupts.pop()) if interrupts else None)
+    with pytest.raises(KeyboardInterrupt), Hand(lambda: time.sleep(600)):
+        pass
+    assert not interrupts
+    assert psutil.Process().children() == before
+
+
 def test_the_lock_is_free_when_both_are_gone_and_they_go_together(tmp_path: Path) -> None:
     path = str(tmp_path / "lock")
     process = subprocess.Popen([sys.executable, "-c", HOLDS_A_LOCK, path], stdout=subprocess.PIPE)

@@ -50,26 +50,21 @@ class Hand:
         # Until the child decides by itself: what this process does about a signal is not the child's to do.
         held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         try:
-            self._pid = os.fork()
-            if self._pid == 0:
-                prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-                if os.getppid() == parent:
-                    _do(self._work, says)
-                os._exit(1)
-        finally:
-            os.close(says)
-            if self._pid == 0:
-                os.close(self._said)
-            self._let_signals_through(held)
-        return self
-
-    def _let_signals_through(self, held: Iterable[int]) -> None:
-        """Take signals again; one that came meanwhile may raise here, before there is a block that ends the child."""
-        try:
-            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+            try:
+                self._pid = os.fork()
+                if self._pid == 0:
+                    prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+                    if os.getppid() == parent:
+                        _do(self._work, says)
+                    os._exit(1)
+            finally:
+                os.close(says)
+                signal.pthread_sigmask(signal.SIG_SETMASK, held)
         except BaseException:
+            # There is no block yet that would end the child; an interrupt that came meanwhile is raised above.
             self.__exit__(None, None, None)
             raise
+        return self
 
     def join(self) -> None:
         """Wait until the child has done its part. Raises what it raised, ChildProcessError when it was killed."""
@@ -94,11 +89,13 @@ class Hand:
         if self._pid:
             os.kill(self._pid, signal.SIGKILL)
             self._reap()
+        if self._said >= 0:
+            os.close(self._said)
+            self._said = -1
 
     def _reap(self) -> int:
         _, status = os.waitpid(self._pid, 0)
         self._pid = 0
-        os.close(self._said)
         return os.waitstatus_to_exitcode(status)
 
 

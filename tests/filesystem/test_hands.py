@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -85,7 +86,8 @@ def test_leaving_early_ends_it(tmp_path: Path) -> None:
 def test_an_interrupt_while_it_is_started_ends_it() -> None:
     before = psutil.Process().children()
     interrupts = [signal.SIGINT]
-    os.register_at_fork(before=lambda: os.kill(os.getpid(), interrupts.pop()) if interrupts else None)
+    me = threading.get_ident()  # another thread of the test's process would take it up at a moment of its own
+    os.register_at_fork(before=lambda: signal.pthread_kill(me, interrupts.pop()) if interrupts else None)
     with pytest.raises(KeyboardInterrupt), Hand(lambda: time.sleep(600)):
         pass
     assert not interrupts

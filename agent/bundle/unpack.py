@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from agent.bundle.compression import expected_size, open_tar_stream
@@ -15,6 +16,7 @@ from agent.bundle.staging import Staging
 from agent.bundle.streams import CHUNK, ArchiveFile
 from agent.bundle.writer import TreeWriter
 from agent.errors import BundleError
+from agent.filesystem.hands import is_worth_writing_ahead, written_ahead
 
 if TYPE_CHECKING:
     from agent.bundle.tar import TarReader
@@ -118,7 +120,8 @@ class _Unpacking:
                 self._read_tar(archive, bundle_type, _nothing, lambda reader: reader.count(self._space))
                 archive.rewind()
             report = _reporter(self._progress, archive.size, lambda: archive.position)
-            self._read_tar(archive, bundle_type, report, lambda reader: reader.unpack())
+            with self._written_ahead(archive.size):
+                self._read_tar(archive, bundle_type, report, lambda reader: reader.unpack())
             report()
         finally:
             archive.close()
@@ -165,7 +168,8 @@ class _Unpacking:
             need = self._space.need()
             reader.count(need)
             self._space.require(need)
-            reader.unpack()
+            with self._written_ahead(need.size):
+                reader.unpack()
             archive.position = archive.size
             report()
         finally:
@@ -189,10 +193,21 @@ class _Unpacking:
             reader.count(need)
             self._space.require(need)
             report = _reporter(self._progress, need.size, lambda: reader.copied)
-            reader.copy(report)
+            with self._written_ahead(need.size):
+                reader.copy(report)
             report()
         finally:
             os.close(top)
+
+    @contextmanager
+    def _written_ahead(self, size: int) -> Iterator[None]:
+        """Have the disk write while much is unpacked, so that Install's sync finds less to do."""
+        if not is_worth_writing_ahead(size):
+            yield
+            return
+        with written_ahead([os.path.dirname(self._staging.destination)]):
+            yield
+            self._writer.current = b""  # what the disk could not write is no matter of the last entry
 
     def _refuse_links_that_lead_out(self) -> None:
         """Refuse symbolic links whose targets lie outside the revision: Install would copy what they point to."""

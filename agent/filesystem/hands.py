@@ -17,6 +17,9 @@ from agent.filesystem.durable import sync_file_systems
 WORTH_A_HAND = 1000
 """Files to make; with fewer the second process costs more than it saves."""
 
+WORTH_WRITING_AHEAD = 16 * 1024 * 1024
+"""Bytes to write; what is less the disk has soon written at the end."""
+
 SYNC_PAUSE = 0.02
 """Seconds between two rounds of writing ahead."""
 
@@ -25,7 +28,16 @@ _PR_SET_PDEATHSIG = 1
 
 def is_worth_a_hand(files: int) -> bool:
     """Tell whether so many files should be made by two processes on this machine."""
-    return files >= WORTH_A_HAND and len(os.sched_getaffinity(0)) > 1
+    return files >= WORTH_A_HAND and _has_a_second_processor()
+
+
+def is_worth_writing_ahead(size: int) -> bool:
+    """Tell whether the disk should write so many bytes while they are still made on this machine."""
+    return size >= WORTH_WRITING_AHEAD and _has_a_second_processor()
+
+
+def _has_a_second_processor() -> bool:
+    return len(os.sched_getaffinity(0)) > 1
 
 
 class Hand:

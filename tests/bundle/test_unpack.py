@@ -7,12 +7,15 @@ import tarfile
 from itertools import pairwise
 from pathlib import Path
 
+import psutil
 import pytest
 
 from agent.bundle.unpack import UnpackOptions, unpack
 from agent.errors import BundleError
+from agent.filesystem import hands
 from bundle_archives import entry, folder, symlink, tar, zip_of
 from bundle_box import Box, tree
+from guards import unavailable
 
 APPSPEC = entry(b"appspec.yml", b"version: 0.0\n")
 
@@ -316,3 +319,57 @@ def test_no_descriptor_is_left_open(box: Box) -> None:
     box.refused(tar(APPSPEC, entry(b"a/b"), entry(b"../x")))
     box.refused(zip_of({"a/b": b"x"})[:-30], "zip")
     assert sorted(os.listdir("/proc/self/fd")) == open_before
+
+
+@pytest.fixture
+def much(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let little be so much that the disk is to write it while it is unpacked."""
+    if len(os.sched_getaffinity(0)) < 2:
+        unavailable("needs a second processor")
+    monkeypatch.setattr(hands, "WORTH_WRITING_AHEAD", 1000)
+
+
+def packed(bundle_type: str, tmp_path: Path) -> bytes | Path:
+    content = {b"appspec.yml": b"version: 0.0\n", b"file": os.urandom(2000)}
+    if bundle_type == "directory":
+        for name, data in content.items():
+            (tmp_path / os.fsdecode(name)).write_bytes(data)
+        return tmp_path
+    if bundle_type == "zip":
+        return zip_of({os.fsdecode(name): data for name, data in content.items()})
+    return tar(*(entry(name, data) for name, data in content.items()))
+
+
+@pytest.mark.usefixtures("much")
+@pytest.mark.parametrize("bundle_type", ["tar", "zip", "directory"])
+def test_the_disk_writes_while_much_is_unpacked(
+    box: Box, bundle_type: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    before = psutil.Process().children()
+    meanwhile: list[int] = []
+
+    def count(done: int, total: int) -> None:
+        meanwhile.append(len(psutil.Process().children()) - len(before))
+
+    found = box.unpack(packed(bundle_type, tmp_path_factory.mktemp("revision")), bundle_type, progress=count)
+    assert 1 in meanwhile
+    assert psutil.Process().children() == before
+    assert set(found) == {"appspec.yml", "file"}
+
+
+@pytest.mark.usefixtures("much")
+def test_what_the_disk_could_not_write_fails_the_revision_and_blames_no_entry(box: Box) -> None:
+    before = psutil.Process().children()
+    aside = box.deployment.with_name("aside")
+
+    def lose_the_folder(done: int, total: int) -> None:
+        # The kernel's own errors come the same way; this is one that can be had without a broken disk.
+        (writer,) = [child for child in psutil.Process().children() if child not in before] or [None]
+        if writer is not None:
+            box.deployment.rename(aside)
+            while writer.status() != psutil.STATUS_ZOMBIE:
+                pass
+            aside.rename(box.deployment)
+
+    message = box.refused(packed("tar", box.folder), progress=lose_the_folder)
+    assert message == f"{box.archive} cannot be unpacked: No such file or directory."

@@ -7,6 +7,8 @@
 # make readme   writes the programs' help texts into README.md anew
 # make clean    removes what the targets above have made in this folder
 SHELL := /bin/sh
+# The two environments are set up side by side.
+MAKEFLAGS += --jobs=2
 .DEFAULT_GOAL := help
 
 # The system's Python where it is new enough, else the newest that is found.

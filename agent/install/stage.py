@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 
 from agent.filesystem.copying import copy_bytes
-from agent.filesystem.hands import Hand, is_worth_a_hand
+from agent.filesystem.hands import Hand, is_worth_a_hand, is_worth_writing_ahead
 from agent.install import acl
 from agent.install.attributes import Attributes, apply_attributes
 from agent.install.host import FILE, FOLDER, LINK
@@ -37,8 +37,12 @@ class Stager:
 
     @property
     def is_long(self) -> bool:
-        """Whether so much is to be built that a second process helps."""
-        return is_worth_a_hand(self._total)
+        """Whether so much is to be built that the disk should write meanwhile. Raises OSError."""
+        if is_worth_a_hand(self._total):
+            return True
+        return is_worth_writing_ahead(
+            sum(os.lstat(entry.source).st_size for entry, _ in self._wanted() if entry.kind == FILE)
+        )
 
     def run(self) -> None:
         """Build everything. Raises OSError; what was built until then is named by the journal."""

@@ -6,7 +6,9 @@
 
 Each line is one item in one place: the median of several runs of ours and of its floor, their ratio, the target for
 that ratio, and the largest amount of memory that a process of ours held. Ours and the floor take turns, every run
-writes to fresh folders, and on the disk no tree is deleted before the last run: that slows down what comes after.
+writes to fresh folders and begins when the disk has written all that came before (the floor leaves that to whoever
+comes next, ours waits for the disk), and no tree of many files is deleted on the disk before the last run: that slows
+down what comes after.
 
   (a) the small example; floor: an interpreter that does nothing
   (b) 10,000 files of 4 KiB from a folder, a tgz and a zip; floor: tar -x or unzip, then cp -a (a folder: cp -a twice)
@@ -82,6 +84,8 @@ class Place:
     _made: int = 0
 
     def fresh(self) -> str:
+        """A new folder for one run; what earlier runs have left to the disk is written, so each pays for itself."""
+        os.sync()
         self._made += 1
         path = os.path.join(self.folder, f"run-{self._made:04}")
         os.mkdir(path)

@@ -134,6 +134,7 @@ def out_and_shown(shop: Shop, host: BootedHost, reason: str) -> bool:
     return reason in outage["why"] and shop.haproxy.is_drained(host.name)
 
 
+@pytest.mark.soak_only  # the next one does the same, and more
 def test_no_request_fails_while_a_new_version_comes_to_one_host_at_a_time(shop: Shop) -> None:
     with shop.visitors("v1", "v2") as visitors:
         visitors.wait_for_more()

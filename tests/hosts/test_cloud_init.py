@@ -31,7 +31,9 @@ runcmd:
 """
 
 
-@pytest.mark.parametrize("image", ["debian12-cloud-init", "debian13-cloud-init"])
+@pytest.mark.parametrize(
+    "image", ["debian12-cloud-init", pytest.param("debian13-cloud-init", marks=pytest.mark.soak_only)]
+)
 def test_a_script_in_user_data_runs_at_the_first_boot_only(lab: HostLab, image: str) -> None:
     host = lab.create("web", image)
     seed(host, SCRIPT)
@@ -90,7 +92,9 @@ class Silent(WSGIRequestHandler):
         pass
 
 
-@pytest.mark.parametrize("image", ["debian12-cloud-init", "debian13-cloud-init"])
+@pytest.mark.parametrize(
+    "image", ["debian12-cloud-init", pytest.param("debian13-cloud-init", marks=pytest.mark.soak_only)]
+)
 def test_each_host_gets_its_own_user_data_from_the_metadata_service(lab: HostLab, image: str) -> None:
     app = MetadataApp(allow_v1=True)
     hosts = [lab.create(name, image) for name in ("one", "two")]

@@ -6,6 +6,8 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from agent_host import revision
 from agent_hosts import SITE, Fleet
 from booted_host import BootedHost
@@ -104,6 +106,7 @@ def test_one_at_a_time_the_first_failure_ends_it_and_only_the_last_host_may_fail
     assert three.versions() == ["v2", "v2", "v2"]
 
 
+@pytest.mark.soak_only
 def test_half_at_a_time_a_failure_in_the_middle_has_all_of_them_rolled_back(fleet: Fleet) -> None:
     three = Three(fleet, "HalfAtATime")
     breaks(three.hosts[1], "v2")

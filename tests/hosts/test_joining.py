@@ -33,7 +33,9 @@ EXAMPLES = PROJECT / "systemd" / "examples"
 USERDATA = PROJECT / "userdata"
 
 
-@pytest.mark.parametrize("image", ["debian12-cloud-init", "debian13-cloud-init"])
+@pytest.mark.parametrize(
+    "image", [pytest.param("debian12-cloud-init", marks=pytest.mark.soak_only), "debian13-cloud-init"]
+)
 def test_a_host_on_premises_joins_by_user_data_and_is_deployed_to(fleet: Fleet, image: str) -> None:
     host = fleet.create("rack", image, installed=False)
     fleet.register(host)

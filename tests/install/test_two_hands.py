@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psutil
 import pytest
 
 from agent.errors import InstallError
@@ -87,6 +88,21 @@ def test_progress_ends_at_its_total_and_never_goes_back(box: Box) -> None:
     done = [step for step, _ in seen]
     assert done == sorted(done)
     assert seen[-1][0] == seen[-1][1]
+
+
+@pytest.mark.parametrize(("size", "writers"), [(999, {0}), (1000, {1})])
+def test_the_disk_writes_while_a_large_file_is_built(
+    box: Box, monkeypatch: pytest.MonkeyPatch, size: int, writers: set[int]
+) -> None:
+    monkeypatch.setattr(hands, "WORTH_WRITING_AHEAD", 1000)
+    before = psutil.Process().children()
+    meanwhile = set()
+    box.install(
+        {"app/large": "x" * size},
+        progress=lambda done, total: meanwhile.add(len(psutil.Process().children()) - len(before)),
+    )
+    assert meanwhile == writers
+    assert psutil.Process().children() == before
 
 
 @pytest.mark.parametrize("half", [0, -1], ids=["this process", "the other process"])

@@ -20,7 +20,7 @@ WORTH_A_HAND = 1000
 WORTH_WRITING_AHEAD = 16 * 1024 * 1024
 """Bytes to write; what is less the disk has soon written at the end."""
 
-SYNC_PAUSE = 0.02
+SYNC_PAUSE = 0.1
 """Seconds between two rounds of writing ahead."""
 
 _PR_SET_PDEATHSIG = 1

@@ -146,11 +146,14 @@ def _fail(folder: CommandFolder, record: CommandRecord, progress: Progress, sess
     outcome = interrupted(record.command_name, progress, session.layout, reason=reason)
     saved = Command(folder, record, session, starts=progress.starts).saved(outcome)
     saved = saved._replace(deployment_id=progress.deployment_id, group_id=progress.group_id)
-    save(folder, saved)
-    if session.settings.traffic_control and progress.deployment_id:
-        from agent.worker.traffic import settle_killed  # most hosts are spared the import
+    try:
+        if session.settings.traffic_control and progress.deployment_id:
+            from agent.worker.traffic import settle_killed  # most hosts are spared the import
 
-        settle_killed(progress.deployment_id, session.host(Observer()))
+            settle_killed(progress.deployment_id, session.host(Observer()))
+    finally:
+        # Last: should this worker be killed too, the next one does all of it again.
+        save(folder, saved)
     return saved
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +140,30 @@ def test_a_worker_killed_while_the_host_changes_leaves_it_out_recorded_and_shown
     assert shown["on_purpose"]
     assert "d-1" in shown["why"]
     assert len(shown["places"]) == 2
+
+
+def test_a_worker_killed_over_what_a_killed_one_left_does_not_leave_it_half_done(scene: Scene) -> None:
+    scene.done("ApplicationStop", "DownloadBundle")
+    command = scene.command("AfterInstall")
+    scene.host.until(scene.ran.exists, "the hook to run")
+    with Records(str(scene.host.state / "traffic")).lock("Group"):
+        scene.kill_worker()
+        scene.host.until(lambda: holds_open(scene.host.workers(), ".lock"), "the next worker to come for the record")
+        scene.kill_worker()
+    assert scene.service.completion(command)["error_code"] == 7
+    (shown,) = scene.status()["out_of_service"]
+    assert shown["on_purpose"]
+    assert "d-1" in shown["why"]
+
+
+def holds_open(workers: list[psutil.Process], ending: str) -> bool:
+    """Whether a worker has a file of the traffic folder open whose name ends like this."""
+    for worker in workers:
+        with suppress(psutil.Error, OSError):
+            folder = Path(f"/proc/{worker.pid}/fd")
+            if any("/traffic/" in target and target.endswith(ending) for target in map(os.readlink, folder.iterdir())):
+                return True
+    return False
 
 
 def test_a_rollback_that_succeeds_puts_the_host_back(scene: Scene) -> None:

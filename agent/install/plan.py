@@ -149,6 +149,7 @@ def make_plan(request: PlanRequest) -> Plan:
         follow_directory_links=request.follow_directory_links,
         climbing=request.allow_climbing,
         filename=request.appspec.filename,
+        retained=lambda path: request.behavior == "RETAIN" and after.followed_kind(path) is not None,
     )
     wanted.add(request.appspec.files)
     plan = Plan(

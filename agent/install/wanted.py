@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from agent.appspec.model import FileMapping
 from agent.install.host import FILE, FOLDER, LINK, OTHER, View
@@ -47,7 +47,9 @@ class Wanted:
         follow_directory_links: bool,
         climbing: bool,
         filename: str = "appspec.yml",
+        retained: Callable[[str], bool] = lambda path: False,
     ) -> None:
+        """``retained`` tells of a path that what is there stays there, so that it matters to nobody what comes."""
         self.entries: dict[str, Entry] = {}
         self.problems: list[str] = []
         self.warnings: list[str] = []
@@ -57,6 +59,7 @@ class Wanted:
         self._follow = follow_directory_links
         self._climbing = climbing
         self._filename = filename
+        self._retained = retained
 
     def add(self, mappings: Sequence[FileMapping]) -> None:
         """Add what the mappings want; what cannot be is noted in ``problems``. Raises OSError."""
@@ -156,6 +159,8 @@ class Wanted:
     def _leaf(self, kind: str, source: str, name: str, shown: str, root: str, line: int) -> None:
         path = f"{root}/{name}" if root != "/" else f"/{name}"
         other = self.entries.get(path)
+        if other is not None and other.kind != FOLDER and self._retained(path):
+            return
         if other is not None:
             what = "makes a folder there" if other.kind == FOLDER else f"installs {other.source} there"
             self.problems.append(

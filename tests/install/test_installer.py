@@ -740,6 +740,8 @@ class Naive:
 
     def _leaf(self, source: str, folder: str, shown: str) -> None:
         real = f"{folder}/{os.path.basename(source)}"
+        if self.made.get(real, ("", ""))[0] == "kept":
+            return
         if real in self.made:
             raise NaiveConflictError(real)
         if os.path.exists(real):

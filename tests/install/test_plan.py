@@ -132,6 +132,17 @@ def test_retain_leaves_a_folder_where_a_file_should_be(box: Box) -> None:
     assert changes(box, plan) == {("keep", "out/a"), ("create", "out/b")}
 
 
+def test_two_sources_for_what_retain_keeps_do_not_matter(box: Box) -> None:
+    box.put("out/a", "foreign")
+    revision = {"app/a": "1", "other/a": "1"}
+    mappings = [("app", f"{box.dest}/out"), ("other", f"{box.dest}/out")]
+    plan = box.plan(revision, to=mappings, behavior="RETAIN")
+    assert changes(box, plan) == {("keep", "out/a")}
+    os.unlink(f"{box.dest}/out/a")
+    with pytest.raises(InstallConflictError, match="already"):
+        box.plan(revision, to=mappings, behavior="RETAIN")
+
+
 @pytest.mark.parametrize("behavior", ["DISALLOW", "OVERWRITE", "RETAIN"])
 def test_a_foreign_file_where_a_folder_should_be_is_a_conflict_under_any_behaviour(box: Box, behavior: str) -> None:
     box.put("out/a", "foreign")

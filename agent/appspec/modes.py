@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from agent.appspec.report import Report, shown
 from agent.appspec.values import text_of
 from agent.appspec.yaml_tree import Node, ScalarNode
 
 _OCTAL = frozenset("01234567")
 _MAX_DIGITS = 4
+# As YAML 1.1 has whole numbers, in which signs and separators say nothing.
+_WHOLE = re.compile(r"\+?([0-9][0-9_,]*)")
 
 _FORM = "Write one to four octal digits, such as 644 or '0755'; letters as in chmod are not understood."
 
@@ -21,9 +25,11 @@ def parse_mode(node: Node, report: Report) -> int | None:
     text = text_of(node, "mode", report)
     if text is None:
         return None
-    if isinstance(node, ScalarNode) and node.plain and len(text) > _MAX_DIGITS:
-        # 1.8.1 takes an unquoted 00644 for a number and so never counts its zeros.
-        text = text.lstrip("0").rjust(_MAX_DIGITS, "0")
+    if isinstance(node, ScalarNode) and node.plain and (number := _WHOLE.fullmatch(text)):
+        text = re.sub("[_,]", "", number[1])
+        if len(text) > _MAX_DIGITS:
+            # 1.8.1 takes an unquoted 00644 for a number and so never counts its zeros.
+            text = text.lstrip("0").rjust(_MAX_DIGITS, "0")
     wrong = next((character for character in text if character not in _OCTAL), None)
     if wrong is not None:
         report.error(node, f"The mode {shown(text)} holds {wrong!r}, which is no octal digit.", _FORM)

@@ -17,7 +17,7 @@ from agent.errors import AppSpecError, Problem
 
 KEYS = frozenset({"version", "os", "files", "file_exists_behavior", "permissions", "hooks"})
 
-_ZERO = re.compile(r"[-+]?(?:0[0_]*(?:\.[0_]*)?|\.0[0_]*)(?:[eE][-+]?[0-9]+)?")
+_ZERO = re.compile(r"[-+]?(?:0x0[0_]*|0[0_]*(?:\.[0_]*)?|\.0[0_]*)(?:[eE][-+]?[0-9]+)?")
 _BEHAVIORS = [behavior.value for behavior in FileExistsBehavior]
 
 

@@ -22,6 +22,9 @@ def mode(read, written: str):
         ("'000'", 0),
         ("00644", 0o644),
         ("0000000", 0),
+        ("+644", 0o644),
+        ("7_5_5", 0o755),
+        ("0_644", 0o644),
     ],
 )
 def test_a_mode_is_what_its_author_meant(read, written, meant):
@@ -49,6 +52,9 @@ def test_an_empty_mode_takes_all_rights_and_is_pointed_out(read):
         ("u+x", "'u'"),
         ("644.0", "'.'"),
         ("'6 4'", "' '"),
+        ("'+644'", "'+'"),
+        ("6_8_4", "'8'"),
+        ("0x1ff", "'x'"),
         ("0o644", "'o'"),
         ("'00644'", "5 digits"),
         ("17777", "5 digits"),

@@ -114,7 +114,7 @@ def test_the_two_required_keys_are_enough(read):
     assert read("").appspec == AppSpec("appspec.yml")
 
 
-@pytest.mark.parametrize("version", ["0.0", "0", "0.00", "-0.0", "+0", "0e0", ".0", "'0.0'", '"0.0"'])
+@pytest.mark.parametrize("version", ["0.0", "0", "0.00", "-0.0", "+0", "0e0", "0x0", ".0", "'0.0'", '"0.0"'])
 def test_zero_is_the_version_however_it_is_written(read, version):
     assert read("", head=f"version: {version}\nos: linux\n").result is not None
 

@@ -7,8 +7,10 @@
 # make readme   writes the programs' help texts into README.md anew
 # make clean    removes what the targets above have made in this folder
 SHELL := /bin/sh
-# The two environments are set up side by side.
+# The two environments are set up side by side; several goals, such as "clean test", are meant in their order.
+ifeq ($(words $(MAKECMDGOALS)),1)
 MAKEFLAGS += --jobs=2
+endif
 .DEFAULT_GOAL := help
 
 # The system's Python where it is new enough, else the newest that is found.

@@ -21,8 +21,8 @@ _OTHER_ENCODINGS = (
     (codecs.BOM_UTF16_LE, "UTF-16"),
     (codecs.BOM_UTF16_BE, "UTF-16"),
 )
+_PRINTABLE_ASCII = bytes({*b"\t\n\r", *range(0x20, 0x7F)})
 # YAML 1.1, section 5.1: what may not stand in a stream.
-_PRINTABLE_BYTES = bytes({*b"\t\n\r", *range(0x20, 0x7F)})
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _DIRECTIVE = re.compile("(?:^|[\n\r\x85\u2028\u2029])%")
 
@@ -54,7 +54,7 @@ def decode(data: bytes, report: Report) -> str:
             column=column,
         ) from error
     text = text.removeprefix("\ufeff")
-    if data.translate(None, _PRINTABLE_BYTES):  # nearly no AppSpec holds any other, and to look closely takes longer
+    if data.translate(None, _PRINTABLE_ASCII):  # nearly no AppSpec holds any other, and to look closely takes longer
         _refuse_unprintable(text, report)
     if text.count("%") > MAX_DIRECTIVES and len(_DIRECTIVE.findall(text)) > MAX_DIRECTIVES:
         raise _refused(

@@ -49,7 +49,7 @@ class Wanted:
         filename: str = "appspec.yml",
         retained: Callable[[str], bool] = lambda path: False,
     ) -> None:
-        """``retained`` tells of a path that what is there stays there, so that it matters to nobody what comes."""
+        """``retained`` tells whether RETAIN keeps what is at a path; then a second source for it is no problem."""
         self.entries: dict[str, Entry] = {}
         self.problems: list[str] = []
         self.warnings: list[str] = []
@@ -159,9 +159,9 @@ class Wanted:
     def _leaf(self, kind: str, source: str, name: str, shown: str, root: str, line: int) -> None:
         path = f"{root}/{name}" if root != "/" else f"/{name}"
         other = self.entries.get(path)
-        if other is not None and other.kind != FOLDER and self._retained(path):
-            return
         if other is not None:
+            if other.kind != FOLDER and self._retained(path):
+                return
             what = "makes a folder there" if other.kind == FOLDER else f"installs {other.source} there"
             self.problems.append(
                 f"{source} cannot be installed at {path}: {self._filename}:{other.line} {what} already."

@@ -18,8 +18,8 @@ from agent.worker.noop import UPDATE
 
 _log = logging.getLogger(__name__)
 
-_OBJECTS_BEFORE_A_SEARCH = 100_000
-"""New objects after which Python looks for circles that nothing else refers to; a deployment makes next to none."""
+_COLLECT_AFTER = 100_000
+"""New objects after which Python looks for garbage in reference cycles; a deployment makes next to none."""
 
 
 def execute(command_name: str, spec: DeploymentSpecification, host: Host) -> Outcome:
@@ -28,7 +28,7 @@ def execute(command_name: str, spec: DeploymentSpecification, host: Host) -> Out
     The caller holds the lock of the deployment group. Failures that can be explained become an outcome; only an
     interrupt (KeyboardInterrupt) and defects of the agent are raised.
     """
-    gc.set_threshold(_OBJECTS_BEFORE_A_SEARCH)  # at the usual 700 a third of reading a large AppSpec is such searches
+    gc.set_threshold(_COLLECT_AFTER)  # at the usual 700 a third of reading a large AppSpec is such searches
     try:
         detail = _with_traffic(command_name, spec, host)
     except AgentError as error:

@@ -146,14 +146,11 @@ def _fail(folder: CommandFolder, record: CommandRecord, progress: Progress, sess
     outcome = interrupted(record.command_name, progress, session.layout, reason=reason)
     saved = Command(folder, record, session, starts=progress.starts).saved(outcome)
     saved = saved._replace(deployment_id=progress.deployment_id, group_id=progress.group_id)
-    try:
-        if session.settings.traffic_control and progress.deployment_id:
-            from agent.worker.traffic import settle_killed  # most hosts are spared the import
+    if session.settings.traffic_control and progress.deployment_id:
+        from agent.worker.traffic import settle_killed  # most hosts are spared the import
 
-            settle_killed(progress.deployment_id, session.host(Observer()))
-    finally:
-        # Last: should this worker be killed too, the next one does all of it again.
-        save(folder, saved)
+        settle_killed(progress.deployment_id, session.host(Observer()))
+    save(folder, saved)  # last: should this worker be ended too, the next one does all of it again
     return saved
 
 

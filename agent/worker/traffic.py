@@ -101,7 +101,10 @@ def carry_out_with_traffic(
 
 
 def settle_killed(deployment_id: str, host: Host) -> None:
-    """Bring the traffic of a deployment in order whose worker was killed in the middle of a command."""
+    """Bring the traffic of a deployment in order whose worker was killed in the middle of a command.
+
+    What goes wrong is logged; only being told to stop is raised.
+    """
     if host.traffic is None or not os.path.isdir(host.layout.traffic):
         return
     try:
@@ -113,6 +116,8 @@ def settle_killed(deployment_id: str, host: Host) -> None:
                 _apply_failure(control, f"a command of {deployment_id} was interrupted", interrupted=True)
     except (AgentError, OSError) as error:
         _log.error("The traffic of %s: %s", deployment_id, error)
+    except Exception:  # noqa: BLE001 - a defect of ours must not cost the deployment its outcome
+        _log.error("A defect of the agent: the traffic of %s was not brought in order", deployment_id, exc_info=True)
 
 
 def control_of_record(record: Record, host: Host) -> TrafficControl:

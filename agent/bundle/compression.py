@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from agent.bundle.streams import CHUNK, ArchiveFile, ByteStream, ChunkStream, PlainStream, in_background
+from agent.bundle.streams import CHUNK, ArchiveFile, ByteStream, ChunkStream, PlainStream
 from agent.errors import BundleError
 
 _DAMAGED = "It was damaged or cut short on its way: make it again and deploy the new one."
@@ -71,7 +71,7 @@ def expected_size(archive: ArchiveFile) -> int:
 
 
 def _in_chunks(archive: ArchiveFile, decompress: Callable[[ArchiveFile], Iterator[bytes]]) -> ChunkStream:
-    return ChunkStream(in_background(decompress(archive), archive.size))
+    return ChunkStream(decompress(archive))
 
 
 def _wrong_type(archive: ArchiveFile, kind: str) -> BundleError:

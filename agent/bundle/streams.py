@@ -1,10 +1,11 @@
-"""The bytes of an archive in order: as they lie in the file, or decompressed, beside the writer where it pays."""
+"""The bytes of an archive in order: as they lie in the file, or decompressed, beside the writer in large files."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterator
-from typing import TYPE_CHECKING, Protocol
+from contextlib import closing
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from agent.errors import BundleError
 from agent.filesystem.copying import copy_bytes
@@ -15,10 +16,12 @@ if TYPE_CHECKING:
 
 CHUNK = 256 * 1024
 
-# Starting a thread costs more than it saves for less than this, in compressed bytes.
+# Starting a thread costs more than it saves for a content of fewer bytes.
 _WORTH_A_THREAD = 512 * 1024
 
 _CHUNKS_AHEAD = 4
+
+_Piece = TypeVar("_Piece", bytes, memoryview)
 
 
 class ArchiveFile:
@@ -167,9 +170,10 @@ class ChunkStream(_Window):
         return self._missing == 0
 
     def copy_to(self, descriptor: int, count: int, moved: Callable[[], None]) -> bool:
-        for piece in self._pieces(count):
-            write_all(descriptor, piece)
-            moved()
+        with closing(in_background(self._pieces(count), count)) as pieces:
+            for piece in pieces:
+                write_all(descriptor, piece)
+                moved()
         return self._missing == 0
 
     def left(self) -> int | None:
@@ -196,13 +200,13 @@ class ChunkStream(_Window):
             yield piece
 
 
-def _close(chunks: Iterator[bytes]) -> None:
+def _close(chunks: Iterator[_Piece]) -> None:
     """Let a generator end what it holds: a thread, a program."""
     if isinstance(chunks, Generator):
         chunks.close()
 
 
-def in_background(chunks: Iterator[bytes], size: int) -> Generator[bytes, None, None]:
+def in_background(chunks: Iterator[_Piece], size: int) -> Generator[_Piece, None, None]:
     """The same chunks, made in a thread of their own a few ahead, where there are ``size`` bytes to make them from.
 
     Decompressing and writing then go on at the same time. Closing the result ends the thread.
@@ -210,11 +214,11 @@ def in_background(chunks: Iterator[bytes], size: int) -> Generator[bytes, None, 
     if size < _WORTH_A_THREAD:
         yield from chunks
         return
-    # A small bundle needs neither, and they cost start-up time.
+    # Small contents need neither, and they cost start-up time.
     import queue
     import threading
 
-    box: Queue[bytes | BaseException | None] = queue.Queue(_CHUNKS_AHEAD)
+    box: Queue[_Piece | BaseException | None] = queue.Queue(_CHUNKS_AHEAD)
     unwanted = threading.Event()
 
     def work() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from agent.bundle.files import Owner
 from agent.bundle.names import MAKE_IT_AGAIN, clean, entry_error, shown
 from agent.bundle.owners import Owners
 from agent.bundle.space import Space
@@ -26,7 +27,7 @@ from agent.bundle.tar_headers import (
     parse_pax,
 )
 from agent.bundle.tar_sparse import SparseFile, read_map
-from agent.bundle.writer import Owner, TreeWriter
+from agent.bundle.writer import TreeWriter
 from agent.errors import BundleError
 
 _ZEROS = bytes(BLOCK)

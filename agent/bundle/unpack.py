@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 BUNDLE_TYPES = ("tar", "tgz", "zip", "directory")
 
+# How many entries a tar has shows at its end only; this many bytes each is the guess before.
+_USUAL_ENTRY = 4096
+
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 Progress = Callable[[int, int], None]
@@ -116,11 +119,13 @@ class _Unpacking:
         archive = ArchiveFile(self._source)
         try:
             # A tar has no directory to ask. Only where its size gives reason to, it is read once more before.
-            if self._space.may_be_short_of(expected_size(archive)):
+            size = expected_size(archive)
+            if self._space.may_be_short_of(size):
                 self._read_tar(archive, bundle_type, _nothing, lambda reader: reader.count(self._space))
                 archive.rewind()
             report = _reporter(self._progress, archive.size, lambda: archive.position)
-            with self._written_ahead(archive.size):
+            entries = size // _USUAL_ENTRY
+            with self._written_ahead(size), self._writer.helped(entries):
                 self._read_tar(archive, bundle_type, report, lambda reader: reader.unpack())
             report()
         finally:
@@ -168,7 +173,7 @@ class _Unpacking:
             need = self._space.need()
             reader.count(need)
             self._space.require(need)
-            with self._written_ahead(need.size):
+            with self._written_ahead(need.size), self._writer.helped(need.entries):
                 reader.unpack()
             archive.position = archive.size
             report()

@@ -10,18 +10,19 @@ link or hard link of that name cannot be written through. Names must be clean (s
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
+from agent.bundle.files import FileMaker, Owner
 from agent.bundle.names import entry_error, resolve, shown
 from agent.bundle.space import Space
 from agent.errors import BundleError
-from agent.filesystem.durable import write_all
+from agent.filesystem.hands import is_worth_a_hand
 
-Owner = tuple[int, int]
+if TYPE_CHECKING:
+    from agent.bundle.second_writer import SecondWriter
 
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SETUID_OR_SETGID = 0o6000
 
 # Names of folders and links are all that is remembered; archives made to fill the memory with them end here.
@@ -41,27 +42,45 @@ class TreeWriter:
     ) -> None:
         self.current = b""
         self.links: dict[bytes, bytes] = {}
+        self._files = FileMaker(top, umask)
+        self._second: SecondWriter | None = None
         self._top = top
         self._archive = archive
         self._space = space
         self._umask = umask
         self._reject_setuid = reject_setuid
         self._reject_links = reject_links
-        self._own = (os.geteuid(), os.getegid())
-        self._now = time.time_ns()
-        # With a default ACL the kernel uses that in place of the umask, so what a mode becomes must be set again.
-        self._mask = 0o777 if _has_default_acl(top) else umask
         self._folders: dict[bytes, tuple[int, Owner | None, int | None] | None] = {b"": None}
         self._record_size = 0
         self._folder: bytes | None = None
         self._real = b""
-        self._folder_fd = -1
 
     def close(self) -> None:
-        if self._folder_fd >= 0:
-            os.close(self._folder_fd)
-            self._folder_fd = -1
-            self._folder = None
+        self._files.close()
+        self._folder = None
+
+    @contextmanager
+    def helped(self, entries: int) -> Iterator[None]:
+        """Have a second process make a part of the small files where about so many entries come; all at its end.
+
+        Raises BundleError, OSError. Enter it before any thread is started.
+        """
+        if not is_worth_a_hand(entries):
+            yield
+            return
+        from agent.bundle.second_writer import SecondWriter  # it costs start-up time, and small bundles do without
+
+        try:
+            with SecondWriter(self._files) as self._second:
+                yield
+                self._second.finish()
+        except OSError as error:
+            # What went wrong in the other process names the entry there, whichever this one was at.
+            if isinstance(error.filename, str):
+                self.current = os.fsencode(error.filename)
+            raise
+        finally:
+            self._second = None
 
     def take_room(self, size: int) -> None:
         """Ask for room for bytes that no entry announced. Raises BundleError."""
@@ -71,22 +90,22 @@ class TreeWriter:
         self, name: bytes, data: bytes | memoryview, mode: int, owner: Owner | None, mtime: int | None
     ) -> None:
         """Make a file of these bytes. ``mtime`` is in nanoseconds."""
-        descriptor = self._create(name, len(data), mode)
-        try:
-            if data:
-                write_all(descriptor, data)
-            self._finish(descriptor, mode, owner, mtime)
-        finally:
-            os.close(descriptor)
+        leaf = self._admit(name, len(data), mode)
+        if self._second is not None:
+            real = self._real_name(leaf)
+            is_free = real not in self._folders and real not in self.links
+            if is_free and self._second.give(real, data, mode, owner, mtime):
+                return
+        self._files.write(self._create(name, leaf, mode), data, mode, owner, mtime)
 
     def fill_file(
         self, name: bytes, size: int, fill: Callable[[int], None], mode: int, owner: Owner | None, mtime: int | None
     ) -> None:
         """Make a file whose content ``fill`` writes to the descriptor it is given; ``size`` is the room it needs."""
-        descriptor = self._create(name, size, mode)
+        descriptor = self._create(name, self._admit(name, size, mode), mode)
         try:
             fill(descriptor)
-            self._finish(descriptor, mode, owner, mtime)
+            self._files.settle(descriptor, mode, owner, mtime)
         finally:
             os.close(descriptor)
 
@@ -98,7 +117,7 @@ class TreeWriter:
             name = self._real_name(leaf)
             if name not in self._folders:
                 self._space.take(0)
-                self._replacing(name, leaf, lambda: os.mkdir(leaf, 0o700, dir_fd=self._folder_fd))
+                self._replacing(name, leaf, lambda: os.mkdir(leaf, 0o700, dir_fd=self._files.descriptor))
         self._remember(name, (mode, owner, mtime))
 
     def make_symlink(self, name: bytes, target: bytes, owner: Owner | None, mtime: int | None) -> None:
@@ -109,11 +128,11 @@ class TreeWriter:
         if not target or b"\0" in target:
             raise entry_error(self._archive, name, "is a symbolic link to nowhere: its target is empty or has a NUL")
         self._space.take(len(target))
-        self._replacing(name, leaf, lambda: os.symlink(target, leaf, dir_fd=self._folder_fd))
-        if owner is not None and owner != self._own:
-            os.chown(leaf, *owner, dir_fd=self._folder_fd, follow_symlinks=False)
+        self._replacing(name, leaf, lambda: os.symlink(target, leaf, dir_fd=self._files.descriptor))
+        if owner is not None and owner != self._files.own:
+            os.chown(leaf, *owner, dir_fd=self._files.descriptor, follow_symlinks=False)
         if mtime is not None:
-            os.utime(leaf, ns=(self._now, mtime), dir_fd=self._folder_fd, follow_symlinks=False)
+            os.utime(leaf, ns=(self._files.now, mtime), dir_fd=self._files.descriptor, follow_symlinks=False)
         self._count(len(name) + len(target))
         self.links[self._real_name(leaf)] = target
 
@@ -128,6 +147,7 @@ class TreeWriter:
         if not target or real_folder not in self._folders or real in self._folders:
             raise self._missing_link_target(name, target)
         self._space.take(0)
+        self._settle(real)
         try:
             if real == self._real_name(leaf):
                 os.stat(real, dir_fd=self._top, follow_symlinks=False)
@@ -150,46 +170,45 @@ class TreeWriter:
             self.current = name
             attributes = self._folders[name]
             mode, owner, mtime = attributes or (0o777 & ~self._umask, None, None)
-            if owner is not None and owner != self._own:
+            if owner is not None and owner != self._files.own:
                 os.chown(name or b".", *owner, dir_fd=self._top, follow_symlinks=False)
             if name:
                 os.chmod(name, mode, dir_fd=self._top)
                 if mtime is not None:
-                    os.utime(name, ns=(self._now, mtime), dir_fd=self._top)
+                    os.utime(name, ns=(self._files.now, mtime), dir_fd=self._top)
 
-    def _create(self, name: bytes, size: int, mode: int) -> int:
+    def _admit(self, name: bytes, size: int, mode: int) -> bytes:
+        """Enter the folder of a file that may be made; give the file's own name."""
         leaf = self._enter_folder_of(name)
         if mode & _SETUID_OR_SETGID and self._reject_setuid:
             what = f"would run with the rights of its owner or group (mode {mode:04o})"
             raise self._refusal(name, what, "reject_unsafe_permissions_in_bundle")
         self._space.take(size)
+        return leaf
+
+    def _create(self, name: bytes, leaf: bytes, mode: int) -> int:
         try:
-            return os.open(leaf, _NEW_FILE, mode & 0o777, dir_fd=self._folder_fd)
+            return self._files.create(leaf, mode)
         except FileExistsError:
             self._make_way(name, leaf)
-            return os.open(leaf, _NEW_FILE, mode & 0o777, dir_fd=self._folder_fd)
-
-    def _finish(self, descriptor: int, mode: int, owner: Owner | None, mtime: int | None) -> None:
-        # The order counts: a change of owner takes the setuid bit away, and both change no time.
-        if owner is not None and owner != self._own:
-            os.fchown(descriptor, *owner)
-        if mode & self._mask or mode & 0o7000:
-            os.fchmod(descriptor, mode)
-        if mtime is not None:
-            os.utime(descriptor, ns=(self._now, mtime))
+            return self._files.create(leaf, mode)
 
     def _enter_folder_of(self, name: bytes) -> bytes:
         """Open the folder in which an entry belongs, making it where no entry has; give the entry's own name."""
         self.current = name
         cut = name.rfind(b"/")
         folder = name[:cut] if cut > 0 else b""
-        # Entries of one folder come together, so its descriptor is kept: a short way for each of them.
         if folder != self._folder:
             real = self._make_folders(folder)
-            self.close()
-            self._folder_fd = os.open(real or b".", _OPEN_FOLDER, dir_fd=self._top)
+            self._files.enter(real)
             self._folder, self._real = folder, real
-        return name[cut + 1 :]
+        leaf = name[cut + 1 :]
+        self._settle(self._real_name(leaf))
+        return leaf
+
+    def _settle(self, real: bytes) -> None:
+        if self._second is not None:
+            self._second.settle(real)
 
     def _make_folders(self, folder: bytes) -> bytes:
         """Make the folders on the way that are missing; give the path without symbolic links."""
@@ -204,6 +223,7 @@ class TreeWriter:
                 path = self._through_link(path)
                 continue
             self._space.take(0)
+            self._settle(path)
             try:
                 os.mkdir(path, 0o700, dir_fd=self._top)
             except FileExistsError:
@@ -230,20 +250,23 @@ class TreeWriter:
 
     def _make_way(self, name: bytes, leaf: bytes) -> None:
         """Remove what an earlier entry of the same name made: the last one counts, as with tar and unzip."""
+        if self._second is not None:
+            # Else the folder could look empty, and a link in its place would lie on the way of a file yet to come.
+            self._second.settle_all()
         real = self._real_name(leaf)
         if real in self._folders:
             try:
-                os.rmdir(leaf, dir_fd=self._folder_fd)
+                os.rmdir(leaf, dir_fd=self._files.descriptor)
             except OSError as error:
                 what = "comes twice, first as a folder that holds other entries, then as something else"
                 raise entry_error(self._archive, name, what) from error
             del self._folders[real]
         else:
-            os.unlink(leaf, dir_fd=self._folder_fd)
+            os.unlink(leaf, dir_fd=self._files.descriptor)
             self.links.pop(real, None)
 
     def _link(self, real: bytes, leaf: bytes) -> None:
-        os.link(real, leaf, src_dir_fd=self._top, dst_dir_fd=self._folder_fd, follow_symlinks=False)
+        os.link(real, leaf, src_dir_fd=self._top, dst_dir_fd=self._files.descriptor, follow_symlinks=False)
 
     def _real_name(self, leaf: bytes) -> bytes:
         return self._real + b"/" + leaf if self._real else leaf
@@ -268,10 +291,3 @@ class TreeWriter:
             f"The agent's setting {setting} refuses that: leave the entry out of the bundle, or change the setting."
         )
         return entry_error(self._archive, name, what, remedy=remedy)
-
-
-def _has_default_acl(folder: int) -> bool:
-    try:
-        return bool(os.getxattr(folder, "system.posix_acl_default"))
-    except OSError:
-        return False

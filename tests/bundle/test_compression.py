@@ -16,7 +16,7 @@ from bundle_box import Box
 
 CONTENT = os.urandom(50_000) + bytes(50_000)
 SMALL = tar(entry(b"appspec.yml", b"x"), entry(b"f", CONTENT))
-# Large enough for the thread that decompresses beside the writer.
+# Its files are large enough for the thread that decompresses beside the writer.
 LARGE = tar(*[entry(b"f%d" % number, os.urandom(600_000) + bytes(600_000)) for number in range(3)])
 
 COMPRESSIONS = {"gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress}

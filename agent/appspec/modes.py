@@ -25,6 +25,8 @@ def parse_mode(node: Node, report: Report) -> int | None:
     text = text_of(node, "mode", report)
     if text is None:
         return None
+    if 0 < len(text) <= _MAX_DIGITS and _OCTAL.issuperset(text):
+        return int(text, 8)
     if isinstance(node, ScalarNode) and node.plain and (number := _WHOLE.fullmatch(text)):
         text = re.sub("[_,]", "", number[1])
         if len(text) > _MAX_DIGITS:

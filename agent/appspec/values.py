@@ -16,6 +16,7 @@ from agent.appspec.yaml_tree import ListNode, MapNode, Node, ScalarNode
 _TRUE = frozenset({"true", "yes", "on"})
 _FALSE = frozenset({"false", "no", "off"})
 _NULL = frozenset({"", "~", "null"})
+_LONGEST_NULL = 4
 
 _NUMBER = re.compile(r"[-+]?(?:0x[0-9a-fA-F_]+|(?:[0-9][0-9_,]*\.?|\.[0-9])[0-9_]*(?:[eE][-+]?[0-9]+)?)")
 _HEXADECIMAL = re.compile(r"([-+]?)0x0*([0-9a-fA-F_]{1,200})")
@@ -33,7 +34,10 @@ _EXTENSION_PREFIX = "x-"
 
 def is_null(node: Node | None) -> bool:
     """Tell whether a value is missing or says "nothing" (an empty value, ``~`` or ``null`` without quotes)."""
-    return node is None or (isinstance(node, ScalarNode) and node.plain and node.text.lower() in _NULL)
+    # The length first: this is asked of every value of an AppSpec, and nearly all are longer.
+    return node is None or (
+        isinstance(node, ScalarNode) and len(node.text) <= _LONGEST_NULL and node.plain and node.text.lower() in _NULL
+    )
 
 
 def is_false(node: Node) -> bool:

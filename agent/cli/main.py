@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from agent import __version__
 from agent.cli.output import Writer
@@ -54,9 +54,19 @@ _COMMANDS = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser with an exit status of its own for unknown commands and options."""
+    """A parser with an exit status of its own for unknown commands and options.
+
+    With ``mixed`` an option may stand between two words of a command: up to Python 3.12 the second is refused else.
+    """
 
     usage_status = USAGE
+    mixed = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # noqa: ANN401 - as the library has it
+        if not self.mixed:
+            return super().parse_known_args(args, namespace)
+        self.mixed = False  # what follows asks here again
+        return self.parse_known_intermixed_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
@@ -154,6 +164,7 @@ def _add_command(parser: _Parser, name: str, row: _Command) -> None:
     elif row.module:
         module = import_module(f"agent.cli.{row.module}")
         module.add_arguments(parser)
+        parser.mixed = True
         parser.set_defaults(run=module.run)
 
 

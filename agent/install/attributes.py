@@ -42,20 +42,29 @@ class Attributes(NamedTuple):
         """Say in one line what is set, for a person."""
         return "; then ".join(_describe(step.permission) for step in self.steps())
 
-    def instructions(self, path: str) -> list[dict[str, object]]:
-        """Give the official agent's instructions for this entry alone, at a path, in its order and with its keys."""
+    @property
+    def values(self) -> tuple[object, ...]:
+        """What is set by this entry alone; the same values give the same instructions."""
+        permission = self.permission
+        return permission.mode, permission.acls, permission.context, permission.owner, permission.group
+
+    def instructions(self) -> list[dict[str, object]]:
+        """Give the official agent's instructions for this entry alone, in its order and with its keys.
+
+        Each lacks its last key, ``file``: the path that it is for.
+        """
         permission = self.permission
         table: list[dict[str, object]] = []
         if permission.mode is not None:
-            table.append({"type": "chmod", "mode": f"{permission.mode:03o}", "file": path})
+            table.append({"type": "chmod", "mode": f"{permission.mode:03o}"})
         if permission.acls:
-            table.append({"type": "setfacl", "acl": [acls.written(entry) for entry in permission.acls], "file": path})
+            table.append({"type": "setfacl", "acl": [acls.written(entry) for entry in permission.acls]})
         if permission.context is not None:
             context = permission.context
             told = {"user": context.user, "role": None, "type": context.type, "range": context.range}
-            table.append({"type": "semanage", "context": told, "file": path})
+            table.append({"type": "semanage", "context": told})
         if permission.owner is not None or permission.group is not None:
-            table.append({"type": "chown", "owner": permission.owner, "group": permission.group, "file": path})
+            table.append({"type": "chown", "owner": permission.owner, "group": permission.group})
         return table
 
 

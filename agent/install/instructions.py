@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from json.encoder import encode_basestring as quoted
 
 from agent.install.host import FOLDER
 from agent.install.plan import Plan
@@ -11,17 +13,33 @@ from agent.install.plan import Plan
 
 def instructions(plan: Plan) -> bytes:
     """Give the content of the file for a plan: what is made and copied, then what permissions are set."""
+    # There can be very many, of few forms, so only what differs is put into each.
+    text = '{"instructions":[' + ",".join([*_makings(plan), *_settings(plan)]) + "]}"
+    # Names that are not UTF-8 were decoded with surrogates; this gives their bytes back.
+    return os.fsencode(text)
+
+
+def _makings(plan: Plan) -> Iterator[str]:
     kept = set(plan.kept)
-    table: list[dict[str, object]] = []
     for entry in plan.entries.values():
         if entry.path in kept:
             continue
         if entry.kind == FOLDER:
-            table.append({"type": "mkdir", "directory": entry.shown})
+            yield f'{{"type":"mkdir","directory":{quoted(entry.shown)}}}'
         else:
-            table.append({"type": "copy", "source": entry.source, "destination": entry.shown})
+            yield f'{{"type":"copy","source":{quoted(entry.source)},"destination":{quoted(entry.shown)}}}'
+
+
+def _settings(plan: Plan) -> Iterator[str]:
+    known: dict[object, list[str]] = {}
     for shown, attributes in plan.settings:
-        table += attributes.instructions(shown)
-    text = json.dumps({"instructions": table}, ensure_ascii=False, separators=(",", ":"))
-    # Names that are not UTF-8 were decoded with surrogates; this gives their bytes back.
-    return os.fsencode(text)
+        values = attributes.values
+        if values not in known:
+            known[values] = [_beginning(instruction) for instruction in attributes.instructions()]
+        end = f',"file":{quoted(shown)}}}'
+        for beginning in known[values]:
+            yield beginning + end
+
+
+def _beginning(instruction: dict[str, object]) -> str:
+    return json.dumps(instruction, ensure_ascii=False, separators=(",", ":")).removesuffix("}")

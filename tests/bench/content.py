@@ -79,26 +79,23 @@ class Revision:
     files: Files
     kind: str
     permissions: Callable[[Files, str], str] = no_permissions
+    destination: str = "deployed"
 
     def make(self, folder: str) -> str:
         """Write the revision below a folder, unless another kind of it is there; gives the location to deploy from.
 
-        Its destination is relative: ``deployed`` below the folder that the deployment is started in.
+        A relative destination is below the folder that the deployment is started in.
         """
         source = os.path.join(folder, "revision")
         if not os.path.isdir(source):
             self.files.make(os.path.join(source, "files"))
-            self.aim(source, "deployed")
+            with open(os.path.join(source, "appspec.yml"), "w") as file:
+                file.write(APPSPEC.format(dest=self.destination) + self.permissions(self.files, self.destination))
         if self.kind == "directory":
             return source
         bundle = os.path.join(folder, f"bundle.{self.kind}")
         subprocess.run([*_PACK[self.kind], bundle, "."], cwd=source, check=True)
         return bundle
-
-    def aim(self, source: str, dest: str) -> None:
-        """Write the AppSpec of an unpacked revision for a destination."""
-        with open(os.path.join(source, "appspec.yml"), "w") as file:
-            file.write(APPSPEC.format(dest=dest) + self.permissions(self.files, dest))
 
     def floor(self, location: str) -> list[str]:
         """The plain command that unpacks and copies the same, in the working folder."""

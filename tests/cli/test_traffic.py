@@ -226,6 +226,15 @@ def test_an_agent_without_traffic_control_says_so(tmp_path, program):
     assert "docs/traffic.md" in result.stderr
 
 
+@pytest.mark.parametrize("words", ["status --json Web", "--json status Web", "status Web --json"])
+def test_options_may_stand_wherever_a_tired_person_writes_them(tmp_path, program, words):
+    config = tmp_path / "agent.yml"
+    control = {"groups": ["Web", "Api"], "providers": [ROUTER]}
+    config.write_text(json.dumps({"root_dir": str(tmp_path / "root"), "traffic_control": control}))
+    result = agent(program, "traffic", *words.split(), "--config-file", str(config))
+    assert [row["group"] for row in json.loads(result.stdout)["groups"]] == ["Web"]
+
+
 ROUTER = {"type": "command", "block": ["/bin/true"], "allow": ["/bin/true"]}
 
 

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from host_lab import NEEDED
 
 pytestmark = NEEDED
@@ -28,6 +30,7 @@ def test_where_hosts_cannot_be_booted_the_bench_says_so_and_goes_on() -> None:
         assert "systemd-nspawn" in done.stdout
 
 
+@pytest.mark.soak_only
 def test_the_bench_of_a_boot_gives_both_figures() -> None:
     done = subprocess.run(
         [sys.executable, BENCH, "--images", "debian12", "--runs", "1"],

@@ -4,9 +4,12 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 BENCH = os.path.join(os.path.dirname(__file__), "daemon.py")
 
 
+@pytest.mark.soak_only
 def test_the_bench_of_the_daemon_gives_every_figure() -> None:
     done = subprocess.run(
         [sys.executable, BENCH, "--runs", "1", "--seconds", "2"],

@@ -11,7 +11,7 @@ from agent_fleet import Fleet
 from agent_host import AgentHost
 
 MIB = 1 << 20
-SAMPLED, IN_FULL = 8, 500
+SAMPLED, IN_FULL = 6, 500
 LARGE_EVERY = 100
 LARGE = 300 * MIB
 

@@ -73,7 +73,7 @@ class SecondWriter:
 
         ``name`` is a path below the top in whose folders there is no link; no folder and no link has it.
         """
-        if len(data) > _LARGEST or len(name) > _LONGEST_NAME:
+        if len(data) > _LARGEST or len(name) > _LONGEST_NAME or self._hand.is_alone:
             return False
         user, group = owner or (0, 0)
         try:
@@ -98,11 +98,14 @@ class SecondWriter:
 
     def finish(self) -> None:
         """Wait until all is done, and end it."""
-        self._ours.shutdown(socket.SHUT_WR)
-        self._hand.join()
+        if not self._hand.is_alone:
+            self._ours.shutdown(socket.SHUT_WR)
+            self._hand.join()
 
     def settle_all(self) -> None:
         """See to it that every file that was given is there, before a folder is taken away."""
+        if not self._given:
+            return
         try:
             self._ours.sendall(_IS_ALL_DONE)
             answer = self._ours.recv(1)

@@ -6,6 +6,7 @@ Python does for each file takes as long as what the kernel does, and only one th
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
@@ -44,10 +45,12 @@ class Hand:
     """A child of this process that does a part of its work beside it; to be used as a context manager.
 
     It is a fork, so it holds the locks that this process holds, and the kernel ends it with this process: nobody else
-    can take such a lock while the child is still at work. Leaving the block early ends the child.
+    can take such a lock while the child is still at work. Leaving the block early ends the child. Where the system has
+    no room for another process, ``is_alone`` is true and ``join`` does the work.
     """
 
     def __init__(self, work: Callable[[], None]) -> None:
+        self.is_alone = False
         self._work = work
         self._pid = 0
         self._said = -1
@@ -63,7 +66,8 @@ class Hand:
         held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         try:
             try:
-                self._pid = os.fork()
+                self._pid = _fork()
+                self.is_alone = self._pid < 0
                 if self._pid == 0:
                     prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
                     if os.getppid() == parent:
@@ -80,6 +84,9 @@ class Hand:
 
     def join(self) -> None:
         """Wait until the child has done its part. Raises what it raised, ChildProcessError when it was killed."""
+        if self.is_alone:
+            self._work()
+            return
         said = b""
         while more := os.read(self._said, 65536):
             said += more
@@ -98,7 +105,7 @@ class Hand:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._pid:
+        if self._pid > 0:
             os.kill(self._pid, signal.SIGKILL)
             self._reap()
         if self._said >= 0:
@@ -109,6 +116,16 @@ class Hand:
         _, status = os.waitpid(self._pid, 0)
         self._pid = 0
         return os.waitstatus_to_exitcode(status)
+
+
+def _fork() -> int:
+    """As ``os.fork``, but -1 where there are as many processes as may be, or no memory for another."""
+    try:
+        return os.fork()
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.ENOMEM):
+            raise
+        return -1
 
 
 def _do(work: Callable[[], None], says: int) -> None:
@@ -137,8 +154,9 @@ def written_ahead(folders: Iterable[str]) -> Iterator[None]:
     wanted = list(folders)
     with Hand(lambda: _write_ahead(wanted)) as hand:
         yield
-        hand.ask_to_end()
-        hand.join()
+        if not hand.is_alone:
+            hand.ask_to_end()
+            hand.join()
 
 
 def _write_ahead(folders: Iterable[str]) -> None:

@@ -153,16 +153,16 @@ def test_an_error_of_the_second_process_names_the_entry(box: Box, helped: None) 
     assert os.listdir(box.deployment) == []
 
 
-@pytest.mark.parametrize("asked", ["give", "settle", "finish"])
+@pytest.mark.parametrize("asked", ["give", "finish"])
 def test_a_second_process_that_is_killed_fails_the_bundle(top: int, asked: str) -> None:
     before = set(psutil.Process().children())
     with SecondWriter(FileMaker(top, 0o022)) as second:
         (other,) = set(psutil.Process().children()) - before
         other.kill()
         os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
-        ask = {"give": partial(second.give, b"f", b"x", 0o644, None, None), "settle": second.settle_all}
+        ask = {"give": partial(second.give, b"f", b"x", 0o644, None, None), "finish": second.finish}
         with pytest.raises(ChildProcessError):
-            ask.get(asked, second.finish)()
+            ask[asked]()
 
 
 def test_killed_while_it_has_work_it_does_not_hold_the_deployment(top: int) -> None:
@@ -176,7 +176,9 @@ def test_killed_while_it_has_work_it_does_not_hold_the_deployment(top: int) -> N
             second.settle(b"f")
 
 
-def test_without_a_second_process_nothing_else_happens(box: Box, helped: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_descriptors_for_it_the_bundle_is_refused_whole(
+    box: Box, helped: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def none_left(*arguments: object) -> None:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -135,3 +137,44 @@ def test_a_single_processor_is_not_shared() -> None:
         assert not is_worth_a_hand(10**6)
     finally:
         os.sched_setaffinity(0, allowed)
+
+
+AS_MANY_PROCESSES_AS_MAY_BE = """
+import os, resource, sys
+from agent.bundle import second_writer, tar, owners
+from agent.bundle.unpack import UnpackOptions, unpack
+from agent.filesystem import hands
+from agent.filesystem.hands import Hand, written_ahead
+import ctypes
+
+folder = sys.argv[1]
+hands.WORTH_A_HAND = hands.WORTH_WRITING_AHEAD = 0
+hands._has_a_second_processor = lambda: True
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)  # for root there is no such limit
+resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+
+done = []
+with Hand(lambda: done.append("a")) as hand:
+    hand.join()
+with written_ahead([folder]):
+    done.append("b")
+for kind in ("tar", "directory"):
+    unpack(f"{folder}/source.tar" if kind == "tar" else f"{folder}/source", kind, f"{folder}/{kind}",
+           options=UnpackOptions())
+print(done, hand.is_alone, *(open(f"{folder}/{kind}/d/f").read() for kind in ("tar", "directory")))
+"""
+
+
+def test_a_host_with_as_many_processes_as_may_be_does_the_work_with_one() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        (folder / "source" / "d").mkdir(parents=True)
+        (folder / "source" / "d" / "f").write_text("content")
+        shutil.make_archive(str(folder / "source"), "tar", folder / "source")
+        command = [sys.executable, "-c", AS_MANY_PROCESSES_AS_MAY_BE, name]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert result.stdout == "['a', 'b'] True content content\n", result.stderr

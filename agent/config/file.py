@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -60,13 +61,22 @@ def load(explicit: str | None = None, *, environment: Mapping[str, str] = os.env
 
 def _read(path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
+        # Not blocking, or the agent would wait for ever for somebody to write to a pipe of that name; <(...) of a shell
+        # is a pipe too, and has its writer already.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            os.set_blocking(file.fileno(), True)
+            is_pipe = stat.S_ISFIFO(os.fstat(file.fileno()).st_mode)
             data = file.read(LARGEST_FILE + 1)
     except OSError as error:
         raise ConfigError(
             f"The configuration file {path} cannot be read: {error.strerror}.",
             remedy="Name one that you may read with --config-file (codedeploy-local: -c), or leave the option out.",
         ) from error
+    if is_pipe and not data:
+        raise ConfigError(
+            f"The configuration file {path} is a pipe that nobody writes to.",
+            remedy="Name a file, or something that writes: --config-file <(...).",
+        )
     if len(data) > LARGEST_FILE:
         raise ConfigError(
             f"The configuration file {path} has more than {LARGEST_FILE} bytes.",

@@ -1,5 +1,6 @@
 import os
 import re
+import subprocess
 from contextlib import suppress
 
 import pytest
@@ -242,6 +243,19 @@ def test_a_file_that_was_named_must_be_there(tmp_path, how):
 def test_a_folder_in_place_of_the_file_is_an_error(tmp_path):
     with pytest.raises(ConfigError, match="directory"):
         load(str(tmp_path))
+
+
+def test_a_pipe_that_nobody_writes_to_does_not_hold_the_agent(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="a pipe that nobody writes to"):
+        load(str(tmp_path / "pipe"))
+
+
+def test_what_a_shell_writes_into_a_pipe_is_read(tmp_path, program):
+    text = f":root_dir: {tmp_path}/piped"
+    command = f"{program('codedeploy-agent')} settings --config-file <(sleep 0.2; echo '{text}')"
+    shown = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert f"{tmp_path}/piped" in shown.stdout
 
 
 def test_a_huge_file_is_not_read_into_memory(tmp_path):

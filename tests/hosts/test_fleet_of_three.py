@@ -84,6 +84,7 @@ def breaks(host: BootedHost, version: str) -> None:
     host.put("/srv/broken", version)
 
 
+@pytest.mark.soak_only  # tests/sandbox has the service's rules without hosts
 def test_one_at_a_time_the_first_failure_ends_it_and_only_the_last_host_may_fail(fleet: Fleet) -> None:
     three = Three(fleet, "OneAtATime")
     first, _, last = three.hosts

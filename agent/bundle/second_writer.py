@@ -117,7 +117,7 @@ class SecondWriter:
 
     def _ended(self) -> None:
         self._hand.join()
-        raise ChildProcessError("The process that makes a part of the files ended early")
+        raise ChildProcessError("the process that makes a part of the files ended early")
 
     def _serve(self) -> None:
         """Be the other process: make what comes, until no more will."""

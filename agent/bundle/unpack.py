@@ -17,6 +17,7 @@ from agent.bundle.streams import CHUNK, ArchiveFile
 from agent.bundle.writer import TreeWriter
 from agent.errors import BundleError
 from agent.filesystem.hands import is_worth_writing_ahead, written_ahead
+from agent.filesystem.reasons import remedy_for
 
 if TYPE_CHECKING:
     from agent.bundle.tar import TarReader
@@ -228,12 +229,13 @@ class _Unpacking:
 
     def _explained(self, error: OSError) -> BundleError:
         what = f"cannot be unpacked: {error.strerror or error}"
-        remedy = ""
+        remedy = remedy_for(error)
         if error.errno in _DISK_FULL:
             remedy = "Free some space on the file system of the deployment folder and deploy again."
         elif error.errno == errno.ENAMETOOLONG:
             remedy = "A name may have 255 bytes on most file systems, and a whole path 4096: shorten it."
-        if not self._writer.current:
+        # A process that was killed may have been at any entry.
+        if not self._writer.current or isinstance(error, ChildProcessError):
             return BundleError(f"{self._source} {what}.", remedy=remedy)
         return entry_error(self._source, self._writer.current, what, remedy=remedy)
 

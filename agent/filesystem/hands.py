@@ -96,7 +96,7 @@ class Hand:
 
             raise pickle.loads(said)
         if status != 0:
-            raise ChildProcessError(f"The process that did a part of the work ended with status {status}")
+            raise ChildProcessError(f"the process that did a part of the work ended with status {status}")
 
     def ask_to_end(self) -> None:
         """Tell the child by SIGTERM, which it holds back, that no more is wanted of it."""

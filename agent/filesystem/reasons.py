@@ -17,6 +17,10 @@ _REMEDIES = {
 }
 
 
+# A helper of ours that was killed: hardly anybody but the kernel does that.
+_KILLED = "The kernel log tells whether memory ran out: give the host more of it, and deploy again."
+
+
 def place_and_reason(error: OSError) -> str:
     """Give ``PATH: reason``, both paths where there are two, and the reason alone where the error names no path."""
     reason = error.strerror or str(error)
@@ -26,4 +30,4 @@ def place_and_reason(error: OSError) -> str:
 
 def remedy_for(error: OSError) -> str:
     """Give a sentence that says what to do; nothing where the reason says all that there is to say."""
-    return _REMEDIES.get(error.errno or 0, "")
+    return _KILLED if isinstance(error, ChildProcessError) else _REMEDIES.get(error.errno or 0, "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -174,6 +175,16 @@ def test_killed_while_it_has_work_it_does_not_hold_the_deployment(top: int) -> N
         other.kill()
         with pytest.raises(ChildProcessError):
             second.settle(b"f")
+
+
+def test_a_bundle_whose_second_process_the_kernel_killed_is_refused_with_the_reason(
+    box: Box, helped: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SecondWriter, "_make", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    message = box.refused(tar(*(entry(b"f%d" % number, b"x") for number in range(500))))
+    assert "ended with status -9" in message
+    assert "kernel log" in message
+    assert "entry" not in message
 
 
 def test_without_descriptors_for_it_the_bundle_is_refused_whole(

@@ -1,11 +1,12 @@
-"""What all tests share: guards for root and system packages, the soak switch, and sampling of long walks.
+"""What all tests share: guards for rights and system packages, the soak switch, and sampling of long walks.
 
-A test that needs root or a program of the system says so with a marker:
+A test that needs more than an ordinary user in a container has says so with a marker:
 
-    @pytest.mark.needs_root
+    @pytest.mark.needs("root", "mount")
     @pytest.mark.needs_tool("setfacl", "getfacl")
 
-On a developer's machine it is skipped with its reason; where CI=true it fails, so that nothing goes missing unseen.
+What can be asked for is in guards.WANTS. Where the machine does not grant it, the test is skipped with its reason;
+where CI=true it fails, so that nothing goes missing unseen.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import glob
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -25,12 +25,10 @@ from typing import TypeVar
 import hypothesis
 import pytest
 
-from guards import unavailable
+from guards import WANTS, lacking, lacking_tool, summary, unavailable_unless
 
 Item = TypeVar("Item")
 Sampler = Callable[[Iterable[Item], int], list[Item]]
-
-TOOL_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 
 hypothesis.settings.register_profile("sample", deadline=None, derandomize=True, database=None, max_examples=60)
 hypothesis.settings.register_profile("soak", deadline=None, database=None, max_examples=2000)
@@ -54,7 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     if not config.option.basetemp:  # a worker gets its own from the run that started it
         config.option.basetemp = temporary_folder()
-    config.addinivalue_line("markers", "needs_root: the test changes owners or the like and must run as root")
+    config.addinivalue_line("markers", f"needs(*wants): the machine must grant these: {', '.join(WANTS)}")
     config.addinivalue_line("markers", "needs_tool(*names): the test runs these programs of the system")
     config.addinivalue_line("markers", "soak_only: the test is too long for a sampled run")
     hypothesis.settings.load_profile("soak" if config.getoption("--soak") else "sample")
@@ -77,23 +75,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    missing = missing_for(item)
-    if not missing:
-        return
-    unavailable("; ".join(missing))
-
-
-def missing_for(item: pytest.Item) -> list[str]:
-    missing = []
-    if item.get_closest_marker("needs_root") and os.geteuid() != 0:
-        missing.append("needs root")
-    for marker in item.iter_markers("needs_tool"):
-        missing += [f"needs the program {name!r}" for name in marker.args if not shutil.which(name, path=TOOL_PATH)]
-    return missing
+    wants = [want for marker in item.iter_markers("needs") for want in marker.args]
+    tools = [tool for marker in item.iter_markers("needs_tool") for tool in marker.args]
+    unavailable_unless([*map(lacking, dict.fromkeys(wants)), *map(lacking_tool, dict.fromkeys(tools))])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print how many installer cases end as with the official agent; in a soak also how far each walk went."""
+    """Print how many installer cases end as with the official agent, and what was skipped for want of what.
+
+    A soak also prints how far each walk went.
+    """
     outcomes = Counter(_noted(terminalreporter, "case"))
     if outcomes:
         same, differ = outcomes["same"], outcomes["differs on purpose"]
@@ -101,6 +92,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if terminalreporter.config.getoption("--soak"):
         for walked in sorted(_noted(terminalreporter, "walk")):
             terminalreporter.write_line(f"walk: {walked}")
+    for line in summary(_skip_reasons(terminalreporter)):
+        terminalreporter.write_line(line)
+
+
+def _skip_reasons(terminalreporter: pytest.TerminalReporter) -> list[str]:
+    found = [report.longrepr for report in terminalreporter.stats.get("skipped", [])]
+    return [where[2].removeprefix("Skipped: ") for where in found if isinstance(where, tuple)]
 
 
 def _noted(terminalreporter: pytest.TerminalReporter, wanted: str) -> list[str]:

@@ -13,8 +13,6 @@ the agent itself.
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 import statistics
 import sys
 import tempfile
@@ -29,6 +27,7 @@ from agent_hosts import Fleet, Site, running_site  # noqa: E402 - found by the l
 from agent_wheelhouse import user_data, wheelhouse  # noqa: E402
 from booted_host import BootedHost  # noqa: E402
 from cloud_seed import seed, wait_for_cloud_init  # noqa: E402
+from guards import lacking, lacking_tool  # noqa: E402
 from host_lab import NEEDED  # noqa: E402
 
 TARGET = 30.0
@@ -71,9 +70,8 @@ def measure(site: Site, folder: Path, image: str, runs: int) -> Iterator[str]:
 
 def missing() -> list[str]:
     """What this machine lacks to boot hosts."""
-    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
-    lacking = [] if os.geteuid() == 0 else ["root"]
-    return lacking + [name for mark in NEEDED for name in mark.args if not shutil.which(name, path=path)]
+    reasons = [(lacking if mark.name == "needs" else lacking_tool)(want) for mark in NEEDED for want in mark.args]
+    return [reason.removeprefix("needs ") for reason in reasons if reason]
 
 
 def main() -> int:
@@ -82,8 +80,8 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=3, help="runs of each, of which the median counts")
     parser.add_argument("--where-possible", action="store_true", help="end well where hosts cannot be booted")
     options = parser.parse_args()
-    if lacking := missing():
-        print(f"boot to first poll: NOT MEASURED, as booting hosts needs {', '.join(lacking)}", flush=True)
+    if reasons := missing():
+        print(f"boot to first poll: NOT MEASURED, as booting hosts needs {', '.join(reasons)}", flush=True)
         return 0 if options.where_possible else 1
     with tempfile.TemporaryDirectory(prefix="codedeploy-bench-") as folder:
         wheelhouse()  # made before, where the network is

@@ -42,7 +42,7 @@ def test_modes_lose_what_the_umask_takes_and_folders_have_no_mode_of_their_own(b
     assert shown == {"777": "0o755", "4775": "0o4755", "600": "0o600", "400": "0o400", "private": "0o755"}
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root")
 def test_owners_and_times_are_those_of_new_files(box: Box, source: Path) -> None:
     os.chown(source / "appspec.yml", 5, 60)
     os.utime(source / "appspec.yml", (1_000_000_000, 1_000_000_000))
@@ -124,7 +124,7 @@ def test_a_socket_is_named(box: Box, source: Path) -> None:
         assert "'s' is a socket" in box.refused(source, "directory")
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root", "devices")
 def test_a_device_is_named(box: Box, source: Path) -> None:
     os.mknod(source / "null", 0o20666, os.makedev(1, 3))
     assert "'null' is a character device" in box.refused(source, "directory")

@@ -45,8 +45,7 @@ def archives(folder: Path, files: dict[str, bytes]) -> dict[str, Path]:
     return {"tgz": folder / "a.tgz", "tar": folder / "a.tar", "zip": folder / "a.zip", "directory": folder / "source"}
 
 
-@pytest.mark.needs_root
-@pytest.mark.needs_tool("mount")
+@pytest.mark.needs("root", "mount")
 @pytest.mark.parametrize("bundle_type", ["tar", "tgz", "zip", "directory"])
 def test_a_revision_that_does_not_fit_is_refused_before_it_fills_the_disk(
     small_disk: Path, tmp_path: Path, bundle_type: str
@@ -58,8 +57,7 @@ def test_a_revision_that_does_not_fit_is_refused_before_it_fills_the_disk(
     assert os.listdir(small_disk) == []
 
 
-@pytest.mark.needs_root
-@pytest.mark.needs_tool("mount")
+@pytest.mark.needs("root", "mount")
 @pytest.mark.parametrize("bundle_type", ["tar", "zip", "directory"])
 def test_more_files_than_the_file_system_has_places_for_are_refused(
     small_disk: Path, tmp_path: Path, bundle_type: str
@@ -69,8 +67,7 @@ def test_more_files_than_the_file_system_has_places_for_are_refused(
     assert os.listdir(small_disk) == []
 
 
-@pytest.mark.needs_root
-@pytest.mark.needs_tool("mount")
+@pytest.mark.needs("root", "mount")
 @pytest.mark.parametrize("bundle_type", ["tar", "zip", "directory"])
 @pytest.mark.parametrize("sizes", [[MIB] * 3, [60_000] * 50], ids=["large files", "small files"])
 def test_a_disk_that_somebody_else_fills_meanwhile_leaves_nothing_behind(
@@ -93,8 +90,7 @@ def test_a_disk_that_somebody_else_fills_meanwhile_leaves_nothing_behind(
     assert os.listdir(small_disk) == ["filler"]
 
 
-@pytest.mark.needs_root
-@pytest.mark.needs_tool("mount")
+@pytest.mark.needs("root", "mount")
 @pytest.mark.parametrize("bundle_type", ["tar", "tgz", "zip", "directory"])
 def test_nothing_at_all_is_written_of_a_revision_that_does_not_fit(
     small_disk: Path, tmp_path: Path, bundle_type: str
@@ -106,16 +102,14 @@ def test_nothing_at_all_is_written_of_a_revision_that_does_not_fit(
     assert made == []
 
 
-@pytest.mark.needs_root
-@pytest.mark.needs_tool("mount")
+@pytest.mark.needs("root", "mount")
 def test_an_archive_larger_than_the_disk_is_unpacked_when_its_content_is_not(small_disk: Path, tmp_path: Path) -> None:
     comment = pax([(b"comment", b"c" * 1_000_000)])
     (tmp_path / "a.tar").write_bytes(tar(comment * 5, entry(b"f")))
     unpack(str(tmp_path / "a.tar"), "tar", str(small_disk / "revision"), options=UnpackOptions())
 
 
-@pytest.mark.needs_root
-@pytest.mark.needs_tool("mount")
+@pytest.mark.needs("root", "mount")
 def test_a_revision_that_just_fits_is_unpacked(small_disk: Path, tmp_path: Path) -> None:
     source = archives(tmp_path, {f"f{number}": bytes(60_000) for number in range(55)})["tar"]
     unpack(str(source), "tar", str(small_disk / "revision"), options=UnpackOptions())

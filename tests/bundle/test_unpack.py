@@ -15,7 +15,7 @@ from agent.errors import BundleError
 from agent.filesystem import hands
 from bundle_archives import entry, folder, symlink, tar, zip_of
 from bundle_box import Box, tree
-from guards import unavailable
+from guards import require
 
 APPSPEC = entry(b"appspec.yml", b"version: 0.0\n")
 
@@ -95,7 +95,7 @@ def test_what_zip_packs_comes_out_as_it_was_but_for_hard_links(box: Box, revisio
 
 
 @pytest.mark.needs_tool("tar")
-@pytest.mark.needs_root
+@pytest.mark.needs("root")
 def test_owners_are_those_of_the_archive_by_name_and_then_by_number(box: Box) -> None:
     data = tar(
         APPSPEC,
@@ -114,14 +114,14 @@ def test_owners_are_those_of_the_archive_by_name_and_then_by_number(box: Box) ->
     assert ours["setuid"][1] == "0o6755"
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root")
 def test_with_ignore_ownership_everything_is_the_agents(box: Box) -> None:
     data = tar(APPSPEC, entry(b"f", owner=(5, 60), names=(b"games", b"games")), folder(b"d", owner=(5, 60)))
     found = box.unpack(data, ignore_ownership=True)
     assert {rest[2:4] for rest in found.values()} == {(0, 0)}
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root", "users")
 def test_an_ordinary_user_unpacks_without_owners_and_can_remove_it_again(box: Box) -> None:
     closed = folder(b"closed", mode=0o400) + folder(b"closed/in", mode=0o750)
     box.archive.write_bytes(tar(entry(b"appspec.yml"), closed, entry(b"closed/in/f", owner=(5, 5))))
@@ -197,13 +197,13 @@ def test_the_revisions_own_folder_has_the_mode_of_the_settings(box: Box, mode: i
     assert box.destination.stat().st_mode & 0o7777 == mode
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root")
 def test_the_revisions_own_folder_has_the_owner_that_the_archive_gives_it(box: Box) -> None:
     box.unpack(tar(folder(b"./", owner=(5, 60)), APPSPEC))
     assert (box.destination.stat().st_uid, box.destination.stat().st_gid) == (5, 60)
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root")
 def test_a_group_inherited_from_the_deployment_folder_does_not_reach_the_files(box: Box) -> None:
     os.chown(box.deployment, 0, 60)
     box.deployment.chmod(0o2775)
@@ -324,8 +324,7 @@ def test_no_descriptor_is_left_open(box: Box) -> None:
 @pytest.fixture
 def much(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let little be so much that the disk is to write it while it is unpacked."""
-    if len(os.sched_getaffinity(0)) < 2:
-        unavailable("needs a second processor")
+    require("processors")
     monkeypatch.setattr(hands, "WORTH_WRITING_AHEAD", 1000)
 
 

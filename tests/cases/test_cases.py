@@ -10,11 +10,17 @@ from case_box import Box, differences
 from case_data import PARTS, Case, expected, load_cases
 
 CASES = load_cases()
+OWN_MOUNTS = pytest.mark.needs("mount")
 
 
-@pytest.mark.needs_root
-@pytest.mark.needs_tool("bash", "tar", "zip", "unshare")
-@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def parameter(case: Case) -> object:
+    private = any(step.get("private") for step in case.steps)
+    return pytest.param(case, id=case.name, marks=[OWN_MOUNTS] if private else [])
+
+
+@pytest.mark.needs("root")
+@pytest.mark.needs_tool("bash", "tar", "zip")
+@pytest.mark.parametrize("case", map(parameter, CASES))
 def test_a_revision_ends_as_with_the_official_agent(
     case: Case, tmp_path: object, program: Callable[[str], str], record_property: Callable[[str, object], None]
 ) -> None:

@@ -105,7 +105,7 @@ def test_the_status_tells_of_a_deployment_that_goes_on_without_an_agent(host):
     assert "In progress: AfterInstall of deployment d-1" in result.stdout
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root", "users")
 def test_a_user_who_may_not_look_is_told_so(host):
     code = "import os, sys\nfrom agent.cli.main import main\n"
     code += "options = open(sys.argv[1])\nimport agent.cli.status_text, agent.daemon.pidfile\nimport yaml\n"

@@ -268,7 +268,7 @@ def test_the_run_is_logged_in_the_official_form(console):
     )
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root", "users")
 @pytest.mark.needs_tool("setpriv")
 def test_an_ordinary_user_deploys_with_a_configuration_of_their_own(console):
     console.revision({"t.sh": TRACE}, AfterInstall="t.sh")

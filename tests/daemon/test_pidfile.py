@@ -99,7 +99,7 @@ def test_nobody_else_may_open_the_lock_and_so_keep_the_agent_from_starting(tmp_p
         assert os.stat(path).st_mode & 0o777 == 0o600
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root", "users")
 def test_another_user_is_told_that_it_cannot_be_told(tmp_path):
     code = """
 import os, sys

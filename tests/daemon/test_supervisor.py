@@ -167,8 +167,7 @@ def test_a_command_whose_progress_cannot_be_read_is_reported_as_failed_and_not_r
     assert place.exists()
 
 
-@pytest.mark.needs_root
-@pytest.mark.needs_tool("mount", "umount")
+@pytest.mark.needs("root", "mount")
 @pytest.mark.parametrize("filled", ["while the script runs", "before the report"])
 def test_a_disk_that_is_full_when_a_script_ends_does_not_make_a_failure_of_its_success(
     service: CommandService, host: AgentHost, tmp_path: Path, filled: str

@@ -90,7 +90,7 @@ def open_host(host: Host) -> Iterator[Host]:
     shutil.rmtree(host.folder)
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root")
 def test_permissions_and_acls_give_each_user_what_the_readme_says(open_host: Host) -> None:
     output = open_host.deploy("permissions-and-acls")
     assert "www-data can do what it should, and no more" in output

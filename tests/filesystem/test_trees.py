@@ -46,7 +46,7 @@ def test_a_tree_deeper_than_a_path_may_be_long_is_removed(tmp_path: Path) -> Non
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root", "users")
 def test_an_ordinary_user_removes_folders_that_they_closed(tmp_path: Path) -> None:
     top = tmp_path / "top"
     (top / "a" / "b" / "c").mkdir(parents=True)

@@ -405,7 +405,7 @@ else:
 _STEPS = "rename,unlink,rmdir,symlink,mkdir,fsync,unlinkat"
 
 
-@pytest.mark.needs_tool("strace")
+@pytest.mark.needs("tracing")
 @pytest.mark.parametrize("what", ["9.2", "uninstall"])
 def test_a_change_that_is_stopped_at_any_step_is_finished_by_the_next(box, tmp_path, sample, what) -> None:
     """An upgrade to a version that is there, and a removal: both are nothing but steps in the file system."""

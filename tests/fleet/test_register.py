@@ -280,7 +280,7 @@ def test_a_deregistration_that_was_cut_short_can_be_repeated_from_another_machin
     assert host.name not in host.users()
 
 
-@pytest.mark.needs_tool("strace")
+@pytest.mark.needs("tracing")
 @pytest.mark.parametrize("before", [None, OTHER])
 def test_a_signal_after_the_file_was_written_puts_the_old_one_back(host, program, before: str | None) -> None:
     host.path.parent.mkdir()

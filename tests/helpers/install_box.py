@@ -16,6 +16,7 @@ from agent.appspec.model import AppSpec, FileMapping, Permission
 from agent.install.installer import InstallOptions, InstallRequest, install, plan_install
 from agent.install.plan import Plan
 from agent.install.state import InstallState
+from guards import require
 
 GROUP = "group-a"
 NOBODY = 65534
@@ -200,7 +201,10 @@ def in_child(action: Callable[[], object], *, before: Callable[[], None] | None 
 
 def as_ordinary_user(action: Callable[[], object]) -> str:
     """Run an action as an ordinary user: in a child that has given up root, or in one of the same user."""
-    return in_child(action, before=_become_nobody if os.geteuid() == 0 else None)
+    if os.geteuid() != 0:
+        return in_child(action)
+    require("users")
+    return in_child(action, before=_become_nobody)
 
 
 def _become_nobody() -> None:

@@ -17,10 +17,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from guards import unavailable
+from guards import AWS, require
 
 ROOT = Path(__file__).resolve().parents[2]
-AWS = ROOT / ".venv-aws/bin/aws"
 START = "import sys; from agent.cli.main import main; sys.exit(main())"
 PATIENCE = 60.0  # seconds for what takes one or two on a quiet machine
 
@@ -55,8 +54,7 @@ class SandboxServer:
 
     def run_aws(self, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run the real AWS command line; about a second each."""
-        if not AWS.exists():
-            unavailable("needs the AWS CLI in .venv-aws (make setup)")
+        require("aws")
         command = [str(AWS), *arguments]
         environment = self.environment()
         return subprocess.run(

@@ -54,7 +54,7 @@ def test_a_program_for_another_processor_is_told(revision):
     assert "another kind of processor" in str(revision.fail("script.sh"))
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root", "users")
 def test_a_failure_names_event_and_user(open_revision):
     open_revision.script("exit 1")
     error = open_revision.fail(Script("script.sh", runas="games"))

@@ -106,7 +106,7 @@ def keep_the_right_to_change_users(change_user):
     assert libc.prctl(ambient, raise_ambient, CAP_SETUID, 0, 0) == 0
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root", "users")
 @pytest.mark.needs_tool("setpriv")
 def test_an_agent_that_is_not_root_ends_by_sudo_what_it_has_started_by_sudo(open_revision, as_user, alive):
     open_revision.script("", "bin/sudo", first=FAKE_SUDO)

@@ -70,20 +70,20 @@ def test_signals_are_as_in_a_fresh_process_whatever_the_agent_ignores_or_blocks(
     assert int(status_of(lines, "SigBlk"), 16) == 0
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root", "users")
 @pytest.mark.parametrize("sudo", [False, True])
 def test_runas_is_that_user_with_nothing_lost(open_revision, sudo):
     open_revision.script(WHO)
     assert open_revision.run(Script("script.sh", runas="games", sudo=sudo)).lines() == [identity("games")]
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root", "users")
 def test_runas_takes_the_number_of_a_user(open_revision):
     open_revision.script(WHO)
     assert open_revision.run(Script("script.sh", runas="5")).lines() == [identity("games")]
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root", "users")
 def test_runas_leaves_no_way_back_to_root(open_revision):
     open_revision.script("", first="#!/bin/cat /proc/self/status\n")
     lines = open_revision.run(Script("script.sh", runas="games")).lines()
@@ -93,14 +93,14 @@ def test_runas_leaves_no_way_back_to_root(open_revision):
     assert int(status_of(lines, "CapEff"), 16) == 0
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root", "users")
 def test_runas_with_a_path_for_which_a_shell_would_need_quotes(open_revision):
     open_revision.script("echo ran as $USER", "my scripts/it's $x.sh")
     script = Script("my scripts/it's $x.sh", runas="games")
     assert open_revision.run(script).lines() == ["ran as games"]
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root", "users")
 def test_supplementary_groups_are_those_of_the_user(open_revision):
     path = open_revision.path(open_revision.script("id -G"))
     account = Account("games", 5, 60, (60, 4, 24), "/usr/games", "/bin/sh")
@@ -115,7 +115,7 @@ def test_supplementary_groups_are_those_of_the_user(open_revision):
     assert sorted(open_revision.recorder.lines()[0].split(), key=int) == ["4", "24", "60"]
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root")
 def test_sudo_of_a_root_agent_is_root_and_keeps_the_deployment(revision, monkeypatch):
     monkeypatch.setenv("HOME", "/home/somebody")
     revision.script(WHO)
@@ -136,7 +136,7 @@ def test_an_unknown_user_is_told_and_nothing_runs(revision):
     assert revision.recorder.lines() == []
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root", "users")
 def test_a_folder_that_the_user_may_not_pass_is_named(open_revision):
     open_revision.script("echo ran", "closed/script.sh")
     os.chmod(open_revision.path("closed"), 0o700)
@@ -145,7 +145,7 @@ def test_a_folder_that_the_user_may_not_pass_is_named(open_revision):
     assert f"user games may not pass the folder {open_revision.path('closed')}" in str(error)
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root", "users")
 def test_a_script_that_its_user_may_not_execute_is_told_with_its_mode(open_revision):
     open_revision.script("echo ran", mode=0o744)
     error = open_revision.fail(Script("script.sh", runas="games"))
@@ -161,7 +161,7 @@ exec "$@"
 """
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root", "users")
 @pytest.mark.parametrize(
     ("script", "user"),
     [
@@ -184,13 +184,13 @@ def test_an_agent_that_is_not_root_asks_sudo_without_a_shell(open_revision, as_u
     assert as_user("nobody", run) == ["sudo " + " ".join(f"<{word}>" for word in words), "ran for d-TEST00001"]
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root", "users")
 def test_an_agent_that_is_that_user_already_needs_no_sudo(open_revision, as_user):
     open_revision.script("id -un")
     assert as_user("games", lambda: open_revision.run(Script("script.sh", runas="games")).lines()) == ["games"]
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root", "users")
 def test_a_missing_sudo_is_told(open_revision, as_user):
     open_revision.script("echo ran")
 
@@ -204,7 +204,7 @@ def test_a_missing_sudo_is_told(open_revision, as_user):
     assert "would need sudo" in text
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root", "users")
 def test_a_user_that_cannot_be_changed_to_is_told(open_revision, as_user):
     open_revision.script("echo ran")
     path = os.fsencode(open_revision.path("script.sh"))

@@ -67,7 +67,7 @@ def test_a_script_without_execute_permission_is_given_it_with_a_warning(revision
     assert os.stat(revision.path("script.sh")).st_mode & 0o777 == 0o751
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root", "users")
 def test_a_script_that_cannot_be_made_executable_has_a_code_of_its_own(open_revision, as_user):
     open_revision.script("echo ran", mode=0o644)
 

@@ -242,7 +242,7 @@ def test_a_file_of_another_kind_is_not_read_into_memory(tmp_path):
         load_on_premises(str(tmp_path / "op.yml"))
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root", "users")
 def test_a_file_that_may_not_be_read_is_an_error_and_not_silently_ec2(tmp_path):
     path = tmp_path / "op.yml"
     path.write_text(REGISTERED)

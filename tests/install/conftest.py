@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from guards import unavailable
 from install_box import Box
 
 
@@ -28,10 +26,3 @@ def open_box() -> Iterator[Box]:
     os.chmod(top, 0o711)
     yield Box(top)
     shutil.rmtree(top, ignore_errors=True)
-
-
-@pytest.fixture
-def own_mounts() -> None:
-    """Guards a test that mounts something: in some containers not even root may."""
-    if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode != 0:
-        unavailable("needs the right to mount")

@@ -55,7 +55,7 @@ def test_a_mode_alone_is_exact(file, by_descriptor):
 
 
 @by_both
-@pytest.mark.needs_root
+@pytest.mark.needs("root")
 def test_an_owner_clears_the_setuid_and_setgid_bits_of_a_file(file, by_descriptor):
     apply_to(file, given(mode=0o6755, uid=GAMES, gid=GAMES), by_descriptor=by_descriptor)
     assert described(file) == ("0o755", GAMES, GAMES)
@@ -69,14 +69,14 @@ def test_an_owner_that_stays_the_same_clears_them_too(file, by_descriptor):
 
 
 @by_both
-@pytest.mark.needs_root
+@pytest.mark.needs("root")
 def test_a_folder_keeps_its_setgid_bit_through_the_change_of_owner(tmp_path, by_descriptor):
     apply_to(tmp_path, given(mode=0o2775, uid=GAMES, gid=GAMES), by_descriptor=by_descriptor)
     assert described(tmp_path) == ("0o2775", GAMES, GAMES)
 
 
 @by_both
-@pytest.mark.needs_root
+@pytest.mark.needs("root")
 def test_owner_and_group_are_set_one_without_the_other(file, by_descriptor):
     apply_to(file, given(uid=GAMES), by_descriptor=by_descriptor)
     assert described(file) == ("0o644", GAMES, 0)
@@ -119,7 +119,7 @@ def test_a_folder_gets_its_default_list(tmp_path, by_descriptor):
     ]
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root")
 def test_what_a_later_entry_sets_comes_after_all_that_an_earlier_one_sets(file):
     later = given(mode=0o4750)
     apply_attributes(str(file), given(mode=0o600, uid=GAMES, then=later), is_directory=False)

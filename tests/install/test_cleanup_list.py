@@ -187,7 +187,7 @@ def test_a_list_that_is_a_symbolic_link_is_left_out(
     assert file.path in caplog.text
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root")
 def test_a_list_of_another_user_is_left_out(file: CleanupFile, caplog: pytest.LogCaptureFixture) -> None:
     put(file.path, "/etc/passwd\n")
     os.chown(file.path, NOBODY, NOBODY)

@@ -177,8 +177,7 @@ def test_overwriting_does_not_follow_a_link(box: Box) -> None:
         assert file.read() == "foreign"
 
 
-@pytest.mark.needs_root
-@pytest.mark.usefixtures("own_mounts")
+@pytest.mark.needs("root", "mount")
 def test_a_file_that_something_is_mounted_on_is_written_in_place(box: Box) -> None:
     mounted = put(f"{box.top}/volume", "foreign")
     os.chmod(mounted, 0o600)
@@ -199,8 +198,7 @@ def test_a_file_that_something_is_mounted_on_is_written_in_place(box: Box) -> No
     assert box.tree("out") == {"b": "1", "conf": "below the mount"}
 
 
-@pytest.mark.needs_root
-@pytest.mark.usefixtures("own_mounts")
+@pytest.mark.needs("root", "mount")
 def test_a_mounted_file_gets_its_old_content_back_when_the_install_fails(box: Box) -> None:
     mounted = put(f"{box.top}/volume", "foreign")
     os.chmod(mounted, 0o600)

@@ -22,7 +22,6 @@ from agent.appspec.model import AppSpec, FileExistsBehavior, Permission, Selinux
 from agent.errors import InstallConflictError, InstallError
 from agent.install import selinux
 from agent.install.installer import InstallOptions, install, recover
-from guards import unavailable
 from host_tree import snapshot
 from install_box import (
     GROUP,
@@ -450,14 +449,12 @@ def test_an_install_that_fails_at_its_very_last_name_is_undone_whole(box: Box) -
     assert os.path.samefile(f"{box.dest}/out/replaced", f"{box.dest}/other-name")
 
 
-@pytest.mark.needs_root
-@pytest.mark.needs_tool("chattr")
+@pytest.mark.needs("root", "immutable")
 @pytest.mark.parametrize("which", ["out/b", "out/gone", "out/d"])
 def test_an_immutable_file_or_folder_is_named_and_the_install_undone(box: Box, which: str) -> None:
     box.install({"app/a": "1", "app/b": "1", "app/gone": "1", "app/d/f": "1"})
     immutable = f"{box.dest}/{which}"
-    if subprocess.run(["chattr", "+i", immutable], capture_output=True, check=False).returncode != 0:
-        unavailable("needs a file system with immutable files")
+    subprocess.run(["chattr", "+i", immutable], check=True)
     try:
         text = fails(box, {"app/a": "2", "app/b": "2", "app/d/g": "2", "app/n/x": "2"})
     finally:
@@ -467,8 +464,7 @@ def test_an_immutable_file_or_folder_is_named_and_the_install_undone(box: Box, w
     assert "lsattr" in text
 
 
-@pytest.mark.needs_root
-@pytest.mark.usefixtures("own_mounts")
+@pytest.mark.needs("root", "mount")
 def test_a_full_disk_is_named_and_the_install_undone(box: Box) -> None:
     box.put("")
     small, big = box.revision({"app/a": "1"}), box.revision({"app/a": "2", "app/big": "x" * 200_000, "app/c": "2"})
@@ -485,8 +481,7 @@ def test_a_full_disk_is_named_and_the_install_undone(box: Box) -> None:
     assert said.endswith("{'a': '3'})")
 
 
-@pytest.mark.needs_root
-@pytest.mark.usefixtures("own_mounts")
+@pytest.mark.needs("root", "mount")
 def test_a_read_only_file_system_is_named_and_the_install_undone(box: Box) -> None:
     box.put("volume")
     archive = box.revision({"app/a": "1", "late/b": "1"})
@@ -508,8 +503,7 @@ def test_a_read_only_file_system_is_named_and_the_install_undone(box: Box) -> No
     assert said.endswith("{'volume': None}, {'a': '1'})")
 
 
-@pytest.mark.needs_root
-@pytest.mark.usefixtures("own_mounts")
+@pytest.mark.needs("root", "mount")
 def test_an_install_spans_file_systems_and_keeps_folders_that_something_is_mounted_on(box: Box) -> None:
     box.put("out/volume")
     one = box.revision({"app/a": "1", "app/volume/f": "1", "app/volume/d/g": "1"})
@@ -524,8 +518,7 @@ def test_an_install_spans_file_systems_and_keeps_folders_that_something_is_mount
     assert said == str(["out/a", "out/volume/d", "out/volume/d/h"])
 
 
-@pytest.mark.needs_root
-@pytest.mark.usefixtures("own_mounts")
+@pytest.mark.needs("root", "mount")
 def test_a_mount_on_a_folder_of_our_own_survives_the_revision_that_made_the_folder(box: Box) -> None:
     box.install({"app/volume/f": "1"})
     archive = box.revision({"app/a": "2"})

@@ -65,12 +65,12 @@ def test_an_id_without_an_account_is_shown_as_its_number():
     assert group_name(4_294_967_295) == "4294967295"
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root")
 def test_root_may_give_a_file_to_anybody():
     assert OwnerRights().may_give(NOBODYS_ID, NOBODYS_ID)
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root", "users")
 def test_an_ordinary_user_may_keep_a_file_and_use_the_own_groups_only():
     program = (
         "import os; os.setgroups([7]); os.setgid(50001); os.setuid(50000)\n"
@@ -83,7 +83,7 @@ def test_an_ordinary_user_may_keep_a_file_and_use_the_own_groups_only():
     assert done.stdout == "[True, True, True, True, False, False, False]\n", done.stderr
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root")
 @pytest.mark.needs_tool("setpriv")
 def test_root_without_the_capability_is_not_believed():
     program = "from agent.install.owners import OwnerRights; print(OwnerRights().may_give(50000, None))"

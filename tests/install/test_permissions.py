@@ -346,7 +346,7 @@ def test_contexts_on_a_host_without_selinux_are_warned_of(tmp_path, monkeypatch)
     assert preflight(found, filename="appspec.yml") == ([], [])
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root", "users")
 def test_an_ordinary_user_is_told_that_files_cannot_be_given_away():
     program = (
         "import os; os.setgroups([]); os.setgid(50001); os.setuid(50000)\n"

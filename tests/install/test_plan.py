@@ -315,8 +315,7 @@ def test_an_old_list_that_names_a_folder_by_its_alias_is_understood(box: Box) ->
     assert found == {("replace", "real/out/a"), ("remove", "real/out/b")}
 
 
-@pytest.mark.needs_root
-@pytest.mark.usefixtures("own_mounts")
+@pytest.mark.needs("root", "mount")
 def test_a_mounted_file_of_the_old_revision_stays_and_stays_listed(box: Box) -> None:
     box.install({"app/mounted": "1", "app/b": "1"})
     put(f"{box.top}/other", "x")

@@ -44,7 +44,7 @@ def test_a_mode_set_by_hand_is_set_back_to_that_of_a_new_folder(parent: str, bit
         os.umask(before)
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root")
 def test_an_owner_set_by_hand_is_set_back(parent: str) -> None:
     os.mkdir(f"{parent}/kept")
     os.chown(f"{parent}/kept", 5, 60)
@@ -52,7 +52,7 @@ def test_an_owner_set_by_hand_is_set_back(parent: str) -> None:
     assert_as_new(parent)
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root")
 def test_below_a_setgid_folder_the_group_is_inherited(parent: str) -> None:
     os.chown(parent, 0, 60)
     os.chmod(parent, 0o2775)
@@ -84,7 +84,7 @@ def test_a_default_acl_above_is_inherited(parent: str, default: str, bits: int) 
     assert_as_new(parent)
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root")
 @pytest.mark.needs_tool("setfacl")
 def test_a_default_acl_and_a_setgid_folder_above_are_both_inherited(parent: str) -> None:
     run("setfacl", "-d", "-m", "u:games:rwx", parent)
@@ -104,7 +104,7 @@ def test_a_folder_that_is_as_new_is_not_touched(parent: str) -> None:
     assert os.stat(f"{parent}/kept").st_ctime_ns == before
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root")
 @pytest.mark.needs_tool("setfacl")
 def test_undoing_brings_mode_owner_and_both_acls_back(parent: str) -> None:
     kept = f"{parent}/kept"

@@ -163,7 +163,7 @@ def test_undoing_a_rule_that_was_never_stored_is_nothing(store):
     assert [call[1] for call in store.calls()] == ["-l", "-l"]
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root", "labels")
 def test_undoing_gives_an_object_its_former_label(store, tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()

@@ -14,7 +14,7 @@ from agent.install.stage import Stager
 from host_tree import describe
 from install_box import NOBODY, Box, Link, as_ordinary_user, give_to_ordinary_user, put
 
-NOT_READABLE = pytest.param(0o000, marks=pytest.mark.needs_root)
+NOT_READABLE = pytest.param(0o000, marks=pytest.mark.needs("root"))
 LONG_AGO = 1_000_000_000
 BIG = "0123456789abcdef" * 70_000  # more than one read and more than one step of the kernel's copy
 
@@ -78,7 +78,7 @@ def test_a_file_keeps_its_content_and_its_time(box: Box, content: str) -> None:
     assert os.stat(f"{box.dest}/out/f").st_mtime_ns == LONG_AGO * 10**9 + 123_456_789
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root")
 def test_a_file_keeps_its_owner_and_its_setuid_bit(box: Box) -> None:
     archive = box.revision({"app/f": "1"})
     os.chown(f"{archive}/app/f", 5, 60)
@@ -108,7 +108,7 @@ def test_new_folders_follow_the_umask(box: Box, umask: int, expected: int) -> No
     assert [mode(f"{box.dest}/{path}") for path in ("out", "out/d", "out/d/e")] == [expected] * 3
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root")
 def test_new_folders_and_files_below_a_setgid_folder_are_as_plain_commands_make_them(box: Box) -> None:
     parent = box.put("shared", mode=0o2775)
     os.chown(parent, 0, 60)

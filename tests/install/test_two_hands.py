@@ -16,7 +16,7 @@ from agent.errors import InstallError
 from agent.filesystem import hands
 from agent.filesystem.locks import FileLock
 from agent.install.installer import InstallOptions, recover
-from guards import unavailable
+from guards import require
 from host_tree import snapshot
 from install_box import NOBODY, Box, Link, put
 
@@ -43,8 +43,7 @@ box.install(sys.argv[4], progress=die)
 
 @pytest.fixture(autouse=True)
 def two_hands(monkeypatch: pytest.MonkeyPatch) -> None:
-    if len(os.sched_getaffinity(0)) < 2:
-        unavailable("needs a second processor")
+    require("processors")
     monkeypatch.setattr(hands, "WORTH_A_HAND", 10)
 
 
@@ -72,7 +71,7 @@ def test_all_files_come_with_content_mode_and_time(box: Box) -> None:
     assert found.keys() == wanted.keys()
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root")
 def test_permissions_reach_the_files_of_both(box: Box) -> None:
     from agent.appspec.model import Permission
 

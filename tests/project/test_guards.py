@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,38 @@ import pytest
 @pytest.mark.needs_tool("no-such-program-anywhere")
 def test_guarded():
     pass
+"""
+
+RIGHTS = """
+import pytest
+
+@pytest.mark.needs("root", "mount")
+def test_of_a_mount():
+    pass
+
+@pytest.mark.needs("mount")
+@pytest.mark.needs_tool("no-such-program-anywhere")
+def test_of_a_mount_and_a_program():
+    pass
+
+@pytest.mark.needs("root", "users")
+def test_of_a_user():
+    pass
+"""
+
+UNKNOWN = """
+import pytest
+
+@pytest.mark.needs("flying")
+def test_of_a_bird():
+    pass
+"""
+
+EVERY_WANT = """
+import guards
+
+for want in guards.WANTS:
+    guards.lacking(want)
 """
 
 SAMPLED = """
@@ -44,10 +77,10 @@ def run(tmp_path: Path):
     for needed in (CONFTEST, CONFTEST.parent / "helpers" / "guards.py"):
         shutil.copy(needed, tmp_path)
 
-    def run_file(text: str, *options: str, ci: str = "") -> str:
+    def run_file(text: str, *options: str, ci: str = "", within: Sequence[str] = ()) -> str:
         (tmp_path / "test_it.py").write_text(text)
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "SAMPLE"))}
-        command = [sys.executable, "-m", "pytest", "-rA", "-p", "no:cacheprovider", *options]
+        command = [*within, sys.executable, "-m", "pytest", "-rA", "-p", "no:cacheprovider", *options]
         done = subprocess.run(command, cwd=tmp_path, env={**environment, "CI": ci}, capture_output=True, text=True)
         return done.stdout
 
@@ -64,6 +97,40 @@ def test_the_same_test_fails_where_ci_is_true(run) -> None:
     output = run(GUARDED, ci="true")
     assert "1 failed" in output or "1 error" in output
     assert "needs the program 'no-such-program-anywhere'" in output
+
+
+@pytest.mark.needs("root", "users")
+@pytest.mark.needs_tool("setpriv")
+@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["one process", "two workers"])
+def test_root_in_a_plain_container_is_told_what_was_skipped_for_want_of_which_right(run, options) -> None:
+    output = run(RIGHTS, *options, within=("setpriv", "--bounding-set=-sys_admin"))
+    assert "1 passed, 2 skipped" in output
+    assert "needs mounts of one's own: unshare: " in output
+    assert "2 tests were skipped" in output
+    assert "     2  mounts of one's own\n     1  the program 'no-such-program-anywhere'\n" in output
+    assert "runs the 2 tests as well" in output
+
+
+@pytest.mark.needs("root")
+@pytest.mark.needs_tool("setpriv")
+def test_a_right_that_is_missing_fails_where_ci_is_true(run) -> None:
+    assert "2 errors" in run(RIGHTS, ci="true", within=("setpriv", "--bounding-set=-sys_admin"))
+
+
+def test_a_want_that_is_not_known_fails_everywhere(run) -> None:
+    assert "1 error" in run(UNKNOWN)
+
+
+def test_a_run_that_skips_nothing_says_nothing_of_it(run) -> None:
+    assert "were skipped" not in run(LONG)
+
+
+def test_finding_out_what_a_machine_grants_leaves_nothing_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", EVERY_WANT]
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(CONFTEST.parent / "helpers")}
+    subprocess.run(command, env=environment, check=True)
+    assert os.listdir(tmp_path) == []
+    assert str(tmp_path) not in Path("/proc/self/mounts").read_text()
 
 
 def test_a_sample_is_small_repeatable_and_has_both_ends(run) -> None:

@@ -140,7 +140,7 @@ def test_files_of_somebody_elses_are_neither_overwritten_nor_removed(tmp_path: P
     assert (tmp_path / "env.sh").read_text() == "mine"
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root")
 def test_another_users_link_does_not_lead_the_sandbox_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir(mode=0o700)
     link = tmp_path / "link"
@@ -170,7 +170,7 @@ def test_a_web_page_with_a_name_of_its_own_gets_no_metadata(sandbox: SandboxServ
         assert found == status, host
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs("root")
 def test_a_folder_in_which_another_user_may_exchange_ours_is_refused(tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     theirs.mkdir(mode=0o755)

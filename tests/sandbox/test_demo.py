@@ -9,16 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from guards import unavailable
-from sandbox_server import AWS, ROOT
+from guards import require
+from sandbox_server import ROOT
 
 DEMO = ROOT / "appspec-examples/demo"
 
 
 @pytest.fixture
 def output(tmp_path: Path) -> str:
-    if not AWS.exists():
-        unavailable("needs the AWS CLI in .venv-aws (make setup)")
+    require("aws")
     command = [str(DEMO), os.path.dirname(sys.executable)]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     done = subprocess.run(

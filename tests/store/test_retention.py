@@ -94,8 +94,7 @@ def test_a_root_folder_reached_through_a_link_still_knows_its_good_revision(tmp_
     assert group.clean(keep=3) == ["d0", "d2"]
 
 
-@pytest.mark.needs_root
-@pytest.mark.needs_tool("chattr")
+@pytest.mark.needs("root", "immutable")
 def test_what_cannot_be_removed_stays_and_fails_nothing(group):
     import subprocess
 

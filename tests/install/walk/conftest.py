@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from guards import require
 from install_scene import SCENES
 from install_stage import Stage
 from install_trace import Server
@@ -35,13 +36,13 @@ def server(walk_folder: str) -> Iterator[Server]:
 
 
 @pytest.fixture
-def make_stage(request: pytest.FixtureRequest, server: Server, walk_folder: str) -> Iterator[MakeStage]:
+def make_stage(server: Server, walk_folder: str) -> Iterator[MakeStage]:
     """Set up a scene by its name, ready for the Install of version 2."""
     folder = tempfile.mkdtemp(dir=walk_folder)
 
     def make(name: str) -> Stage:
         if SCENES[name].in_place:
-            request.getfixturevalue("own_mounts")
+            require("mount")
         stage = Stage(name, os.path.join(folder, name), server)
         stage.prepare()
         return stage

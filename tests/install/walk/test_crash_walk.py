@@ -21,9 +21,9 @@ MakeStage = Callable[[str], Stage]
 Sample = Callable[[Sequence[Call], int], list[Call]]
 Finish = Callable[..., None]
 
-pytestmark = [pytest.mark.needs_tool("strace"), pytest.mark.usefixtures("server")]
+pytestmark = [pytest.mark.needs("tracing"), pytest.mark.usefixtures("server")]
 
-ROOT = pytest.mark.needs_root
+ROOT = pytest.mark.needs("root", "mount")
 SCENE_NAMES = [pytest.param(name, marks=[ROOT] if scene.in_place else []) for name, scene in SCENES.items()]
 # What is mounted cannot be removed by the official agent: its deployment fails on it before ours comes to anything.
 REMOVABLE = [name for name, scene in SCENES.items() if not scene.in_place]

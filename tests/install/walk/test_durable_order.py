@@ -13,9 +13,9 @@ from install_trace import KILL, Call, changing, fault_at
 
 MakeStage = Callable[[str], Stage]
 
-pytestmark = [pytest.mark.needs_tool("strace"), pytest.mark.usefixtures("server")]
+pytestmark = [pytest.mark.needs("tracing"), pytest.mark.usefixtures("server")]
 
-ROOT = pytest.mark.needs_root
+ROOT = pytest.mark.needs("root", "mount")
 SCENE_NAMES = [pytest.param(name, marks=[ROOT] if scene.in_place else []) for name, scene in SCENES.items()]
 
 
@@ -34,8 +34,7 @@ def test_an_install_is_on_the_disk_step_by_step(scene: str, make_stage: MakeStag
     assert order.install() == []
 
 
-@pytest.mark.needs_root
-@pytest.mark.usefixtures("own_mounts")
+@pytest.mark.needs("root", "mount")
 def test_every_file_system_that_is_changed_is_synced(make_stage: MakeStage) -> None:
     stage = make_stage("spread")
     other = f"{stage.place.host}/other"

@@ -8,7 +8,7 @@ import pytest
 
 from install_mutants import Mutant, is_noticed, mutants
 
-pytestmark = pytest.mark.needs_tool("strace")
+pytestmark = pytest.mark.needs("tracing")
 
 IN_A_SAMPLE = 4
 

@@ -16,7 +16,7 @@ from install_trace import fault_at
 
 MakeStage = Callable[[str], Stage]
 
-pytestmark = [pytest.mark.needs_tool("strace"), pytest.mark.needs_root]
+pytestmark = pytest.mark.needs("root", "tracing")
 
 USER = pwd.getpwuid(SOMEBODY).pw_name
 OLD_TIME = "at=1500000000"

@@ -196,7 +196,9 @@ def _signal(tree: _Tree, number: signal.Signals) -> set[int]:
 
 def _signal_by_sudo(launch: Launch, number: signal.Signals, pids: Iterable[int]) -> None:
     """Have another user's processes signalled by sudo, which started them; what is left shows what became of it."""
-    command = [*launch.sudo, b"--", b"kill", b"-%d" % number, *(b"%d" % pid for pid in pids)]
+    # By the shell's own kill: small systems have no program of this name.
+    words = [b"/bin/sh", b"-c", b'kill "$@"', b"sh", b"-%d" % number, *(b"%d" % pid for pid in pids)]
+    command = [*launch.sudo, b"--", *words]
     os.posix_spawn(command[0], command, launch.environment, setsigmask=(), setsigdef=CATCHABLE)
 
 

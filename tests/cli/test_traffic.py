@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -81,7 +83,8 @@ class Site:
 
     def end(self) -> None:
         if self.pid.exists():
-            subprocess.run(["kill", "-9", self.pid.read_text().strip()], check=False, stderr=subprocess.DEVNULL)
+            with suppress(ProcessLookupError, ValueError):
+                os.kill(int(self.pid.read_text()), signal.SIGKILL)
 
 
 @pytest.fixture

@@ -94,6 +94,15 @@ def _boot(folder: str) -> None:
         group.rmdir()
 
 
+def _mirror(_: str) -> None:
+    from host_images import ImageError, mirror  # as above
+
+    try:
+        mirror()
+    except ImageError as error:
+        raise _LackingError(str(error)) from error
+
+
 def _immutable(folder: str) -> None:
     path = f"{folder}/immutable"
     Path(path).touch()
@@ -154,6 +163,7 @@ WANTS = {
     "mount": Want("mounts of one's own", _mount),
     "netns": Want("network namespaces", _netns),
     "boot": Want("hosts that boot (overlays, control groups)", _boot),
+    "mirror": Want("a mirror of Debian's packages", _mirror),
     "immutable": Want("immutable files", _immutable),
     "tracing": Want("strace of another process", _tracing),
     "devices": Want("the right to make devices", _devices),

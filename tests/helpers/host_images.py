@@ -1,7 +1,7 @@
 """Root folders of Debian releases that test hosts boot from, made once by debootstrap and kept outside the project.
 
 They are kept in ``$CODEDEPLOY_TEST_IMAGES``, else below ``$XDG_CACHE_HOME``, else below /var/cache.
-``$CODEDEPLOY_TEST_MIRROR`` overrides the mirror, which is otherwise the one that this machine's apt uses.
+Packages come from ``$CODEDEPLOY_TEST_MIRROR``, else from the Debian mirror that this machine's apt uses.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ PACKAGES = (
 )
 # debootstrap does not see that python3-cryptography wants one of those that provide the backend's interface.
 CLOUD_INIT = ("cloud-init", "python3-cffi-backend")
-PUBLIC_MIRROR = "http://deb.debian.org/debian"
 
 _RECIPE = 1  # to be raised when _finish() does something else: images made before are then made anew
 # The hosts have their network already, no sshd, and no locale but this one.
@@ -93,22 +92,52 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "/var/cache") / "codedeploy-test-hosts"
 
 
-def mirror(apt: Path = _APT) -> str:
-    """The address of a Debian mirror: the first that this machine's apt takes a whole release from.
+class Mirror(NamedTuple):
+    """Where Debian packages are fetched from."""
 
-    A machine that uses none, for it runs another distribution, is given Debian's public one.
+    address: str
+    keyring: str = ""
+    """The file with the keys that its releases are signed with, where apt names one."""
+
+    @property
+    def options(self) -> list[str]:
+        """What debootstrap has to be told besides the address."""
+        return [f"--keyring={self.keyring}"] if self.keyring.endswith((".gpg", ".pgp")) else []
+
+
+class _Source(NamedTuple):
+    address: str
+    suites: set[str]
+    signed_by: str
+
+
+def mirror(apt: Path = _APT) -> Mirror:
+    """Return the first Debian mirror that this machine's apt takes a whole release from.
+
+    Raises ImageError on a machine that uses none, such as one of another distribution.
     """
     own = os.environ.get("CODEDEPLOY_TEST_MIRROR")
     if own:
-        return own
-    for address, suites in _sources(apt):
-        if suites & _SUITES and address.startswith(("http://", "https://", "file:/")):
-            return address
-    return PUBLIC_MIRROR
+        return Mirror(own)
+    for source in _sources(apt):
+        for address in _addresses(source.address) if source.suites & _SUITES else []:
+            if address.startswith(("http://", "https://", "file:/")):
+                return Mirror(address, source.signed_by if source.signed_by.startswith("/") else "")
+    raise ImageError(f"The sources in {apt} name no Debian mirror. Set CODEDEPLOY_TEST_MIRROR to the address of one.")
 
 
-def _sources(apt: Path) -> Iterator[tuple[str, set[str]]]:
-    """Give each address that apt's files name, and the suites that are taken from it."""
+def _addresses(address: str) -> list[str]:
+    """Return an address, or those in the list that a "mirror+file:" address leads to, as on cloud images."""
+    listed = address.removeprefix("mirror+file:")
+    if listed == address:
+        return [address]
+    path = Path("/" + listed.lstrip("/"))
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return [line.split()[0] for line in lines if line.strip() and not line.startswith("#")]
+
+
+def _sources(apt: Path) -> Iterator[_Source]:
+    """Yield each address that apt's files name, with the suites that are taken from it."""
     parts = apt / "sources.list.d"
     for path in [apt / "sources.list", *sorted(parts.glob("*.list"))]:
         if path.is_file():
@@ -117,14 +146,15 @@ def _sources(apt: Path) -> Iterator[tuple[str, set[str]]]:
         yield from _deb822_sources(path.read_text())
 
 
-def _one_line_sources(text: str) -> Iterator[tuple[str, set[str]]]:
+def _one_line_sources(text: str) -> Iterator[_Source]:
     for line in text.splitlines():
         words = re.sub(r"\[.*?\]", "", line.split("#")[0]).split()
         if words[:1] == ["deb"] and len(words) >= 3:
-            yield words[1], {words[2]}
+            signed_by = re.search(r"\[[^]]*\bsigned-by=([^]\s,]+)", line)
+            yield _Source(words[1], {words[2]}, signed_by[1] if signed_by else "")
 
 
-def _deb822_sources(text: str) -> Iterator[tuple[str, set[str]]]:
+def _deb822_sources(text: str) -> Iterator[_Source]:
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     for stanza in "\n".join(lines).split("\n\n"):
         fields: dict[str, str] = {}
@@ -136,7 +166,8 @@ def _deb822_sources(text: str) -> Iterator[tuple[str, set[str]]]:
             fields[key] = f"{fields.get(key, '')} {line.strip()}"
         if "deb" in fields.get("types", "").split() and fields.get("enabled", "yes").strip().lower() != "no":
             for address in fields.get("uris", "").split():
-                yield address, set(fields.get("suites", "").split())
+                signed_by = fields.get("signed-by", "").split()
+                yield _Source(address, set(fields.get("suites", "").split()), signed_by[0] if signed_by else "")
 
 
 @contextmanager
@@ -153,8 +184,9 @@ def _make(image: Image, final: Path) -> None:
     # debootstrap mounts within the folder that it fills. In namespaces of its own, which end with this process, it
     # leaves no mount behind, whatever happens, for the next one's removal of a partial folder to run into.
     wrapped = shlex.split("setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child --mount-proc")
-    wanted = [f"--include={','.join(image.packages)}", image.release, str(partial), mirror()]
-    command = [*wrapped, "debootstrap", "--variant=minbase", *wanted]
+    source = mirror()
+    wanted = [f"--include={','.join(image.packages)}", image.release, str(partial), source.address]
+    command = [*wrapped, "debootstrap", "--variant=minbase", *source.options, *wanted]
     with open(log, "wb") as output:
         status = subprocess.call(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=_environment())
     if status != 0:

@@ -24,7 +24,7 @@ from host_images import image_folder
 from host_network import HostNetwork, in_namespace
 
 NEEDED = [
-    pytest.mark.needs("root", "mount", "netns", "boot"),
+    pytest.mark.needs("root", "mount", "netns", "boot", "mirror"),
     pytest.mark.needs_tool("debootstrap", "systemd-nspawn", "ip", "nsenter", "setpriv", "journalctl"),
 ]
 """The marks of a test module that boots hosts: ``pytestmark = NEEDED``."""

@@ -288,7 +288,11 @@ SOURCES = {
         "debian.sources",
         "# Debian\nTypes: deb\nURIs: http://security.example.org/debian-security\nSuites: bookworm-security\n\n"
         "Types: deb deb-src\nURIs: http://mirror.example.org/debian\n  http://other.example.org/debian\n"
-        "Suites: bookworm bookworm-updates\nComponents: main\n",
+        "Suites: bookworm bookworm-updates\nComponents: main\nSigned-By: /a/key.gpg\n",
+    ),
+    "the deb822 form with a list of mirrors, as on cloud images": (
+        "debian.sources",
+        "Types: deb\nURIs: mirror+file://{folder}/mirrors.list\nSuites: trixie\nSigned-By:\n /a/key.gpg\n",
     ),
     "the form of one line": (
         "debian.list",
@@ -304,8 +308,18 @@ def test_images_come_from_the_mirror_that_the_machine_uses(form: str, tmp_path: 
     monkeypatch.delenv("CODEDEPLOY_TEST_MIRROR", raising=False)
     name, text = SOURCES[form]
     (tmp_path / "sources.list.d").mkdir()
-    (tmp_path / "sources.list.d" / name).write_text(text)
-    assert mirror(tmp_path) == "http://mirror.example.org/debian"
+    (tmp_path / "sources.list.d" / name).write_text(text.replace("{folder}", str(tmp_path)))
+    (tmp_path / "mirrors.list").write_text("# ours\nhttp://mirror.example.org/debian\tpriority:1\n")
+    found = mirror(tmp_path)
+    assert found == ("http://mirror.example.org/debian", "/a/key.gpg")
+    assert found.options == ["--keyring=/a/key.gpg"]
+
+
+def test_a_machine_of_another_distribution_is_asked_for_a_mirror(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.delenv("CODEDEPLOY_TEST_MIRROR", raising=False)
+    (tmp_path / "sources.list").write_text("deb http://mirror.example.org/other noble main\n")
+    with pytest.raises(ImageError, match="Set CODEDEPLOY_TEST_MIRROR"):
+        mirror(tmp_path)
 
 
 def test_an_image_that_cannot_be_made_says_why_and_is_not_taken_for_whole(tmp_path: Path, monkeypatch) -> None:

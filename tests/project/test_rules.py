@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -127,15 +128,28 @@ def test_nothing_is_waved_through_without_a_reason() -> None:
     assert not waved, "\n".join(waved)
 
 
+MADE = {".venv", ".venv-aws", ".git", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"}
+
+
 def committed_files() -> list[Path]:
     """Every file of the project: those that git knows, or all but what is made by the tools."""
-    done = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=PROJECT, capture_output=True
-    )
-    if done.returncode == 0:
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True) if shutil.which("git") else None
+    if done is not None and done.returncode == 0:
         names = [PROJECT / os.fsdecode(name) for name in done.stdout.split(b"\0") if name]
         return [path for path in names if path.is_file()]
-    return [path for path in PROJECT.rglob("*") if path.is_file() and ".venv" not in path.parts]
+    return [path for path in PROJECT.rglob("*") if path.is_file() and not MADE & set(path.parts)]
+
+
+def lines_of_the_project() -> Iterator[tuple[str, str]]:
+    """Each line of each file that is text, after where it is."""
+    for path in committed_files():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        for number, line in enumerate(text.splitlines(), 1):
+            yield f"{path.relative_to(PROJECT)}:{number}", line
 
 
 # Written in parts, so that this file does not find itself.
@@ -145,16 +159,44 @@ MACHINE_PATHS = re.compile(
 
 
 def test_no_file_knows_the_machine_it_was_written_on() -> None:
-    found = []
-    for path in committed_files():
-        try:
-            text = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            continue
-        for number, line in enumerate(text.splitlines(), 1):
-            if MACHINE_PATHS.search(line):
-                found.append(f"{path.relative_to(PROJECT)}:{number}: {line.strip()[:100]}")
+    found = [f"{where}: {line.strip()[:100]}" for where, line in lines_of_the_project() if MACHINE_PATHS.search(line)]
     assert not found, "\n".join(found)
+
+
+# The hosts that an address in the project may name: documents, services that the agent talks to, reserved names.
+KNOWN_HOSTS = re.compile(
+    r"semver\.org|www\.apache\.org|(docs\.|testinfra\.)(aws\.amazon\.com|getmoto\.org|readthedocs\.io)"
+    r"|(api\.)?github\.com|.*amazonaws\.com(\.cn)?"
+    r"|[\d.]+|(.*\.)?(example|example\.(com|net|org)|test|invalid|localhost)"
+)
+ADDRESS = re.compile(r"\b[a-z][a-z0-9+.-]*://(?:[^\s/@]*@)?([\w-]+(?:\.[\w-]+)+)", re.IGNORECASE)
+# Where packages are kept, also without "https://" before it.
+REGISTRY = re.compile(
+    r"\b(?:deb|archive|security|ports|snapshot|mirrors?|ftp|registry|index|packages?|repos?|files|dl|cdn"
+    r"|pypi|rubygems|crates|npmjs|docker|quay|ghcr|pythonhosted|debian|ubuntu)\.(?:[\w-]+\.)*(?:org|com|net|io)\b"
+)
+
+
+def named_hosts(line: str) -> set[str]:
+    return {*ADDRESS.findall(line), *REGISTRY.findall(line)}
+
+
+def test_no_file_knows_where_packages_are_kept() -> None:
+    found = [
+        f"{where}: {host}"
+        for where, line in lines_of_the_project()
+        for host in named_hosts(line)
+        if not KNOWN_HOSTS.fullmatch(host)
+    ]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("before", ["https://", "http://me:secret@", "see ", "mirror+https://"])
+def test_a_registry_is_known_by_its_name(before: str) -> None:
+    for host in (["py" + "pi", "org"], ["deb", "debian", "org"], ["files", "pythonhosted", "org"], ["quay", "io"]):
+        named = named_hosts(f"{before}{'.'.join(host)}/debian")
+        assert named == {".".join(host)}
+        assert not KNOWN_HOSTS.fullmatch(".".join(host))
 
 
 @pytest.mark.parametrize(

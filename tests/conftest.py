@@ -11,6 +11,7 @@ where CI=true it fails, so that nothing goes missing unseen.
 
 from __future__ import annotations
 
+import faulthandler
 import glob
 import os
 import random
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import TypeVar
 
 import hypothesis
@@ -29,6 +30,9 @@ from guards import WANTS, lacking, lacking_tool, summary, unavailable_unless
 
 Item = TypeVar("Item")
 Sampler = Callable[[Iterable[Item], int], list[Item]]
+
+HANG_SECONDS = 3600
+STDERR = pytest.StashKey[int]()
 
 hypothesis.settings.register_profile("sample", deadline=None, derandomize=True, database=None, max_examples=60)
 hypothesis.settings.register_profile("soak", deadline=None, database=None, max_examples=2000)
@@ -55,7 +59,19 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"needs(*wants): the machine must grant these: {', '.join(WANTS)}")
     config.addinivalue_line("markers", "needs_tool(*names): the test runs these programs of the system")
     config.addinivalue_line("markers", "soak_only: the test is too long for a sampled run")
+    config.stash[STDERR] = os.dup(2)  # before pytest catches what is written to it
     hypothesis.settings.load_profile("soak" if config.getoption("--soak") else "sample")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """End a process whose test hangs, and show where; no busy machine takes this long, but a walk in full may."""
+    if not item.config.getoption("--soak"):
+        faulthandler.dump_traceback_later(HANG_SECONDS, exit=True, file=item.config.stash[STDERR])
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def pytest_report_header(config: pytest.Config) -> str:

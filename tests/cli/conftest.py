@@ -46,7 +46,6 @@ class Console:
             text=True,
             errors="surrogateescape",
             stdin=subprocess.DEVNULL,
-            timeout=60,
             check=False,
             **options,
         )

@@ -15,6 +15,7 @@ from agent.daemon.pidfile import NAME, running_pid
 from agent.store.commands import CommandStore, Progress, SavedOutcome, new_record
 from agent.store.layout import Layout
 from stand_in_agent import running_agent
+from waiting import until
 
 
 class Host:
@@ -33,7 +34,7 @@ class Host:
 
     def run(self, verb, *arguments, **options):
         command = self.command(verb, *arguments)
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, **options)
+        return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
     def take_command(self):
         """Put a command in hand, as the supervisor and its worker do."""
@@ -128,7 +129,7 @@ def test_stop_ends_the_agent_and_returns_when_it_is_gone(host):
 
 def test_stop_does_not_signal_a_process_that_got_the_pid_of_an_agent(host):
     os.mkdir(host.pid_dir)
-    with subprocess.Popen(["sleep", "60"]) as stranger:
+    with subprocess.Popen(["sleep", "3600"]) as stranger:
         try:
             with open(f"{host.pid_dir}/{NAME}", "w") as file:
                 file.write(f"{stranger.pid}\n")
@@ -195,10 +196,10 @@ def test_start_beside_a_running_agent_is_refused(host):
 def test_restart_replaces_the_agent_by_one_in_the_foreground(host):
     with running_agent(host.pid_dir) as agent, running(host.command("restart")) as restarted:
         assert agent.wait() == 0
-        until(lambda: os.path.exists(host.log))  # it hears signals before it logs
+        until(lambda: os.path.exists(host.log), "the agent's log")  # it hears signals before it logs
         assert running_pid(host.pid_dir) == restarted.pid
         restarted.send_signal(signal.SIGTERM)
-        assert restarted.wait(20) == 0
+        assert restarted.wait() == 0
     assert running_pid(host.pid_dir) is None
 
 
@@ -209,10 +210,3 @@ def running(command):
             yield process
         finally:
             process.kill()
-
-
-def until(condition):
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)

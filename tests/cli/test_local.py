@@ -326,7 +326,7 @@ def test_a_signal_ends_the_scripts_and_says_so(console, number, name):
         while process.stderr.readline() != "AfterInstall: [stdout]ready\n":
             assert process.poll() is None
         process.send_signal(number)
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate()
     assert process.returncode == 128 + number
     assert f"Stopped by {name} during AfterInstall" in out
     with pytest.raises(ProcessLookupError):
@@ -348,7 +348,7 @@ def test_a_second_deployment_of_the_group_waits_for_the_first_and_another_group_
         with console.running() as second:
             assert f"process {first.pid} " in second.stderr.readline()
             open(f"{console.top}/go", "w").close()
-            assert (second.wait(60), first.wait(60)) == (0, 0)
+            assert (second.wait(), first.wait()) == (0, 0)
 
 
 def test_what_a_script_leaves_running_keeps_neither_the_deployment_nor_its_lock(console):
@@ -373,7 +373,7 @@ def test_a_deployment_gives_up_waiting_after_the_limit(console):
         result = console.run()
         assert (result.returncode, f"process {first.pid} still" in result.stdout) == (1, True)
         first.send_signal(signal.SIGINT)
-        first.communicate(timeout=60)
+        first.communicate()
 
 
 def test_a_reader_that_goes_away_does_not_stop_the_deployment(console):
@@ -382,7 +382,7 @@ def test_a_reader_that_goes_away_does_not_stop_the_deployment(console):
     with console.running() as process:
         process.stdout.close()
         process.stderr.close()
-        assert process.wait(60) == 0
+        assert process.wait() == 0
     assert content(f"{console.top}/trace").split() == ["AfterInstall", "ValidateService"]
 
 

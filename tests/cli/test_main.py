@@ -12,7 +12,7 @@ from agent.config import table
 def agent(program):
     def run(*arguments, **options):
         command = [program("codedeploy-agent"), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, **options)
+        return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
     return run
 

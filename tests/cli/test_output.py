@@ -17,7 +17,7 @@ def test_a_pipe_that_was_made_non_blocking_loses_nothing():
     thread = threading.Thread(target=read, daemon=True)
     thread.start()
     Writer(writer).data(data)
-    thread.join(30)
+    thread.join()
     assert bytes(received) == data
 
 

@@ -17,12 +17,14 @@ from agent.traffic.record import Phase, Record, Records
 from agent_host import revision
 from haproxy_server import Haproxy, free_port
 from visitors import Visitors
+from waiting import until
 
 pytestmark = pytest.mark.needs_tool("haproxy")
 
 APPLICATION = """\
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from waiting import until
 VERSION = open(__file__ + ".version").read().encode()
 class Answer(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -63,7 +65,7 @@ class Site:
             "ApplicationStop": (
                 f"kill $(cat {self.pid})\nwhile kill -0 $(cat {self.pid}) 2>/dev/null; do sleep 0.02; done"
             ),
-            "AfterInstall": f"[ ! -e {self.hold} ] || {{ touch {self.held}; sleep 60; }}",
+            "AfterInstall": f"[ ! -e {self.hold} ] || {{ touch {self.held}; sleep 3600; }}",
             "ApplicationStart": (
                 f"setsid {sys.executable} {self.folder}/app/app.py {self.port} >/dev/null 2>&1 </dev/null &\n"
                 f"echo $! > {self.pid}"
@@ -79,7 +81,7 @@ class Site:
 
     def deploy(self, version: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         command = self.command("-l", str(self.bundle(version)), *arguments)
-        return subprocess.run(command, capture_output=True, text=True, check=check, timeout=60)
+        return subprocess.run(command, capture_output=True, text=True, check=check)
 
     def end(self) -> None:
         if self.pid.exists():
@@ -132,10 +134,7 @@ def _kill_in_the_middle(site):
     site.hold.touch()
     command = site.command("-l", str(site.bundle("v2")), "--traffic")
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        end = time.monotonic() + 30
-        while not site.held.exists():
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        until(site.held.exists, "the hook to hold", alive=lambda: process.poll() is None)
         process.kill()
     site.hold.unlink()
 

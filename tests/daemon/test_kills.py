@@ -36,7 +36,7 @@ class Scene:
         self.reached = threading.Event()
         script = (
             f"echo $$ >> {self.runs}\necho a line of the hook\n"
-            f"for i in $(seq 1 600); do [ -e {self.go} ] && break; sleep 0.05; done\necho done >> {self.ended}"
+            f"until [ -e {self.go} ]; do sleep 0.05; done\necho done >> {self.ended}"
         )
         place = revision(folder / "revision", {"BeforeInstall": script}, to=folder / "out")
         self.specification = specification(place)
@@ -53,7 +53,7 @@ class Scene:
         if point == "hook":
             self.host.until(self._hook_has_spoken, "the hook's line to be in its log")
         else:
-            assert self.reached.wait(30), self.host.log_text()
+            self.host.until(self.reached.is_set, "the report to be sent")
 
     def _hook_has_spoken(self) -> bool:
         return any("a line of the hook" in log.read_text() for log in self.host.root.glob("*/*/logs/scripts.log"))
@@ -61,7 +61,7 @@ class Scene:
     def _hold(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:
         self.service.faults.clear()
         self.reached.set()
-        self.go_on.wait(30)
+        self.go_on.wait()
         return unavailable(body)  # whoever asked is gone, or asks again
 
     def let_go(self) -> None:
@@ -73,7 +73,7 @@ class Scene:
     def kill_worker(self) -> None:
         (worker,) = self.host.workers()
         worker.kill()
-        psutil.wait_procs([worker], timeout=5)
+        psutil.wait_procs([worker])
 
     def result(self) -> dict[str, Any]:
         """Wait for the command's end, and for everything that was kept of it to be put away; there is one result."""

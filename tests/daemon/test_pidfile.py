@@ -32,7 +32,7 @@ def test_a_recycled_pid_does_not_keep_the_agent_from_starting(tmp_path):
     with running_agent(tmp_path) as agent:
         agent.kill()
         agent.wait()
-    with subprocess.Popen(["sleep", "60"]) as stranger:
+    with subprocess.Popen(["sleep", "3600"]) as stranger:
         (tmp_path / NAME).write_text(f"{stranger.pid}\n")
         try:
             assert running_pid(str(tmp_path)) is None
@@ -70,7 +70,7 @@ while True:
 
 
 def test_a_program_that_the_agent_starts_does_not_inherit_the_lock(tmp_path):
-    with PidFile(str(tmp_path)), subprocess.Popen(["sleep", "60"], close_fds=False) as child:
+    with PidFile(str(tmp_path)), subprocess.Popen(["sleep", "3600"], close_fds=False) as child:
         names = os.listdir(f"/proc/{child.pid}/fd")
         held = {os.path.realpath(f"/proc/{child.pid}/fd/{name}") for name in names}
         child.kill()

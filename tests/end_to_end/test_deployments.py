@@ -139,7 +139,7 @@ def test_the_agent_is_restarted_in_the_middle_and_the_service_sees_one_result_fo
     host.start()
     fleet.group()
     go = fleet.folder / "go"
-    waiting = f"touch {fleet.folder}/here; for i in $(seq 1 400); do [ -e {go} ] && exit 0; sleep 0.05; done; exit 1"
+    waiting = f"touch {fleet.folder}/here; until [ -e {go} ]; do sleep 0.05; done"
     bundle = fleet.upload(fleet.revision("v1", {"ApplicationStart": waiting}))
     deployment = fleet.sandbox.deploy(fleet.application, "group", bundle)
     host.until((fleet.folder / "here").exists, "the hook to run")

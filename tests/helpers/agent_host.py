@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ from typing import Any
 import psutil
 
 from agent.filesystem.locks import FileLock
-from command_service import HOST, PATIENCE, CommandService
+from command_service import HOST, CommandService
+from waiting import until
 
 AGENT = os.path.join(os.path.dirname(sys.executable), "codedeploy-agent")
 
@@ -72,7 +72,7 @@ class AgentHost:
         """Signal the supervisor and wait for its end; gives its exit status."""
         assert self.process is not None
         self.process.send_signal(number)
-        return self.process.wait(PATIENCE)
+        return self.process.wait()
 
     def workers(self) -> list[psutil.Process]:
         """The workers of this host that hold their command, whoever started them."""
@@ -96,7 +96,7 @@ class AgentHost:
                     continue
             psutil.wait_procs(left, timeout=2)
         if self.process is not None:
-            self.process.wait(PATIENCE)
+            self.process.wait()
 
     def log_text(self) -> str:
         """What the agent has logged."""
@@ -104,12 +104,7 @@ class AgentHost:
 
     def until(self, met: Callable[[], Any], what: str) -> Any:
         """Wait until something is so; the agent's log is in the error otherwise."""
-        end = time.monotonic() + PATIENCE
-        while not (found := met()):
-            if time.monotonic() > end:
-                raise AssertionError(f"waited for {what}; the agent's log:\n{self.log_text()}")
-            time.sleep(0.02)
-        return found
+        return until(met, lambda: f"{what}; the agent's log:\n{self.log_text()}")
 
     def __enter__(self) -> AgentHost:
         return self

@@ -11,7 +11,6 @@ import hashlib
 import itertools
 import json
 import ssl
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,6 @@ ROOT = "/opt/codedeploy-agent/deployment-root"
 LOG = "/var/log/aws/codedeploy-agent/codedeploy-agent.log"
 SITE = "/srv/site"
 """Where revisions that are only files go."""
-PATIENCE = 60.0  # seconds for what takes one or two on a quiet machine
 
 
 class Site:
@@ -149,7 +147,7 @@ class Fleet:
 
     def deploy(self, bundle: Mapping[str, Any], **options: Any) -> dict[str, Any]:
         """Deploy and wait for the end; gives the service's description of the deployment."""
-        return self.sandbox.wait(self.begin(bundle, **options), seconds=3 * PATIENCE)  # hosts come one after the other
+        return self.sandbox.wait(self.begin(bundle, **options))
 
     def failure(self, deployment: str, host: BootedHost) -> dict[str, Any]:
         """The failed lifecycle event of a deployment on a host."""
@@ -177,15 +175,6 @@ def _has_no_defects(host: BootedHost, *, killed: bool) -> None:
 def exists(host: BootedHost, path: str) -> Callable[[], bool]:
     """A question for until(): whether a path is there on a host."""
     return lambda: host.run(["test", "-e", path], check=False).status == 0
-
-
-def until(met: Callable[[], Any], what: str, *, patience: float = PATIENCE) -> Any:
-    """Wait until something is so, and give it."""
-    end = time.monotonic() + patience
-    while not (found := met()):
-        assert time.monotonic() < end, f"waited in vain for {what}"
-        time.sleep(0.05)
-    return found
 
 
 def status(host: BootedHost) -> dict[str, Any]:
@@ -282,5 +271,5 @@ for _ in range(200):
 print(found, end="")
 sys.exit(sys.argv[1:] not in ([], [found]))
 """
-WAITING = "touch /run/here; for i in $(seq 1 1200); do [ -e /run/go ] && exit 0; sleep 0.05; done; exit 1"
+WAITING = "touch /run/here; until [ -e /run/go ]; do sleep 0.05; done"
 """A hook that says that it runs, and then waits for the test."""

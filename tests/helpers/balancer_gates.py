@@ -17,8 +17,6 @@ from balancer_server import EVERY, REGION, Balancers
 from haproxy_server import Haproxy
 
 ME, OTHER = "10.0.0.1:80", "10.0.0.2:80"
-HOLD = 60.0
-"""Seconds after which a caller that nobody has killed is let go."""
 
 SIDES = ("before", "after")
 
@@ -60,7 +58,7 @@ class Gates:
             reached, release = self.reached, self._release
         if held:
             reached.set()
-            release.wait(HOLD)
+            release.wait()
         return not held
 
 

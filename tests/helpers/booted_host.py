@@ -22,10 +22,9 @@ import testinfra.host
 import host_leftovers
 from host_network import HostNetwork
 from testinfra_backend import BootedHostBackend
+from waiting import PATIENCE, Guard, until
 
 _REBOOT_WANTED = 133  # how systemd-nspawn ends when its host asked for a reboot
-_BOOT_TIMEOUT = 90.0
-_END_TIMEOUT = 60.0
 _ENVIRONMENT = {
     "HOME": "/root",
     "LANG": "C.UTF-8",
@@ -128,12 +127,12 @@ class BootedHost:
         if wait:
             self.wait_until_running()
 
-    def wait_until_running(self, timeout: float = _BOOT_TIMEOUT) -> None:
+    def wait_until_running(self) -> None:
         """Wait until the boot has ended, which it must without a failed unit."""
-        deadline = time.monotonic() + timeout
+        guard = Guard()
         state = "not started"
         while state != "running":
-            if time.monotonic() > deadline or state == "degraded" or not self.is_on:
+            if guard.has_hung or state == "degraded" or not self.is_on:
                 failed = self.run("systemctl --failed --no-legend", check=False).stdout if self._leader() else ""
                 raise HostError(f"{self.name} did not boot: {state}\n{failed}{self.console()}")
             if self._leader():
@@ -141,14 +140,12 @@ class BootedHost:
             if state != "running":
                 time.sleep(0.05)
 
-    def wait_until_off(self, timeout: float = _END_TIMEOUT) -> bool:
+    def wait_until_off(self) -> bool:
         """Wait until the host has gone down by itself; tells whether it wants to be started again."""
-        assert self._process, f"{self.name} was never started"
-        try:
-            status = self._process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            raise HostError(f"{self.name} is still on after {timeout:.0f} s") from None
-        return status == _REBOOT_WANTED
+        process = self._process
+        assert process, f"{self.name} was never started"
+        until(lambda: process.poll() is not None, f"the end of {self.name}")
+        return process.returncode == _REBOOT_WANTED
 
     def reboot(self) -> None:
         """Reboot in order, and wait until the host is up again."""
@@ -177,7 +174,7 @@ class BootedHost:
     def forget_process(self) -> None:
         """Collect the ended process of a host that was removed."""
         if self._process:
-            self._process.wait(_END_TIMEOUT)
+            self._process.wait()
 
     @property
     def written(self) -> Path:
@@ -200,24 +197,36 @@ class BootedHost:
     # -- inside
 
     def run(
-        self, command: str | Sequence[str], *, stdin: bytes = b"", timeout: float = 60.0, check: bool = True
+        self, command: str | Sequence[str], *, stdin: bytes = b"", patience: float = PATIENCE, check: bool = True
     ) -> Result:
         """Run a shell command line, or a program with its arguments, as root inside the host.
 
-        Raises HostError when it ends with another status than 0, unless ``check`` is off, and when it does not end.
+        Raises HostError when it ends with another status than 0, unless ``check`` is off, and when it does not end in
+        ``patience`` seconds of a quiet machine.
         """
         words = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
         inside = ["nsenter", "-t", str(self.leader), "-m", "-u", "-i", "-n", "-p", "-C", "--", *words]
         joined = ["sh", "-c", _JOIN, "sh", *map(str, self._command_groups()), "--", *inside]
-        try:
-            done = subprocess.run(joined, input=stdin, capture_output=True, timeout=timeout, env=_ENVIRONMENT)
-        except subprocess.TimeoutExpired as error:
-            output = (error.stdout or b"") + (error.stderr or b"")
-            raise HostError(f"{self.name}: {command} has not ended in {timeout:.0f} s\n{output.decode()}") from None
+        done = self._ended(joined, stdin, Guard(patience))
         result = Result(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
         if check and result.status != 0:
             raise HostError(f"{self.name}: {command} ended with {result.status}\n{result.stdout}{result.stderr}")
         return result
+
+    def _ended(self, command: list[str], stdin: bytes, guard: Guard) -> subprocess.CompletedProcess[bytes]:
+        pipe = subprocess.PIPE
+        given: bytes | None = stdin
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=_ENVIRONMENT) as process:
+            while True:
+                try:
+                    output, errors = process.communicate(given, timeout=1)
+                    return subprocess.CompletedProcess(command, process.returncode, output, errors)
+                except subprocess.TimeoutExpired as error:
+                    given = None  # which is on its way
+                    if guard.has_hung:
+                        process.kill()
+                        seen = (error.stdout or b"") + (error.stderr or b"")
+                        raise HostError(f"{self.name}: {command} does not end\n{seen.decode()}") from None
 
     def put(self, path: str, content: str | bytes | Path, *, mode: int = 0o644) -> None:
         """Write a file there, or copy a file or a whole folder of this machine; the host may be off.

@@ -14,7 +14,6 @@ from case_data import Case
 from host_tree import describe, snapshot
 
 DEFAULT_GROUP = "default-local-deployment-group"
-LIMIT_SECONDS = 60
 
 PRELUDE = r"""
 set -e
@@ -147,21 +146,10 @@ class Box:
         if step.get("private"):
             command = ["unshare", "--mount", "sh", "-c", _PRIVATE, "sh", *command]
         folder = self.expand(step.get("cwd", "$BOX"))
-        try:
-            done = subprocess.run(
-                command,
-                env=self.environment,
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=LIMIT_SECONDS,
-            )
-            status: int | str = done.returncode
-            stdout, stderr = (stream.decode("utf-8", "backslashreplace") for stream in (done.stdout, done.stderr))
-        except subprocess.TimeoutExpired:
-            status, stdout, stderr = "timeout", "", ""
+        done = subprocess.run(command, env=self.environment, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True)
+        stdout, stderr = (stream.decode("utf-8", "backslashreplace") for stream in (done.stdout, done.stderr))
         self.number_deployments(stdout + stderr)
-        facts = {"exit": status, **self.look(step)}
+        facts = {"exit": done.returncode, **self.look(step)}
         result = Result(facts, self.rename(stdout), self.rename(stderr))
         result.problems = self.check_state_modes() + check_output(result)
         return result

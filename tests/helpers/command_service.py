@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from agent.sandbox.envelopes import EnvelopeSigner
+from waiting import Guard
 
 HOST = "arn:aws:iam::123456789012:user/host-1"
-PATIENCE = 30.0
 
 Call = tuple[str, dict[str, Any]]
 Fault = Callable[[dict[str, Any]], "tuple[int, dict[str, Any]] | None"]
@@ -77,14 +76,14 @@ class CommandService:
 
     def wait_for(self, met: Callable[[], Any], what: str) -> Any:
         """Wait until something is so, looking after each call; gives what ``met`` gave."""
-        end = time.monotonic() + PATIENCE
+        guard = Guard()
         while True:
             found = met()
             if found:
                 return found
             with self._change:
-                if not self._change.wait(0.1) and time.monotonic() > end:
-                    raise AssertionError(f"waited {PATIENCE:g} s for {what}; calls: {[name for name, _ in self.calls]}")
+                if not self._change.wait(0.1) and guard.has_hung:
+                    raise AssertionError(f"waited in vain for {what}; calls: {[name for name, _ in self.calls]}")
 
     def completion(self, identifier: str) -> dict[str, Any]:
         """Wait for the end of a command; gives its status and diagnostics."""

@@ -27,7 +27,6 @@ class Host:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=120,
         )
 
     def deploy(self, revision: str, *options: str) -> str:

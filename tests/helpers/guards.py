@@ -217,7 +217,7 @@ def summary(reasons: Iterable[str]) -> list[str]:
         return []
     lines = [f"{count:>6}  {want}" for want, count in sorted(counts.items(), key=lambda row: (-row[1], row[0]))]
     return [
-        f"{total} tests were skipped, because this machine does not grant what they need (some need several):",
+        f"skipped for want of rights or programs: {total} (one test may want several)",
         *lines,
-        f"A run as root on a machine of one's own, with all of these, runs the {total} tests as well.",
+        f"a run as root on a machine that grants all of this adds these {total}",
     ]

@@ -6,9 +6,10 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from waiting import until
 
 CONFIGURATION = """\
 global
@@ -71,15 +72,14 @@ class Haproxy:
         self._process = subprocess.Popen(
             [program, "-db", "-f", str(self._path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        end = time.monotonic() + 10
-        while True:
-            try:
-                self.ask("show info")
-                return
-            except OSError:
-                assert self._process.poll() is None, "haproxy has ended"
-                assert time.monotonic() < end, "haproxy does not answer"
-                time.sleep(0.02)
+        process = self._process
+        until(self._answers, "haproxy's first answer", alive=lambda: process.poll() is None)
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.ask("show info"))
+        except OSError:
+            return False
 
     def stop(self) -> None:
         """End it at once."""
@@ -90,7 +90,6 @@ class Haproxy:
     def ask(self, command: str) -> str:
         """The answer of the Runtime API."""
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(5)
             connection.connect(self.socket)
             connection.sendall(command.encode() + b"\n")
             parts = []
@@ -117,10 +116,7 @@ class Haproxy:
 
     def until(self, name: str, status: str) -> None:
         """Wait until a server has a status."""
-        end = time.monotonic() + 20
-        while not self.statuses()[name].startswith(status):
-            assert time.monotonic() < end, f"{name} is {self.statuses()[name]}"
-            time.sleep(0.02)
+        until(lambda: self.statuses()[name].startswith(status), lambda: f"{status}: {name} is {self.statuses()[name]}")
 
     def __enter__(self) -> Haproxy:
         self.start()

@@ -161,7 +161,7 @@ class HostAgentStub:
 
     def send(self, body: bytes, headers: Mapping[str, str]) -> Reply:
         """Send what was signed, or something else."""
-        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=60)
+        connection = http.client.HTTPConnection(urlsplit(self.url).netloc)
         try:
             connection.request("POST", "/", body, dict(headers))
             answer = connection.getresponse()

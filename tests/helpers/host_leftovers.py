@@ -17,12 +17,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import host_network
+from waiting import Guard
 
 BASE = Path("/run/codedeploy-test-hosts")
 _PREFIX = "cdh"
 _CGROUPS = "cgroups"  # in a lab's folder: where its control groups are, one folder a line
 _NSPAWN = Path("/run/systemd/nspawn/propagate")
-_TIMEOUT = 20.0
 
 _serial = 0
 
@@ -89,12 +89,12 @@ def cgroup_processes(groups: Iterable[Path]) -> set[int]:
 def kill_all(groups: Iterable[Path]) -> None:
     """Kill what runs in these control groups, until nothing does."""
     groups = list(groups)
-    deadline = time.monotonic() + _TIMEOUT
+    guard = Guard()
     while left := cgroup_processes(groups):
         for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        assert time.monotonic() < deadline, f"processes of a test host do not end: {sorted(left)}"
+        assert not guard.has_hung, f"processes of a test host do not end: {sorted(left)}"
         time.sleep(0.02)
 
 

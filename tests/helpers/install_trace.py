@@ -13,6 +13,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from waiting import Guard
+
 # Everything by which a process changes files, or makes a change last. A name that this machine does not know is passed
 # over ("?"), because processors differ in the older ones.
 CHANGING = re.findall(
@@ -22,10 +24,10 @@ CHANGING = re.findall(
     " chmod fchmod fchmodat fchmodat2 chown fchown fchownat lchown utime utimes futimesat utimensat"
     " setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr fsync fdatasync sync syncfs sync_file_range",
 )
+
 # What an undisturbed run may not need but an undoing does; the names are those of every processor.
 _ALWAYS_KNOWN = ("renameat2", "unlinkat", "fchmod", "fchown", "ftruncate", "fsetxattr", "fremovexattr")
 
-_PATIENCE_SECONDS = 60
 _LINE = re.compile(rb"(\w+)\((.*)\)\s+= (-?\d+|\?)(.*)", re.DOTALL)
 _TEXT = re.compile(rb'"((?:[^"\\]|\\.)*)"|<((?:[^<>\\]|\\.)*)>')
 
@@ -111,12 +113,11 @@ class Server:
         )
         theirs.close()
         self._control = ours
-        self._control.settimeout(_PATIENCE_SECONDS)
         self._log = os.path.join(log_folder, "strace.log")
 
     def close(self) -> None:
         self._control.close()
-        self._process.wait(_PATIENCE_SECONDS)
+        self._process.wait()
 
     def run(
         self,
@@ -139,7 +140,6 @@ class Server:
             "other_file_system": other_file_system,
         }
         with ours:
-            ours.settimeout(_PATIENCE_SECONDS)
             socket.send_fds(self._control, [json.dumps(order).encode()], [theirs.fileno()])
             theirs.close()
             child = int(_answer(ours) or 0)
@@ -149,7 +149,7 @@ class Server:
         status = int(self._control.recv(64))
         calls = []
         if tracer is not None:
-            tracer.communicate(timeout=_PATIENCE_SECONDS)
+            tracer.communicate()
             with open(self._log, "rb") as log:
                 calls = parse(log.read())
         if status != 0:
@@ -158,12 +158,16 @@ class Server:
         return Ending(killed=False, calls=calls, **json.loads(answer))
 
     def _let_go(self, channel: socket.socket, child: int) -> bytes:
-        try:
-            channel.send(b"!")
-            return _answer(channel)
-        except TimeoutError:
-            os.kill(child, signal.SIGKILL)
-            raise
+        channel.send(b"!")
+        channel.settimeout(1)
+        guard = Guard()
+        while True:
+            try:
+                return _answer(channel)
+            except TimeoutError:
+                if guard.has_hung:
+                    os.kill(child, signal.SIGKILL)
+                    raise
 
     def _attach(self, child: int, faults: Sequence[Fault]) -> subprocess.Popen[bytes]:
         command = ["strace", "-p", str(child), "-o", self._log, "-y", "-s", "4096", "-e", f"trace={_known(CHANGING)}"]

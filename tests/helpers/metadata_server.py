@@ -48,7 +48,7 @@ class MetadataServer:
             return self._checked(environ, start_response)
         fault = self.faults[path]
         if fault is None:
-            self.over.wait(10)
+            self.over.wait()
             fault = ("503 Over", b"")
         start_response(fault[0], [("Content-Length", str(len(fault[1])))])
         return [fault[1]]

@@ -132,7 +132,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body[: cut.cut_after])
         self.wfile.flush()
         if cut.stall:
-            self.state.stopped.wait(30)
+            self.state.stopped.wait()
         self.close_connection = True
 
     def log_message(self, *arguments: object) -> None:

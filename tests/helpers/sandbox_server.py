@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from guards import AWS, require
+from waiting import Guard, until
 
 ROOT = Path(__file__).resolve().parents[2]
 START = "import sys; from agent.cli.main import main; sys.exit(main())"
-PATIENCE = 60.0  # seconds for what takes one or two on a quiet machine
 
 
 class SandboxServer:
@@ -64,7 +64,6 @@ class SandboxServer:
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
-            timeout=PATIENCE,
         )
 
     def aws(self, *arguments: str, cwd: Path | None = None) -> Any:
@@ -227,16 +226,16 @@ class SandboxServer:
         identifier: str = made["deploymentId"]
         return identifier
 
-    def wait(self, deployment_id: str, *, seconds: float = PATIENCE) -> dict[str, Any]:
+    def wait(self, deployment_id: str) -> dict[str, Any]:
         """Wait until a deployment is over; give the API's description of it."""
-        end = time.monotonic() + seconds
+        guard = Guard()
         while True:
             info: dict[str, Any] = self.client("codedeploy").get_deployment(deploymentId=deployment_id)[
                 "deploymentInfo"
             ]
             if info["status"] in ("Succeeded", "Failed", "Stopped"):
                 return info
-            assert time.monotonic() < end, f"{deployment_id} is still {info['status']}: {self.events(deployment_id)}"
+            assert not guard.has_hung, f"{deployment_id} is still {info['status']}: {self.events(deployment_id)}"
             time.sleep(0.02)
 
     def targets(self, deployment_id: str) -> dict[str, dict[str, Any]]:
@@ -262,12 +261,9 @@ class SandboxServer:
         entries: list[dict[str, Any]] = self.control("GET", f"journal?after={after}")
         return [entry for entry in entries if operation in (None, entry["operation"])]
 
-    def wait_for_poll(self, host_identifier: str, *, seconds: float = PATIENCE) -> None:
+    def wait_for_poll(self, host_identifier: str) -> None:
         """Wait until a host's poll waits for a command."""
-        end = time.monotonic() + seconds
-        while host_identifier not in self.control("GET", "waiting"):
-            assert time.monotonic() < end, f"{host_identifier} does not poll"
-            time.sleep(0.02)
+        until(lambda: host_identifier in self.control("GET", "waiting"), f"a poll of {host_identifier}")
 
     def set_limits(self, **limits: Any) -> None:
         """Change how long the service waits: poll, delivery, event, redelivery (seconds); noop_answer."""
@@ -287,7 +283,7 @@ class SandboxServer:
         )
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(request, timeout=PATIENCE) as answer:
+            with opener.open(request) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{method} {name}: {error.code} {error.read().decode()}") from error
@@ -306,20 +302,12 @@ def running_sandbox(folder: Path, *arguments: str) -> Iterator[SandboxServer]:
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=ROOT)
     try:
-        end = time.monotonic() + PATIENCE
-        while not (place / "sandbox.json").exists():
-            assert process.poll() is None, f"the sandbox ended: {log.read_text()}"
-            assert time.monotonic() < end, "the sandbox does not start"
-            time.sleep(0.02)
+        started = (place / "sandbox.json").exists
+        until(started, lambda: f"the sandbox to start: {log.read_text()}", alive=lambda: process.poll() is None)
         yield SandboxServer(place, process)
     finally:
         process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            raise
+        process.wait()
 
 
 def _pairs(tags: Mapping[str, str]) -> list[dict[str, str]]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import http.client
 import threading
-import time
 from collections.abc import Collection
 from types import TracebackType
+
+from waiting import until
 
 
 class Visitors:
@@ -23,13 +24,10 @@ class Visitors:
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._visit) for _ in range(count)]
 
-    def wait_for_more(self, count: int = 30, *, patience: float = 60.0) -> None:
+    def wait_for_more(self, count: int = 30) -> None:
         """Wait until so many more requests have been answered, or have failed."""
         wanted = len(self.answers) + len(self.failures) + count
-        end = time.monotonic() + patience
-        while len(self.answers) + len(self.failures) < wanted:
-            assert time.monotonic() < end, "the visitors have stopped"
-            time.sleep(0.02)
+        until(lambda: len(self.answers) + len(self.failures) >= wanted, "more visitors")
 
     def _visit(self) -> None:
         while not self._over.wait(0.01):
@@ -44,7 +42,7 @@ class Visitors:
                 self.failures.append(f"{status} {body[:200]!r}")
 
     def _ask(self) -> tuple[int, str]:
-        connection = http.client.HTTPConnection(*self._place, timeout=20)
+        connection = http.client.HTTPConnection(*self._place)
         try:
             connection.request("GET", "/")
             reply = connection.getresponse()

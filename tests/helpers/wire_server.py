@@ -23,6 +23,8 @@ from contextlib import contextmanager, suppress
 from types import MappingProxyType
 from typing import NamedTuple
 
+from waiting import until
+
 JSON = MappingProxyType({"Content-Type": "application/x-amz-json-1.1"})
 
 
@@ -93,10 +95,9 @@ class WireServer:
         """Give these answers next, in this order."""
         self._planned += answers
 
-    def wait_for(self, count: int, seconds: float = 10.0) -> None:
+    def wait_for(self, count: int) -> None:
         """Wait until so many requests have come."""
-        with self.arrived:
-            assert self.arrived.wait_for(lambda: len(self.requests) >= count, seconds), f"{len(self.requests)} came"
+        until(lambda: len(self.requests) >= count, lambda: f"request {count}; {len(self.requests)} came")
 
     def close(self) -> None:
         """Close the listener and all connections, and wait for the threads."""
@@ -182,7 +183,7 @@ class WireServer:
         if not isinstance(answer, Answer):
             answer = answer(request)
         if answer.wait is not None:
-            answer.wait.wait(20)
+            self._hold(answer.wait)
         if answer.reset:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         if answer.hang_up or answer.reset:
@@ -192,10 +193,14 @@ class WireServer:
             return not answer.close_after
         connection.sendall(_head(answer))
         if answer.pause is not None:
-            answer.pause.wait(20)
+            self._hold(answer.pause)
         if request.method != "HEAD":
             self._send_body(connection, answer)
         return answer.cut is None and not answer.close_after
+
+    def _hold(self, event: threading.Event) -> None:
+        while not event.wait(0.05) and not self._closing.is_set():
+            continue
 
     @staticmethod
     def _send_body(connection: socket.socket, answer: Answer) -> None:

@@ -10,9 +10,10 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import pytest
 
@@ -20,6 +21,7 @@ from agent.appspec.model import Script
 from agent.errors import ScriptError
 from agent.hooks import processes
 from agent.hooks.runner import EventContext, HookOptions, run_event
+from waiting import until
 
 Wrapper = Callable[[Callable[[], None]], None]
 
@@ -57,6 +59,8 @@ class Revision:
 
     folder: str
     recorder: Recorder = field(default_factory=Recorder)
+    timeouts: ClassVar = (1, 4, 16, 64, 256)
+    """Seconds, of which the first that are enough on a machine as busy as this one decide."""
 
     def path(self, name: str) -> str:
         return os.path.join(self.folder, name)
@@ -85,6 +89,17 @@ class Revision:
             self.run(*scripts, **options)
         return caught.value
 
+    def time_out(self, ready: Callable[[], bool], *, sudo: bool = False, **options: object) -> ScriptError:
+        """Run script.sh into its timeout, which grows until the script was ready before it: machines may be busy."""
+        for timeout in self.timeouts:
+            self.recorder = Recorder()
+            error = self.fail(Script("script.sh", sudo=sudo, timeout=timeout), **options)
+            if ready():
+                return error
+            with suppress(FileNotFoundError):
+                os.unlink(self.path("pids"))
+        raise AssertionError(f"the script was not ready in {timeout} s")
+
 
 @pytest.fixture
 def revision(tmp_path) -> Revision:
@@ -100,13 +115,6 @@ def open_revision() -> Iterator[Revision]:
     shutil.rmtree(folder)
 
 
-def wait_until(condition: Callable[[], object], *, what: str, limit: float = 30.0) -> None:
-    deadline = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {limit} s for: {what}"
-        time.sleep(0.02)
-
-
 def is_alive(pid: int) -> bool:
     process = processes.look_up(pid)
     return process is not None and process.state not in "ZX"
@@ -114,8 +122,8 @@ def is_alive(pid: int) -> bool:
 
 @pytest.fixture
 def waiting() -> Callable[..., None]:
-    """Wait with a bound until a condition holds: ``waiting(lambda: ..., what="...")``."""
-    return wait_until
+    """Wait until a condition holds: ``waiting(lambda: ..., what="...")``."""
+    return until
 
 
 @pytest.fixture

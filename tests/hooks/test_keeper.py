@@ -51,11 +51,9 @@ until [ $(wc -l <$pids) = 5 ]; do sleep 0.02; done
 )
 def test_a_timeout_ends_every_descendant_wherever_it_went(revision, alive, last):
     revision.script(TREE.format(folder=revision.folder, last=last))
-    error = revision.fail(Script("script.sh", timeout=2), term_grace_seconds=0.3)
+    error = revision.time_out(lambda: len(pids_in(revision)) == 5, term_grace_seconds=0.3)
     assert error.code is DiagnosticCode.SCRIPT_TIMED_OUT
-    pids = pids_in(revision)
-    assert len(pids) == 5
-    assert not [pid for pid in pids if alive(pid)]
+    assert not [pid for pid in pids_in(revision) if alive(pid)]
 
 
 def test_a_timeout_ends_what_forks_faster_than_one_can_look(revision):
@@ -70,8 +68,10 @@ def test_a_timeout_ends_what_forks_faster_than_one_can_look(revision):
 
 @pytest.mark.parametrize("last", ["sleep 1000 & wait", "kill -STOP $$"])
 def test_on_a_timeout_a_script_is_told_to_end_and_given_time(revision, last):
-    revision.script(f"trap 'sleep 0.5; echo cleaned up; exit 0' TERM; echo ready; {last}")
-    error = revision.fail(Script("script.sh", timeout=1), term_grace_seconds=20.0)
+    revision.script(
+        f"trap 'sleep 0.5; echo cleaned up; exit 0' TERM; echo ready; echo $$ >>{revision.path('pids')}; {last}"
+    )
+    error = revision.time_out(lambda: bool(pids_in(revision)), term_grace_seconds=600.0)
     assert error.code is DiagnosticCode.SCRIPT_TIMED_OUT
     assert revision.recorder.lines() == ["ready", "cleaned up"]
 
@@ -116,7 +116,7 @@ def test_an_agent_that_is_not_root_ends_by_sudo_what_it_has_started_by_sudo(open
 
     def run():
         os.environ["PATH"] = open_revision.path("bin") + ":/usr/bin:/bin"
-        error = open_revision.fail(Script("script.sh", sudo=True, timeout=1), term_grace_seconds=0.1)
+        error = open_revision.time_out(lambda: bool(pids_in(open_revision)), sudo=True, term_grace_seconds=0.1)
         return open_revision.recorder.lines(), int(error.code), "have been ended" in str(error)
 
     result = as_user("nobody", run, wrapper=keep_the_right_to_change_users)
@@ -137,7 +137,7 @@ echo $! >>{folder}/pids
 def test_a_background_process_writes_on_unharmed_when_the_agent_is_gone(revision, start_agent, waiting):
     revision.script(WRITER.format(folder=revision.folder))
     agent = start_agent(revision, "run()")
-    assert agent.wait(timeout=60) == 0
+    assert agent.wait() == 0
     with open(revision.path("go"), "w"):
         pass
     waiting(lambda: os.path.exists(revision.path("done")), what="the last word of the background process")
@@ -146,7 +146,7 @@ def test_a_background_process_writes_on_unharmed_when_the_agent_is_gone(revision
 
 def test_the_drainer_ends_with_the_last_writer_and_is_small(revision, start_agent, waiting, alive):
     revision.script(WRITER.format(folder=revision.folder))
-    assert start_agent(revision, "run()").wait(timeout=60) == 0
+    assert start_agent(revision, "run()").wait() == 0
     (writer,) = pids_in(revision)
     pipe = os.open(f"/proc/{writer}/fd/1", os.O_WRONLY)  # a second hand on the same pipe
     try:
@@ -205,8 +205,12 @@ def test_a_background_process_writes_on_unharmed_when_the_agent_is_killed_while_
 
 def test_the_timeout_holds_when_the_agent_is_killed(revision, start_agent, waiting, alive):
     revision.script(TREE.format(folder=revision.folder, last="wait"))
-    agent = start_agent(revision, "run(timeout=3, term_grace_seconds=0.2)")
-    waiting(lambda: len(pids_in(revision)) == 5, what="the script")
+    for timeout in revision.timeouts:
+        agent = start_agent(revision, f"run(timeout={timeout}, term_grace_seconds=0.2)")
+        waiting(lambda: len(pids_in(revision)) == 5 or agent.poll() is not None, what="the script")  # noqa: B023
+        if agent.poll() is None:
+            break
+        os.unlink(revision.path("pids"))
     agent.kill()
     agent.wait()
     waiting(lambda: not [pid for pid in pids_in(revision) if alive(pid)], what="the end of the tree")
@@ -228,7 +232,7 @@ def test_a_killed_agent_leaves_its_locks_and_its_output_free_while_the_script_li
     )
     waiting(lambda: pids_in(revision), what="the script")
     agent.kill()
-    assert agent.communicate(timeout=60)[0] == b""  # the end of its output comes although script and keeper live
+    assert agent.communicate()[0] == b""  # the end of its output comes although script and keeper live
     with open(revision.path("lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     (script,) = pids_in(revision)
@@ -251,7 +255,7 @@ def test_an_interrupted_agent_ends_the_tree_before_it_goes(revision, start_agent
     )
     waiting(lambda: len(pids_in(revision)) == 5, what="the script")
     agent.send_signal(number)
-    assert agent.wait(timeout=60) == 42
+    assert agent.wait() == 42
     assert not [pid for pid in pids_in(revision) if alive(pid)]
 
 
@@ -287,8 +291,8 @@ def test_an_agent_does_not_wait_for_ever_for_what_does_not_end(revision, waiting
     keepers = []
 
     def stop(running):
-        waiting(lambda: pids_in(revision), what="the script")
         os.kill(running.keeper_pid, signal.SIGSTOP)
+        waiting(lambda: pids_in(revision), what="the script")
         keepers.append(running.keeper_pid)
 
     context = EventContext("AfterInstall", revision.folder, {}, cwd="/")

@@ -230,5 +230,5 @@ def test_an_agent_without_standard_descriptors_still_catches_the_output(revision
                 os.close(descriptor)
 
     agent = start_agent(revision, "run()", preexec_fn=close_all)
-    assert agent.wait(timeout=60) == 0
+    assert agent.wait() == 0
     assert sorted(revision.read("agent.out").splitlines()[2:]) == ["err", "out"]

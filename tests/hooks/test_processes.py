@@ -36,7 +36,7 @@ def test_there_is_no_process_where_there_is_none():
 
 
 def test_descendants_include_grandchildren_and_leave_out_zombies_and_strangers(sleeper, waiting):
-    parent = subprocess.Popen(["/bin/sh", "-c", "sleep 60 & wait"])
+    parent = subprocess.Popen(["/bin/sh", "-c", "sleep 3600 & wait"])
     dead = subprocess.Popen(["/bin/true"])
     try:
         waiting(lambda: len(processes.descendants(parent.pid)) == 1, what="the grandchild")
@@ -66,7 +66,7 @@ def test_a_process_is_described_by_its_command(sleeper, waiting, tmp_path):
 
 
 def test_a_long_command_is_cut():
-    process = subprocess.Popen(["/bin/sh", "-c", "sleep 60; : " + "x" * 10_000])
+    process = subprocess.Popen(["/bin/sh", "-c", "sleep 3600; : " + "x" * 10_000])
     try:
         assert len(processes.describe(process.pid)) < 200
     finally:

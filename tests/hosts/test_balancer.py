@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from agent_hosts import CONFIG, WAITING, Fleet, exists, service_revision, until
+from agent_hosts import CONFIG, WAITING, Fleet, exists, service_revision
 from booted_host import BootedHost
 from haproxy_server import Haproxy
 from host_lab import NEEDED
 from host_network import MACHINE_ADDRESS
 from visitors import Visitors
+from waiting import until
 
 pytestmark = [*NEEDED, pytest.mark.needs_tool("haproxy")]
 
@@ -74,7 +75,7 @@ class Shop:
 
     def end(self, deployment: str) -> dict[str, Any]:
         """Wait for the end of a deployment."""
-        return self.fleet.sandbox.wait(deployment, seconds=180)
+        return self.fleet.sandbox.wait(deployment)
 
     def all_up(self) -> None:
         """Wait until HAProxy sends requests to all hosts."""

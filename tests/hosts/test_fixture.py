@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +18,7 @@ import host_network
 from booted_host import BootedHost, HostError
 from host_images import IMAGES, ImageError, image_folder, mirror
 from host_lab import NEEDED, HostLab
+from waiting import until
 
 pytestmark = NEEDED
 
@@ -56,9 +56,12 @@ def answer(host: BootedHost) -> None:
     """Start the answering service on a host."""
     host.put("/root/answer.py", ANSWER)
     host.run(["systemd-run", "--quiet", "--unit=answer", "python3", "/root/answer.py"])
-    deadline = time.monotonic() + 20
-    while ask(host, "127.0.0.1") != {"127.0.0.1": "True"}:
-        assert time.monotonic() < deadline
+    until(lambda: ask(host, "127.0.0.1") == {"127.0.0.1": "True"}, "the answering service")
+
+
+def _listens() -> bool:
+    with closing(socket.socket()) as probe:
+        return probe.connect_ex((host_network.MACHINE_ADDRESS, 8000)) == 0
 
 
 @pytest.fixture
@@ -67,13 +70,7 @@ def answering_machine(lab: HostLab) -> Iterator[None]:
     with lab.network.entered():
         service = subprocess.Popen([sys.executable, "-c", ANSWER], stdin=subprocess.DEVNULL)
         try:
-            deadline = time.monotonic() + 20
-            while True:
-                with closing(socket.socket()) as probe:
-                    if probe.connect_ex((host_network.MACHINE_ADDRESS, 8000)) == 0:
-                        break
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+            until(_listens, "the answering service", alive=lambda: service.poll() is None)
             yield
         finally:
             service.kill()

@@ -10,10 +10,11 @@ import pytest
 
 from agent import __version__
 from agent_host import revision
-from agent_hosts import DROP_INS, ROOT, SITE, WAITING, Fleet, exists, said, service_revision, status, until
+from agent_hosts import DROP_INS, ROOT, SITE, WAITING, Fleet, exists, said, service_revision, status
 from agent_wheelhouse import NEXT_VERSION, Wheelhouse, user_data
 from booted_host import BootedHost
 from host_lab import NEEDED
+from waiting import until
 
 pytestmark = NEEDED
 
@@ -95,11 +96,9 @@ def test_a_stopped_agent_leaves_what_was_deployed_alone(fleet: Fleet) -> None:
     asked = "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:8081/version').read().decode())"
     until(lambda: host.run(["python3", "-c", asked], check=False).stdout == "v1\n", "the program to serve")
 
-    started = time.monotonic()
     host.run("systemctl stop codedeploy-agent")
-    assert time.monotonic() - started < 15  # after which systemd would have killed it
     assert told_to_systemd(host)["ActiveState"] == "inactive"
-    assert told_to_systemd(host)["Result"] == "success"
+    assert told_to_systemd(host)["Result"] == "success"  # and not "timeout": systemd did not have to kill it
     assert said(host) == "v1"
     assert host.run(["python3", "-c", asked]).stdout == "v1\n"
     # And a start again does not touch it either.
@@ -182,7 +181,7 @@ def test_a_result_arrives_after_the_network_was_away(fleet: Fleet, soak: bool) -
     time.sleep(120 if soak else 4)
     assert fleet.sandbox.events(deployment)[host.name]["BeforeInstall"] == "InProgress"
     host.plug()
-    assert fleet.sandbox.wait(deployment, seconds=180)["status"] == "Succeeded"
+    assert fleet.sandbox.wait(deployment)["status"] == "Succeeded"
     reported_once(fleet, host)
     assert main_process(host) == main
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from agent_hosts import until
 from agent_wheelhouse import packages, sandbox_layer, wheelhouse
 from booted_host import BootedHost
 from host_lab import NEEDED, HostLab
 from vagrant_machines import Provision, Vagrantfile, VagrantMachine, project_copy, read_vagrantfile
+from waiting import until
 
 pytestmark = [*NEEDED, pytest.mark.needs_tool("ruby")]
 
@@ -81,7 +81,7 @@ class Machines:
     def _run(self, host: BootedHost, step: Provision) -> None:
         host.put("/tmp/vagrant-shell", self.project / step.path, mode=0o755)
         environment = [f"{name}={value}" for name, value in step.environment.items()]
-        host.run(["env", "--chdir=/tmp", *environment, "/tmp/vagrant-shell"], timeout=PROVISIONED)
+        host.run(["env", "--chdir=/tmp", *environment, "/tmp/vagrant-shell"], patience=PROVISIONED)
 
 
 def aws(service: BootedHost, command: str) -> dict[str, Any]:

@@ -141,7 +141,7 @@ def test_a_kill_is_recovered_from_as_soon_as_the_lock_is_free(box: Box, after: i
     command = [sys.executable, "-c", KILLED, box.top, lock, str(after), archive]
     assert subprocess.run(command, env=environment).returncode == -9
     held = FileLock(lock, purpose="the test")
-    held.acquire(limit=30)
+    held.acquire(limit=3600)
     with held:
         assert recover(box.root, options=InstallOptions())
     assert box.tree() == before

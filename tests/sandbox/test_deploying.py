@@ -198,7 +198,7 @@ def test_an_ec2_instance_is_found_by_its_tag_and_polls_with_its_role(scene: Scen
     instance = sandbox.run_instance({"Name": scene.name}, role="host-role")
 
     def ask(method: str, path: str, headers: dict[str, str]) -> str:
-        connection = http.client.HTTPConnection(urlsplit(sandbox.url).netloc, timeout=30)
+        connection = http.client.HTTPConnection(urlsplit(sandbox.url).netloc)
         connection.request(method, path, headers=headers)
         answer = connection.getresponse().read().decode()
         connection.close()

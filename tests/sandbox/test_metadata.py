@@ -25,7 +25,7 @@ class Client:
         self.source = source
 
     def ask(self, path, *, method="GET", **headers):
-        connection = http.client.HTTPConnection(self.address, timeout=10, source_address=(self.source, 0))
+        connection = http.client.HTTPConnection(self.address, source_address=(self.source, 0))
         connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
         response = connection.getresponse()
         body = response.read().decode()

@@ -143,7 +143,7 @@ def test_nobody_without_the_key_reaches_motos_services(sandbox: SandboxServer) -
     with pytest.raises(ClientError, match="InvalidSignature"):
         sandbox.client("iam", keys=wrong).create_user(UserName="intruder")
     for method, path in (("POST", "/moto-api/reset"), ("GET", "/_sandbox/journal"), ("GET", "/bucket/key")):
-        connection = http.client.HTTPConnection(urlsplit(sandbox.url).netloc, timeout=30)
+        connection = http.client.HTTPConnection(urlsplit(sandbox.url).netloc)
         connection.request(method, path)
         assert connection.getresponse().status == 403
         connection.close()

@@ -28,7 +28,7 @@ class _Answer(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/slow":
             self.reached.set()
-            self.held.wait(10)
+            self.held.wait()
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -94,7 +94,7 @@ def test_a_session_that_is_open_is_waited_for(haproxy, make):
     with socket.create_connection(("127.0.0.1", haproxy.port)) as first:
         haproxy.ask("set server web/host-2 state drain")
         first.sendall(b"GET /slow HTTP/1.0\r\n\r\n")
-        assert _Answer.reached.wait(5)
+        assert _Answer.reached.wait()
         haproxy.ask("set server web/host-2 state ready")
         haproxy.until("host-2", "UP")
         leaving = threading.Thread(target=control.take_out, kwargs=D1)
@@ -103,7 +103,7 @@ def test_a_session_that_is_open_is_waited_for(haproxy, make):
         assert records.read("Web").phase is Phase.BLOCKING
         _Answer.held.set()
         assert b" 200 " in first.recv(100)
-        leaving.join(20)
+        leaving.join()
     assert records.read("Web").phase is Phase.OUT
 
 

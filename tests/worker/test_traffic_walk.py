@@ -123,7 +123,7 @@ class Walk:
             self.host.start()
         else:
             worker.kill()
-            psutil.wait_procs([worker], timeout=5)
+            psutil.wait_procs([worker])
 
     def _add(self, name: str, deployment: str) -> str:
         return self.service.add(name, specification(self._source, deployment=deployment))

@@ -3,7 +3,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
 
@@ -14,6 +13,7 @@ from agent.cli.daemon import ask_systemd, is_unit
 from agent.daemon.pidfile import NAME, running_pid
 from agent.store.commands import CommandStore, Progress, SavedOutcome, new_record
 from agent.store.layout import Layout
+from other_user import command_as
 from stand_in_agent import running_agent
 from waiting import until
 
@@ -108,12 +108,16 @@ def test_the_status_tells_of_a_deployment_that_goes_on_without_an_agent(host):
 
 @pytest.mark.needs("root", "users")
 def test_a_user_who_may_not_look_is_told_so(host):
-    code = "import os, sys\nfrom agent.cli.main import main\n"
-    code += "options = open(sys.argv[1])\nimport agent.cli.status_text, agent.daemon.pidfile\nimport yaml\n"
-    code += "os.chdir(os.path.dirname(sys.argv[1]))\nos.setuid(65534)\n"
-    code += "sys.exit(main(['status', '--config-file', '/proc/self/fd/%d' % options.fileno()]))"
-    with running_agent(host.pid_dir):
-        result = subprocess.run([sys.executable, "-c", code, host.config], capture_output=True, text=True)
+    code = "from agent.cli.main import main; sys.exit(main(['status', '--config-file', sys.argv[1]]))"
+    with open(host.config) as config, running_agent(host.pid_dir):
+        place = f"/proc/self/fd/{config.fileno()}"
+        result = subprocess.run(
+            command_as(65534, 65534, code, place),
+            capture_output=True,
+            text=True,
+            cwd=os.path.dirname(host.config),
+            pass_fds=[config.fileno()],
+        )
     assert (result.returncode, result.stdout) == (4, "")
     assert "cannot be told" in result.stderr
     assert "Permission denied" in result.stderr

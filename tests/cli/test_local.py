@@ -10,6 +10,7 @@ import time
 import pytest
 
 from agent import __version__
+from other_user import command_as
 from revisions import content, write_revision
 
 ALL_EVENTS = [
@@ -269,7 +270,6 @@ def test_the_run_is_logged_in_the_official_form(console):
 
 
 @pytest.mark.needs("root", "users")
-@pytest.mark.needs_tool("setpriv")
 def test_an_ordinary_user_deploys_with_a_configuration_of_their_own(console):
     console.revision({"t.sh": TRACE}, AfterInstall="t.sh")
     console.configure(log_dir="/root/nobody-may-write-here")
@@ -284,7 +284,7 @@ def test_an_ordinary_user_deploys_with_a_configuration_of_their_own(console):
         folder = os.path.dirname(folder)
     try:
         result = subprocess.run(
-            ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *console.command()],
+            command_as(65534, 65534, "from agent.cli.local import main; sys.exit(main())", *console.command()[1:]),
             cwd=console.bundle,
             capture_output=True,
             text=True,

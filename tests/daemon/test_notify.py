@@ -13,7 +13,6 @@ def systemd(request, tmp_path):
     name = str(tmp_path / "n") if request.param == "path" else f"@{tmp_path.name}-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(name.replace("@", "\0", 1) if name.startswith("@") else name)
-        listener.settimeout(5)
         yield name, lambda: listener.recv(65536).decode()
 
 

@@ -61,7 +61,7 @@ def test_the_python_service_is_stopped_and_started_and_survives_the_deployment(h
 def ask(host: Host) -> str:
     port = (host / "service/run/port").read_text()
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+    with opener.open(f"http://127.0.0.1:{port}/") as answer:
         return answer.read().decode().strip()
 
 

@@ -262,9 +262,9 @@ HTTPServer(("0.0.0.0", 8080), Answer).serve_forever()
 """
 _ASK = """\
 import sys, time, urllib.request
-for _ in range(200):
+for _ in range(2400):
     try:
-        found = urllib.request.urlopen("http://127.0.0.1:8080", timeout=5).read().decode()
+        found = urllib.request.urlopen("http://127.0.0.1:8080").read().decode()
         break
     except OSError:
         time.sleep(0.05)

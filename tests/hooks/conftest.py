@@ -144,7 +144,7 @@ class File:
         self.stream.write(text.encode() + b"\\n")
     def output(self, stream, data):
         self.stream.write(data)
-def run(location="script.sh", *, timeout=60, on_started=None, **options):
+def run(location="script.sh", *, timeout=3600, on_started=None, **options):
     context = EventContext("AfterInstall", folder, {"DEPLOYMENT_ID": "d-1"}, "/")
     run_event([Script(location, timeout=timeout)], context, sinks=[File()], options=HookOptions(**options),
               on_started=on_started)

@@ -263,7 +263,7 @@ def run_with(revision, on_started, location="script.sh"):
     context = EventContext("AfterInstall", revision.folder, {}, cwd="/")
     options = HookOptions(term_grace_seconds=0.2)
     with pytest.raises(ScriptError) as caught:
-        run_event([Script(location, timeout=60)], context, sinks=[], options=options, on_started=on_started)
+        run_event([Script(location, timeout=3600)], context, sinks=[], options=options, on_started=on_started)
     return caught.value
 
 

@@ -105,7 +105,7 @@ def test_supplementary_groups_are_those_of_the_user(open_revision):
     path = open_revision.path(open_revision.script("id -G"))
     account = Account("games", 5, 60, (60, 4, 24), "/usr/games", "/bin/sh")
     launch = Launch([os.fsencode(path)], {b"PATH": b"/bin:/usr/bin"}, b"/", 0o022, switch_to=account)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 3600
     with Keeper(launch, deadline=deadline, grace=1.0) as keeper:
         follower = Follower(keeper, Sinks([open_revision.recorder]), on_started=lambda pid, start: None)
         keeper.let_signals_in()
@@ -211,10 +211,10 @@ def test_a_user_that_cannot_be_changed_to_is_told(open_revision, as_user):
 
     def run():
         launch = Launch([path], {}, b"/", 0o022, switch_to=Account("games", 5, 60, (60,), "/", "/bin/sh"))
-        with Keeper(launch, deadline=time.monotonic() + 30, grace=1.0) as keeper:
+        with Keeper(launch, deadline=time.monotonic() + 3600, grace=1.0) as keeper:
             follower = Follower(keeper, Sinks([open_revision.recorder]), on_started=lambda pid, start: None)
             keeper.let_signals_in()
-            ending = follower.until_ended(time.monotonic() + 30)
+            ending = follower.until_ended(time.monotonic() + 3600)
             keeper.release()
         return [ending.failed_step, ending.error, open_revision.recorder.lines()]
 

@@ -151,7 +151,7 @@ def test_lines_arrive_while_the_script_still_runs(revision, waiting):
 
     context = EventContext("AfterInstall", revision.folder, {}, cwd="/")
     sinks = [Answering(), revision.recorder]
-    run_event([Script("script.sh", timeout=30)], context, sinks=sinks, options=HookOptions())
+    run_event([Script("script.sh", timeout=3600)], context, sinks=sinks, options=HookOptions())
     assert revision.recorder.lines() == ["first", "last"]
 
 

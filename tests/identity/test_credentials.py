@@ -24,7 +24,7 @@ def session_text(key: str, *more: str) -> str:
 
 @pytest.fixture
 def metadata(server, http):
-    return InstanceMetadata(http, endpoint=server.url, timeout=9)
+    return InstanceMetadata(http, endpoint=server.url, timeout=600)
 
 
 class Ec2:

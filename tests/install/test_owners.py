@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from agent.install.owners import OwnerLookup, OwnerRights, group_name, user_name
+from other_user import command_as
 
 SOMEBODY = next(entry for entry in pwd.getpwall() if entry.pw_uid not in (0, os.geteuid()))
 SOME_GROUP = next(entry for entry in grp.getgrall() if entry.gr_gid != 0)
@@ -73,13 +74,12 @@ def test_root_may_give_a_file_to_anybody():
 @pytest.mark.needs("root", "users")
 def test_an_ordinary_user_may_keep_a_file_and_use_the_own_groups_only():
     program = (
-        "import os; os.setgroups([7]); os.setgid(50001); os.setuid(50000)\n"
         "from agent.install.owners import OwnerRights\n"
         "rights = OwnerRights()\n"
         "print([rights.may_give(*pair) for pair in"
         " [(None, None), (50000, None), (None, 50001), (50000, 7), (0, None), (None, 0), (50000, 8)]])"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = subprocess.run(command_as(50000, 50001, program, groups=[7]), capture_output=True, text=True, check=False)
     assert done.stdout == "[True, True, True, True, False, False, False]\n", done.stderr
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 
 import pytest
 from hypothesis import given
@@ -12,6 +11,7 @@ from agent.appspec.model import AclEntry, Permission, SelinuxContext
 from agent.appspec.patterns import matcher
 from agent.install.owners import OwnerLookup
 from agent.install.permissions import PermissionOptions, preflight, resolve
+from other_user import command_as
 
 INSTALLED = {
     "/d/out": "directory",
@@ -349,7 +349,6 @@ def test_contexts_on_a_host_without_selinux_are_warned_of(tmp_path, monkeypatch)
 @pytest.mark.needs("root", "users")
 def test_an_ordinary_user_is_told_that_files_cannot_be_given_away():
     program = (
-        "import os; os.setgroups([]); os.setgid(50001); os.setuid(50000)\n"
         "from agent.appspec.model import Permission\n"
         "from agent.install.owners import OwnerLookup\n"
         "from agent.install.permissions import PermissionOptions, preflight, resolve\n"
@@ -358,7 +357,7 @@ def test_an_ordinary_user_is_told_that_files_cannot_be_given_away():
         " filename='appspec.yml', options=PermissionOptions())\n"
         "print(*preflight(found, filename='appspec.yml')[0], sep='\\n')"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = subprocess.run(command_as(50000, 50001, program), capture_output=True, text=True, check=False)
     lines = done.stdout.splitlines()
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("appspec.yml:3: the owner games: is asked for")

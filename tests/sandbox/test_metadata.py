@@ -195,7 +195,7 @@ def test_a_server_can_tell_which_paths_belong_here(path, ours):
 
 
 def sdk(fetcher: type[IMDSFetcher], url: str) -> IMDSFetcher:
-    return fetcher(timeout=5, num_attempts=1, base_url=url, config={"ec2_metadata_v1_disabled": True})
+    return fetcher(timeout=600, num_attempts=1, base_url=url, config={"ec2_metadata_v1_disabled": True})
 
 
 def test_the_sdk_finds_region_and_credentials_here():

@@ -24,7 +24,6 @@ pytestmark = pytest.mark.needs_tool("haproxy")
 APPLICATION = """\
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from waiting import until
 VERSION = open(__file__ + ".version").read().encode()
 class Answer(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"

@@ -135,7 +135,7 @@ def revision(folder: Path, hooks: Mapping[str, str], *, files: Mapping[str, str]
         path = folder / "scripts" / f"{event}.sh"
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
-        lines += [f"  {event}:", f"    - location: scripts/{event}.sh", "      timeout: 60"]
+        lines += [f"  {event}:", f"    - location: scripts/{event}.sh"]
     (folder / "app").mkdir()
     for name, text in (files or {"index.html": "hello"}).items():
         (folder / "app" / name).write_text(text)

@@ -239,7 +239,7 @@ permissions:
     type: [file]
 hooks:
 """
-_HOOK = "  {event}:\n    - location: scripts/{event}.sh\n      timeout: 120\n"
+_HOOK = "  {event}:\n    - location: scripts/{event}.sh\n"
 _UNIT = """\
 [Service]
 User=www-data

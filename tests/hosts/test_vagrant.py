@@ -33,7 +33,6 @@ file_exists_behavior: OVERWRITE
 hooks:
   ApplicationStart:
     - location: start.sh
-      timeout: 60
 """
 UNIT = "[Service]\nExecStart=python3 -m http.server --directory /srv/www 80\n[Install]\nWantedBy=multi-user.target\n"
 START = (

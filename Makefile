@@ -1,91 +1,111 @@
-# make test     everything that must hold, long walks sampled (what .ci/run calls)
-# make soak     the same with every walk in full
-# make lint     style, types, and who may import whom
-# make bench    speed and memory beside tar, unzip, cp and "aws s3 cp"; BENCH="--help" lists its options
-# make demo     a service, an agent and "aws deploy" on this machine: two versions, and a third that is rolled back
-# make format   lets ruff mend what it can
-# make readme   writes the programs' help texts into README.md anew
-# make clean    removes what the targets above have made in this folder
+# make demo         a service, an agent and "aws deploy" on this machine: two versions, and a third that is rolled back
+# make test         everything essential, side by side; long walks are sampled
+# make test-hosts   hosts that boot with systemd, and the longer walks (as root on Debian)
+# make soak         all tests, each walk in full, and fresh machines
+# make check        style, types and one room's tests: make check ROOM=install
+# make lint         style, types, and who may import whom
+# make bench        speed and memory beside tar, unzip, cp and "aws s3 cp"; BENCH="--help" lists its options
+# make format       lets ruff fix what it can
+# make readme       writes the programs' help texts into README.md again
+# make demo-setup   only what the examples and the demo need: the agent, its sandbox and the AWS CLI
+# make setup        only what the tests need
+# make clean        removes what the targets above have made in this directory
 SHELL := /bin/sh
-# The two environments are set up side by side; several goals, such as "clean test", are meant in their order.
+# Environments are set up side by side; several goals, such as "clean test", are meant in their order.
 ifeq ($(words $(MAKECMDGOALS)),1)
 MAKEFLAGS += --jobs=2
 endif
 .DEFAULT_GOAL := help
 
 # The system's Python where it is new enough, else the newest that is found.
-PYTHON ?= $(shell for p in /usr/bin/python3 python3.11 python3.12 python3.13 python3.14 python3; do \
+PYTHON ?= $(shell for p in /usr/bin/python3 python3.14 python3.13 python3.12 python3.11 python3; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
+export PYTHON
 
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+DEMO_VENV := .venv-demo
 # The AWS CLI pins one botocore, so it has an environment of its own.
 AWS_VENV := .venv-aws
-AWS_STAMP := $(AWS_VENV)/.installed
-# One more than processors, because tests of hosts and time limits mostly wait.
+# One more than processors, because some tests only wait.
 JOBS ?= $(shell echo $$(( $$(nproc) + 1 )))
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 PYTEST_ARGS ?=
 BENCH ?=
+ROOM ?=
 
-.PHONY: help setup system compiled test soak lint format readme bench demo clean
+# compat: the sources are found through a plain path entry, without an import hook that would slow every start.
+EDITABLE := --config-settings editable_mode=compat --editable
+
+.PHONY: help setup demo-setup python packages environment demo-environment aws compiled \
+	test test-hosts soak check lint format readme bench demo clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
-setup: $(STAMP) $(AWS_STAMP)
+setup: environment aws
+demo-setup: demo-environment aws
 
-system:
-	@test -n "$(PYTHON)" || { echo "no Python 3.11 or later was found; set PYTHON=/path/to/python3" >&2; exit 1; }
-	@PYTHON="$(PYTHON)" .ci/system-packages
+python:
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or later was found. Install one, or name it: make PYTHON=/path/to/python3 …" >&2; exit 1; }
+	@.ci/system-packages venv
 
-# Made anew only when the dependencies may have changed. compat: the sources are found through a plain path entry,
-# without an import hook that would slow every start.
-$(STAMP): pyproject.toml | system
-	@$(BIN)/python -c '' 2>/dev/null || "$(PYTHON)" -m venv --clear $(VENV)
-	@echo "installing the project and its test tools into $(VENV)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--config-settings editable_mode=compat --editable '.[test,sandbox]'
-	@touch $@
+packages: python
+	@.ci/system-packages test
 
-$(AWS_STAMP): | system
-	@$(AWS_VENV)/bin/python -c '' 2>/dev/null || "$(PYTHON)" -m venv --clear $(AWS_VENV)
-	@echo "installing the AWS CLI into $(AWS_VENV)"
-	@$(AWS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check 'awscli>=1.44'
-	@touch $@
+environment: packages
+	@.ci/environment $(VENV) "the project and its test tools" $(EDITABLE) '.[test,sandbox]'
+
+demo-environment: python
+	@.ci/environment $(DEMO_VENV) "the agent and its sandbox" $(EDITABLE) '.[sandbox]'
+
+aws: python
+	@.ci/environment $(AWS_VENV) "the AWS CLI" 'awscli>=1.44'
 
 # As installing does it: tests and benches start thousands of processes, and each would compile the sources for itself.
-compiled: $(STAMP)
+compiled: environment
 	@$(BIN)/python -m compileall -q agent
 
-test: system $(STAMP) $(AWS_STAMP) compiled
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
+test: setup compiled
+	$(PYTEST) $(PYTEST_ARGS)
 
-soak: system $(STAMP) $(AWS_STAMP) compiled
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --soak $(PYTEST_ARGS)
+test-hosts: setup compiled
+	@.ci/system-packages hosts
+	$(PYTEST) --part hosts $(PYTEST_ARGS)
 
-lint: $(STAMP)
+soak: setup compiled
+	@.ci/system-packages hosts
+	$(PYTEST) --soak $(PYTEST_ARGS)
+	.ci/fresh-machine
+
+check: environment compiled
+	@test -d "tests/$(ROOM)" && test -n "$(ROOM)" || \
+		{ echo "Name a room: make check ROOM=install. Rooms: $$(cd tests && echo */)" >&2; exit 1; }
+	@start=$$(date +%s); $(MAKE) --no-print-directory lint && $(PYTEST) tests/$(ROOM) $(PYTEST_ARGS); status=$$?; \
+		echo "make check ROOM=$(ROOM): $$(( $$(date +%s) - start )) s"; exit $$status
+
+lint: environment
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(STAMP)
+format: environment
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-readme: $(STAMP)
+readme: environment
 	$(BIN)/python tests/helpers/readme_help.py
 
-bench: system $(STAMP) $(AWS_STAMP) compiled
+bench: setup compiled
 	$(BIN)/python tests/bench/bench.py $(BENCH)
 	$(BIN)/python tests/bench/daemon.py
 	$(BIN)/python tests/bench/download.py
 	$(BIN)/python tests/bench/boot.py --where-possible
 
-demo: $(STAMP) $(AWS_STAMP)
-	@appspec-examples/demo $(BIN)
+demo: demo-setup
+	@appspec-examples/demo $(DEMO_VENV)/bin
 
 clean:
-	rm -rf $(VENV) $(AWS_VENV) build *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(DEMO_VENV) $(AWS_VENV) build *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find agent tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -68,12 +68,12 @@ IMAGES = {
 }
 
 
-def image_folder(name: str) -> Path:
-    """Give the root folder of an image, after making it when it is not there yet.
+def image_folder(name: str | Image) -> Path:
+    """Return the root directory of an image, after making it when it is not there yet.
 
-    Whoever comes while another process makes it waits for that one. A folder under its final name is whole.
+    Processes that want the same one wait for the first. A directory under its final name is whole.
     """
-    image = IMAGES[name]
+    image = IMAGES[name] if isinstance(name, str) else name
     cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
     final = cache / image.stamp

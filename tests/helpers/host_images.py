@@ -208,8 +208,9 @@ def _finish(root: Path) -> None:
         (root / name).unlink(missing_ok=True)
     # Empty, not missing: each host then gets an id of its own, without systemd's first-boot presets.
     machine_id = root / "etc/machine-id"
-    machine_id.chmod(0o644)
-    machine_id.write_bytes(b"")
+    if machine_id.exists():
+        machine_id.chmod(0o644)
+        machine_id.write_bytes(b"")
     (root / "var/lib/dbus/machine-id").unlink(missing_ok=True)
     if (root / "etc/cloud").is_dir():
         (root / "etc/cloud/cloud.cfg.d/90-test-hosts.cfg").write_text(_CLOUD_INIT_SETTINGS)

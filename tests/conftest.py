@@ -40,7 +40,13 @@ hypothesis.settings.register_profile("soak", deadline=None, database=None, max_e
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("walks")
-    group.addoption("--soak", action="store_true", help="walk everything instead of a sample")
+    group.addoption("--soak", action="store_true", help="run all tests, and walk everything instead of a sample")
+    group.addoption(
+        "--part",
+        choices=("essential", "hosts"),
+        default="essential",
+        help="hosts: the tests marked long, and larger samples of walks, instead of the essential tests",
+    )
     group.addoption(
         "--sample-seed",
         type=int,
@@ -58,6 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.basetemp = temporary_folder()
     config.addinivalue_line("markers", f"needs(*wants): the machine must grant these: {', '.join(WANTS)}")
     config.addinivalue_line("markers", "needs_tool(*names): the test runs these programs of the system")
+    config.addinivalue_line("markers", "long: the test is not essential and takes long; make test-hosts runs it")
     config.addinivalue_line("markers", "soak_only: the test is too long for a sampled run")
     config.stash[STDERR] = os.dup(2)  # before pytest catches what is written to it
     hypothesis.settings.load_profile("soak" if config.getoption("--soak") else "sample")
@@ -77,17 +84,25 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def pytest_report_header(config: pytest.Config) -> str:
     if config.getoption("--soak"):
         return "walks: in full (--soak)"
-    return f"walks: sampled with --sample-seed={config.getoption('--sample-seed')}"
+    return f"part: {config.getoption('--part')}; walks: sampled with --sample-seed={config.getoption('--sample-seed')}"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the soak tests out of a sampled run: they are not skipped, they belong to the other run."""
+    """Leave out what belongs to another run. Such a test is not skipped: `make soak` runs all of them."""
     if config.getoption("--soak"):
         return
-    left_out = [item for item in items if item.get_closest_marker("soak_only")]
+    left_out = [item for item in items if not _belongs(item, config.getoption("--part"))]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+def _belongs(item: pytest.Item, part: str) -> bool:
+    if item.get_closest_marker("soak_only"):
+        return False
+    if item.get_closest_marker("long"):
+        return part == "hosts"
+    return part == "essential" or "sample" in getattr(item, "fixturenames", ())
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -158,17 +173,19 @@ def soak(request: pytest.FixtureRequest) -> bool:
 def sample(request: pytest.FixtureRequest) -> Sampler[Item]:
     """Choose what a test visits of a long walk: ``sample(walk, n)``.
 
-    Gives everything in a soak run, else at most ``n`` items in their order, the first and the last among them.
-    The same seed, test and walk give the same choice.
+    Returns everything in a soak run, at most ``n`` items in `make test-hosts`, and a quarter of that in `make test`, in
+    their order, the first and the last among them. The same seed, test and walk give the same choice.
     """
     everything = bool(request.config.getoption("--soak"))
+    share = 4 if request.config.getoption("--part") == "essential" else 1
     seed = f"{request.config.getoption('--sample-seed')}:{request.node.nodeid}"
 
     def choose(walk: Iterable[Item], n: int) -> list[Item]:
         steps: Sequence[Item] = list(walk)
+        n = max(2, n // share)
         if everything or len(steps) <= n:
             return list(steps)
-        ends = {0, len(steps) - 1} if n >= 2 else set()
+        ends = {0, len(steps) - 1}
         inner = [index for index in range(len(steps)) if index not in ends]
         chosen = ends | set(random.Random(seed).sample(inner, n - len(ends)))
         return [steps[index] for index in sorted(chosen)]

@@ -24,6 +24,7 @@ from host_images import image_folder
 from host_network import HostNetwork, in_namespace
 
 NEEDED = [
+    pytest.mark.long,
     pytest.mark.needs("root", "mount", "netns", "boot", "mirror"),
     pytest.mark.needs_tool("debootstrap", "systemd-nspawn", "ip", "nsenter", "setpriv", "journalctl"),
 ]

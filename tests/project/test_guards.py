@@ -55,16 +55,23 @@ for want in guards.WANTS:
 
 SAMPLED = """
 def test_sampled(sample):
-    chosen = sample(range(1000), 5)
+    chosen = sample(range(1000), 20)
     print("chosen:", len(chosen), chosen[:1], chosen[-1:], chosen)
 """
 
-LONG = """
+PARTS = """
 import pytest
 
 @pytest.mark.soak_only
+def test_very_long():
+    pass
+
+@pytest.mark.long
 def test_long():
     pass
+
+def test_walk(sample):
+    print("visited:", len(sample(range(1000), 20)))
 
 def test_short():
     pass
@@ -122,7 +129,7 @@ def test_a_want_that_is_not_known_fails_everywhere(run) -> None:
 
 
 def test_a_run_that_skips_nothing_says_nothing_of_it(run) -> None:
-    assert "skipped for" not in run(LONG)
+    assert "skipped for" not in run(PARTS)
 
 
 def test_finding_out_what_a_machine_grants_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -139,10 +146,14 @@ def test_a_sample_is_small_repeatable_and_has_both_ends(run) -> None:
     assert chosen(first) == chosen(second) != chosen(other)
 
 
-def test_a_soak_walks_everything(run) -> None:
-    assert "chosen: 1000 [0] [999]" in run(SAMPLED, "--soak")
-    assert "1 passed, 1 deselected" in run(LONG)
-    assert "2 passed" in run(LONG, "--soak")
+def test_each_test_belongs_to_a_run_and_a_soak_has_them_all(run) -> None:
+    essential, hosts, soak = run(PARTS), run(PARTS, "--part=hosts"), run(PARTS, "--soak")
+    for output, *expected in (
+        (essential, "2 passed, 2 deselected", "PASSED test_it.py::test_short", "visited: 5\n"),
+        (hosts, "2 passed, 2 deselected", "PASSED test_it.py::test_long", "visited: 20\n"),
+        (soak, "4 passed", "visited: 1000\n"),
+    ):
+        assert [text for text in expected if text not in output] == []
 
 
 def chosen(output: str) -> str:

@@ -7,6 +7,7 @@
 # make bench        speed and memory beside tar, unzip, cp and "aws s3 cp"; BENCH="--help" lists its options
 # make format       lets ruff fix what it can
 # make readme       writes the programs' help texts into README.md again
+# make picture      runs the demo and draws what it printed: docs/demo.svg
 # make demo-setup   only what the examples and the demo need: the agent, its sandbox and the AWS CLI
 # make setup        only what the tests need
 # make clean        removes what the targets above have made in this directory
@@ -40,7 +41,7 @@ ROOM ?=
 EDITABLE := --config-settings editable_mode=compat --editable
 
 .PHONY: help setup demo-setup python packages environment demo-environment aws compiled \
-	test test-hosts soak check lint format readme bench demo clean
+	test test-hosts soak check lint format readme bench demo picture clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -107,6 +108,9 @@ bench: setup compiled
 
 demo: demo-setup
 	@appspec-examples/demo $(DEMO_VENV)/bin
+
+picture: setup demo-setup
+	$(BIN)/python .ci/demo-picture
 
 clean:
 	rm -rf $(VENV) $(DEMO_VENV) $(AWS_VENV) build *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

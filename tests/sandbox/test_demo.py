@@ -1,8 +1,10 @@
-"""The demo, as a new user runs it."""
+"""The demo, as a new user runs it and as the README pictures it."""
 
 from __future__ import annotations
 
+import html
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,8 @@ from guards import require
 from sandbox_server import ROOT
 
 DEMO = ROOT / "appspec-examples/demo"
+PICTURE = ROOT / "docs/demo.svg"
+OF_ONE_RUN = re.compile(r"d-[0-9A-Z]+|/\S*/version-3")
 
 
 @pytest.fixture
@@ -25,10 +29,16 @@ def output(tmp_path: Path) -> str:
     return done.stdout
 
 
-def test_the_demo_shows_two_versions_and_one_that_is_rolled_back(output: str, tmp_path: Path) -> None:
+def test_the_demo_shows_two_versions_and_one_that_is_rolled_back_as_in_its_picture(output: str, tmp_path: Path) -> None:
     headings = [line for line in output.splitlines() if line.startswith("== ")]
     assert len(headings) == 7
     assert "to the byte" in headings[-1]
     assert output.count("\n   Succeeded\n") == 3
     assert "index.html links to style.css, which is not in the site" in output
     assert list(tmp_path.iterdir()) == []
+    shown = html.unescape(" ".join(re.findall(r"<text[^>]*>([^<]*)</text>", PICTURE.read_text())))
+    assert words(shown) - words(output) <= {"make", "demo"}, "the picture is of another demo: run make picture"
+
+
+def words(text: str) -> set[str]:
+    return set(OF_ONE_RUN.sub("…", text).split())

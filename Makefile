@@ -6,7 +6,7 @@
 # make lint         style, types, and who may import whom
 # make bench        speed and memory beside tar, unzip, cp and "aws s3 cp"; BENCH="--help" lists its options
 # make format       lets ruff fix what it can
-# make readme       writes the programs' help texts into README.md again
+# make commands     writes the programs' help texts into docs/commands.md again
 # make picture      runs the demo and draws what it printed: docs/demo.svg
 # make demo-setup   only what the examples and the demo need: the agent, its sandbox and the AWS CLI
 # make setup        only what the tests need
@@ -41,7 +41,7 @@ ROOM ?=
 EDITABLE := --config-settings editable_mode=compat --editable
 
 .PHONY: help setup demo-setup python packages environment demo-environment aws compiled \
-	test test-hosts soak check lint format readme bench demo picture clean
+	test test-hosts soak check lint format commands bench demo picture clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -97,8 +97,8 @@ format: environment
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-readme: environment
-	$(BIN)/python tests/helpers/readme_help.py
+commands: environment
+	$(BIN)/python tests/helpers/command_help.py
 
 bench: setup compiled
 	$(BIN)/python tests/bench/bench.py $(BENCH)

@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     except ImportError as error:
         raise UsageError(
             f"The sandbox needs the package moto with its server: {error}.",
-            remedy="Install it with: pip install 'codedeploy-host-agent[sandbox]'",
+            remedy="Install it from a clone of the project: pip install '.[sandbox]'",
         ) from error
     _configure_log(verbose=options.verbose)
     try:

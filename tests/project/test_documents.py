@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from readme_help import printed, shown, words
+from command_help import documented, printed, words
 
 PROJECT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
@@ -30,11 +30,11 @@ def test_make_targets_that_are_named_exist(document: Path) -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-def test_the_help_in_the_readme_is_what_the_programs_print() -> None:
-    texts = shown()
-    assert {command.split()[0] for command in texts} == {"codedeploy-agent", "codedeploy-local"}
-    for command, text in texts.items():
-        assert words(text) == words(printed(command)), f"another help for {command}: run make readme"
+def test_the_help_of_every_command_is_what_the_programs_print() -> None:
+    there = documented()
+    for command, text in printed().items():
+        assert words(there.pop(command, "")) == words(text), f"another help for {command}: run make commands"
+    assert not there, "commands that do not exist: run make commands"
 
 
 def test_the_readme_names_the_test_command_that_ci_calls_first() -> None:

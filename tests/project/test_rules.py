@@ -128,19 +128,6 @@ def test_nothing_is_waved_through_without_a_reason() -> None:
     assert not waved, "\n".join(waved)
 
 
-MADE = {".venv", ".venv-aws", ".git", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"}
-
-
-def committed_files() -> list[Path]:
-    """Every file of the project: those that git knows, or all but what is made by the tools."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True) if shutil.which("git") else None
-    if done is not None and done.returncode == 0:
-        names = [PROJECT / os.fsdecode(name) for name in done.stdout.split(b"\0") if name]
-        return [path for path in names if path.is_file()]
-    return [path for path in PROJECT.rglob("*") if path.is_file() and not MADE & set(path.parts)]
-
-
 def lines_of_the_project() -> Iterator[tuple[str, str]]:
     """Each line of each file that is text, after where it is."""
     for path in committed_files():
@@ -158,8 +145,22 @@ MACHINE_PATHS = re.compile(
 )
 
 
+def matches(pattern: re.Pattern[str]) -> list[str]:
+    """Return each line of the project that the pattern is found in, after where it is."""
+    return [f"{where}: {line.strip()[:100]}" for where, line in lines_of_the_project() if pattern.search(line)]
+
+
 def test_no_file_knows_the_machine_it_was_written_on() -> None:
-    found = [f"{where}: {line.strip()[:100]}" for where, line in lines_of_the_project() if MACHINE_PATHS.search(line)]
+    found = matches(MACHINE_PATHS)
+    assert not found, "\n".join(found)
+
+
+# The project is not published. A package of its name on an index would be another's, and run on the readers' machines.
+FROM_AN_INDEX = re.compile(r"\binstall\b.*\bcodedeploy-host-" + r"agent\b|codedeploy-host-" + r"agent\[")
+
+
+def test_nothing_says_to_install_the_project_from_a_package_index() -> None:
+    found = matches(FROM_AN_INDEX)
     assert not found, "\n".join(found)
 
 
@@ -217,7 +218,7 @@ def test_there_are_eight_examples_and_one_is_called_appspec_yaml() -> None:
 
 def test_every_test_of_a_module_lies_where_the_module_lies() -> None:
     homeless = []
-    free = {"bench", "cases", "end_to_end", "examples", "helpers", "hosts", "project", "systemd", "userdata"}
+    free = {"bench", "cases", "docs", "end_to_end", "examples", "helpers", "hosts", "project", "systemd", "userdata"}
     for path in (PROJECT / "tests").rglob("test_*.py"):
         room = path.relative_to(PROJECT / "tests").parts[0]
         if room not in free and not (PROJECT / "agent" / room).exists() and not path.name.startswith("test_agent_"):

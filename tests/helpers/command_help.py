@@ -15,7 +15,8 @@ from pathlib import Path
 COMMANDS = Path(__file__).resolve().parents[2] / "docs" / "commands.md"
 HEAD = """# Commands
 
-The help of every command, as the programs print it. `make commands` writes this document, and a test compares it with the programs.
+The help of every command, as the programs print it. `make commands` writes this document; a test compares it with the
+programs.
 
 """
 _BLOCK = re.compile(r"```console\n\$ ([^\n]*) --help\n(.*?)```", re.DOTALL)
@@ -37,7 +38,10 @@ def printed() -> dict[str, str]:
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a help text as Python 3.13 writes it: before, a short option repeats the name of its value."""
+    """Return the words of a help text as Python 3.13 writes it.
+
+    Earlier versions repeat the name of an option's value after the short option.
+    """
     return re.sub(r"(-\w) (\S+), (--[\w-]+) \2", r"\1, \3 \2", " ".join(text.split())).split()
 
 

@@ -23,5 +23,5 @@ def committed_files() -> list[Path]:
 
 def _is_made(path: Path) -> bool:
     """Whether the tools have made a file, or git itself: their directories have names that begin with a dot."""
-    directories = path.relative_to(PROJECT).parts[:-1]
-    return any(name in _MADE or name.endswith(".egg-info") or name[0] == "." and name != ".ci" for name in directories)
+    directories = set(path.relative_to(PROJECT).parts[:-1]) - {".ci"}
+    return any(name in _MADE or name.endswith(".egg-info") or name.startswith(".") for name in directories)

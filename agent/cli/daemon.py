@@ -65,7 +65,7 @@ def status(options: argparse.Namespace) -> int:
         pid = running_pid(settings.pid_dir)
         found = document(settings, pid)
     except (PidFileError, OSError) as error:
-        Writer(2).line(f"codedeploy-agent: It cannot be told whether the agent is running. {error}")
+        Writer(2).line(f"codedeploy-agent: It cannot be told whether the agent is running. {_explained(error)}")
         return UNKNOWN
     out = Writer(1)
     if options.json:
@@ -76,6 +76,14 @@ def status(options: argparse.Namespace) -> int:
         for line in lines(found, time.time()):
             out.line(printable(line))
     return 0 if pid is not None else NOT_RUNNING
+
+
+def _explained(error: Exception) -> str:
+    if not isinstance(error, OSError):
+        return str(error)
+    from agent.filesystem.reasons import place_and_reason
+
+    return f"{place_and_reason(error)}. Ask as the user that runs the agent."
 
 
 def _stop(options: argparse.Namespace, verb: str) -> int:

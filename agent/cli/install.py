@@ -9,7 +9,8 @@ from agent.cli.output import Writer
 _EPILOG = """\
 A wheelhouse is made with userdata/build-wheelhouse, which prints its SHA-256: that of the archive, or for a folder that
 of its file SHA256SUMS. Without --source, --version chooses a version that is still there. Running this again with the
-same source changes nothing; an upgrade leaves deployments in progress alone. Exit status: 0 installed, 1 not.
+same source changes nothing; an upgrade leaves deployments in progress alone. Exit status: 0 installed, 1 not,
+64 the command line is wrong.
 """
 
 
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", metavar="VERSION", help="refuse a wheelhouse with any other version")
     parser.add_argument("--config", metavar="FILE", help="configuration for a host that has none yet")
     parser.add_argument("--proxy", metavar="URL", help="proxy for the download and for a new configuration")
-    parser.add_argument("--region", metavar="REGION", help="region of the bucket of an s3:// source")
+    parser.add_argument("--region", metavar="REGION", help="region to ask for an s3:// source (the host's)")
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--start", dest="start", action="store_true", default=True, help="start the service (default)")
     start.add_argument("--no-start", dest="start", action="store_false", help="only enable it, for an image")

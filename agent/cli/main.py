@@ -22,22 +22,21 @@ _CONFIG_OPTIONS = ("--config-file", "--config_file")
 
 
 class _Command(NamedTuple):
-    """A command: its line in the help, the module that has it (none: it is handled here), its status for bad usage.
+    """A command: its line in the help, and the module that has it (none: it is handled here).
 
     One that ``undoes`` hears of a signal as an exception, so that it can take back what it has begun.
     """
 
     summary: str
     module: str = ""
-    usage_status: int = 2
     undoes: bool = False
 
 
 _COMMANDS = {
-    "start": _Command("run the agent, in the foreground, until it is stopped", "daemon", USAGE),
-    "stop": _Command("stop the agent; deployments in progress are not ended", "daemon", USAGE),
-    "restart": _Command("stop the agent and run it again", "daemon", USAGE),
-    "status": _Command("say whether the agent is running, and what it does", "daemon", USAGE),
+    "start": _Command("run the agent, in the foreground, until it is stopped", "daemon"),
+    "stop": _Command("stop the agent; deployments in progress are not ended", "daemon"),
+    "restart": _Command("stop the agent and run it again", "daemon"),
+    "status": _Command("say whether the agent is running, and what it does", "daemon"),
     "validate": _Command("find every mistake in an AppSpec file and its revision", "validate"),
     "deploy-local": _Command("deploy a revision to this machine (the same as codedeploy-local)"),
     "settings": _Command("show the settings, what they mean and their values", "settings"),
@@ -47,19 +46,18 @@ _COMMANDS = {
     "deregister": _Command("undo what register did", "deregister", undoes=True),
     "traffic": _Command("show whether this host is in service; take it out or put it back by hand", "traffic"),
     "sandbox": _Command("run a CodeDeploy-compatible service on this machine, to try and test with", "sandbox"),
-    "update": _Command("say how this agent is updated"),
+    "update": _Command("say how this agent is updated", "update"),
     "help": _Command("show the help of a command"),
 }
 """Every command; a module is imported only when its command is the one that was asked for."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser with an exit status of its own for unknown commands and options.
+    """A parser that ends with ``USAGE`` when the command line is wrong.
 
     With ``mixed`` an option may stand between two words of a command: up to Python 3.12 the second is refused else.
     """
 
-    usage_status = USAGE
     mixed = False
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # noqa: ANN401 - as the library has it
@@ -70,7 +68,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
-        self.exit(self.usage_status, f"{self.prog}: {message}\n")
+        self.exit(USAGE, f"{self.prog}: {message}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -84,7 +82,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if command == "deploy-local":
             return _deploy_locally(parser.parse_args(before), arguments[len(before) + 1 :])
-        options = parser.parse_args(arguments)
+        options, unknown = parser.parse_known_args(arguments)
+        if unknown:
+            refuse = parser.error if set(unknown) & set(before) else options.refuse
+            refuse(f"unrecognized arguments: {' '.join(unknown)}")
     except SystemExit as end:
         sys.stdout.flush()
         return int(end.code or 0)
@@ -105,7 +106,7 @@ def _run(run: Callable[[argparse.Namespace], int], options: argparse.Namespace) 
         return run(options)
     except AgentError as error:
         Writer(2).line(f"{PROGRAM}: {error}")
-        return 1
+        return USAGE if isinstance(error, UsageError) else 1
     except OSError as error:
         from agent.filesystem.reasons import place_and_reason, remedy_for
 
@@ -147,16 +148,14 @@ def _make_parser(command: str) -> _Parser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
     for name, row in _COMMANDS.items():
         sub = commands.add_parser(name, help=row.summary, description=f"{row.summary[0].upper()}{row.summary[1:]}.")
-        sub.usage_status = row.usage_status
+        sub.set_defaults(refuse=sub.error)
         if name == command:
             _add_command(sub, name, row)
     return parser
 
 
 def _add_command(parser: _Parser, name: str, row: _Command) -> None:
-    if name == "update":
-        parser.set_defaults(run=_update)
-    elif row.module == "daemon":
+    if row.module == "daemon":
         from agent.cli import daemon
 
         daemon.add_arguments(parser, name)
@@ -166,13 +165,3 @@ def _add_command(parser: _Parser, name: str, row: _Command) -> None:
         module.add_arguments(parser)
         parser.mixed = True
         parser.set_defaults(run=module.run)
-
-
-def _update(_: argparse.Namespace) -> int:
-    raise UsageError(
-        f"This agent, version {__version__} in {sys.prefix}, does not update itself.",
-        remedy=(
-            "Install a newer release there in the way this one was installed, then run systemctl restart"
-            " codedeploy-agent; a lifecycle event in progress goes on meanwhile."
-        ),
-    )

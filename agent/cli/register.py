@@ -12,7 +12,7 @@ _FILE = "/etc/codedeploy-agent/conf/codedeploy.onpremises.yml"
 _EPILOG = """\
 AWS is asked with your own credentials, found as the AWS command line finds them; only what the host needs is written
 to its file. The secret access key of --iam-user-arn is read from standard input, never from the command line. Exit
-status: 0 registered, 1 not; then nothing is left behind.
+status: 0 registered, 1 not, 64 the command line is wrong; nothing is left behind then.
 """
 
 

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Do what was asked for each group; 0, ``OUT`` for the status of a host that is out, 1 where something failed.
 
-    Raises UsageError for a group that is not named, ConfigError, OSError.
+    Raises UsageError for a group that is not named, AgentError where none is, ConfigError, OSError.
     """
     settings = load(options.config_file).settings
     layout = layout_of(settings)
@@ -72,11 +72,11 @@ def _groups(wanted: str | None, settings: Settings, readable: list[Record], *, c
         return known
     if wanted in known:
         return [str(wanted)]
-    raise UsageError(
-        f'The setting traffic_control does not name the deployment group "{wanted}".'
-        if wanted
-        else "The setting traffic_control names no deployment group, and this host is out of nothing.",
-        remedy=f"It names {', '.join(known)}." if known else "See docs/traffic.md for how to set it up.",
+    remedy = f"It names {', '.join(known)}." if known else "See docs/traffic.md for how to set it up."
+    if wanted:
+        raise UsageError(f'The setting traffic_control does not name the deployment group "{wanted}".', remedy=remedy)
+    raise AgentError(
+        "The setting traffic_control names no deployment group, and this host is out of nothing.", remedy=remedy
     )
 
 

@@ -21,6 +21,10 @@ PATIENCE = 1.0
 
 _PAUSE = 0.02
 
+_REMEDY = (
+    "Run the agent as root, or with --config-file as a user who may write to the file's pid_dir, root_dir and log_dir."
+)
+
 
 class AlreadyRunningError(AgentError):
     """Another agent runs on this host with the same folder for its pid file."""
@@ -46,14 +50,17 @@ class PidFile:
 
         Raises AlreadyRunningError, or PidFileError where the files cannot be written.
         """
+        folder, lock = os.path.dirname(self.path), lock_path(self.path)
         try:
-            os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
-            descriptor = os.open(lock_path(self.path), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            os.makedirs(folder, mode=0o755, exist_ok=True)
         except OSError as error:
-            raise PidFileError(
-                f"The lock {error.filename} cannot be opened: {error.strerror}.",
-                remedy="Run the agent as the user that owns this folder, or set pid_dir to one that it may write.",
-            ) from error
+            reason = f"The directory {folder} for the pid file cannot be made: {error.strerror} at {error.filename}."
+            raise PidFileError(reason, remedy=_REMEDY) from error
+        try:
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            reason = f"The lock file {lock} cannot be opened: {error.strerror}."
+            raise PidFileError(reason, remedy=_REMEDY) from error
         try:
             self._claim(descriptor)
         except BaseException:
@@ -96,7 +103,8 @@ class PidFile:
         try:
             replace(self.path, b"%d\n" % os.getpid(), mode=0o644)
         except OSError as error:
-            raise PidFileError(f"The pid file {self.path} cannot be written: {error.strerror}.") from error
+            reason = f"The pid file {self.path} cannot be written: {error.strerror}."
+            raise PidFileError(reason, remedy=_REMEDY) from error
 
     def _refuse_agent_without_lock(self) -> None:
         # The official 2.x keeps a pid file and no lock. Two agents would both run the scripts of one deployment.

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from agent.fleet.errors import RegistrationError
+from agent.fleet.errors import RegistrationUsageError
 
 _NAME = re.compile(r"[A-Za-z0-9+=,.@_-]{1,100}")
 _USER = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:user/[A-Za-z0-9/+=,.@_-]+")
@@ -33,9 +33,9 @@ class Tag(NamedTuple):
 
 
 def check_instance_name(name: str) -> str:
-    """Give a name that the service takes. Raises RegistrationError."""
+    """Give a name that the service takes. Raises RegistrationUsageError."""
     if not _NAME.fullmatch(name) or name.startswith("i-"):
-        raise RegistrationError(
+        raise RegistrationUsageError(
             f"The instance name {name!r} cannot be.",
             remedy='Use 1 to 100 letters, digits and + = , . @ _ -, not beginning with "i-".',
         )
@@ -43,10 +43,10 @@ def check_instance_name(name: str) -> str:
 
 
 def parse_tags(texts: Sequence[str]) -> tuple[Tag, ...]:
-    """Read tags: ``KEY=VALUE``, or ``Key=K,Value=V`` as for the AWS command line. Raises RegistrationError."""
+    """Read tags: ``KEY=VALUE``, or ``Key=K,Value=V`` as for the AWS command line. Raises RegistrationUsageError."""
     tags = tuple(_parse_tag(text) for text in texts)
     if len(tags) > MOST_TAGS:
-        raise RegistrationError(f"{len(tags)} tags are given, and an instance may have {MOST_TAGS}.")
+        raise RegistrationUsageError(f"{len(tags)} tags are given, and an instance may have {MOST_TAGS}.")
     return tags
 
 
@@ -54,9 +54,9 @@ def _parse_tag(text: str) -> Tag:
     long = re.fullmatch(r"Key=([^,]*),Value=(.*)", text, re.DOTALL)
     key, equals, value = (long[1], "=", long[2]) if long else text.partition("=")
     if not key or not equals:
-        raise RegistrationError(f"The tag {text!r} has no key or no value.", remedy="Write --tag KEY=VALUE.")
+        raise RegistrationUsageError(f"The tag {text!r} has no key or no value.", remedy="Write --tag KEY=VALUE.")
     if len(key) > LONGEST_KEY or len(value) > LONGEST_VALUE:
-        raise RegistrationError(
+        raise RegistrationUsageError(
             f"The tag {key[:40]!r} is too long: {LONGEST_KEY} characters for the key and {LONGEST_VALUE} for the value."
         )
     return Tag(key, value)
@@ -69,18 +69,18 @@ def instance_of(arn: str) -> str | None:
 
 
 def check_user_arn(arn: str) -> str:
-    """Give the ARN of an IAM user. Raises RegistrationError."""
+    """Give the ARN of an IAM user. Raises RegistrationUsageError."""
     if not _USER.fullmatch(arn):
-        raise RegistrationError(
+        raise RegistrationUsageError(
             f"{arn!r} is not the ARN of an IAM user.", remedy="It is arn:aws:iam::ACCOUNT:user/NAME."
         )
     return arn
 
 
 def check_session_arn(arn: str) -> str:
-    """Give the ARN of a session of an assumed role. Raises RegistrationError."""
+    """Give the ARN of a session of an assumed role. Raises RegistrationUsageError."""
     if not _SESSION.fullmatch(arn):
-        raise RegistrationError(
+        raise RegistrationUsageError(
             f"{arn!r} is not the ARN of a session.",
             remedy="It is arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION, and the session's name must stay the same.",
         )

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from agent.deployment.spec import BundleType, S3Revision
 from agent.filesystem.durable import write_all
-from agent.fleet.errors import SourceError
+from agent.fleet.errors import SourceError, SourceUsageError
 from agent.fleet.wheelhouse import LARGEST
 from agent.network.http import HttpClient, HttpOptions
-
-if TYPE_CHECKING:
-    from agent.network.credentials import Credentials
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
@@ -24,8 +20,8 @@ def download(source: str, destination: str, *, region: str | None = None, proxy:
     """Fetch ``https://...`` or ``s3://bucket/key`` into a new file.
 
     Proxies and certificates are those of the environment, except that ``proxy`` wins; S3 is asked with the
-    credentials that the AWS command line would use. What comes is not trusted yet. Raises SourceError, NetworkError
-    and whatever fetching from S3 raises (all AgentErrors).
+    credentials and in the region that ``codedeploy-local`` would use. What comes is not trusted yet. Raises
+    SourceError, NetworkError and whatever fetching from S3 raises (all AgentErrors).
     """
     client = HttpClient(HttpOptions(proxy=proxy, environment=os.environ))
     try:
@@ -34,7 +30,7 @@ def download(source: str, destination: str, *, region: str | None = None, proxy:
         elif source.startswith("s3://"):
             _fetch_s3(client, source, destination, region)
         else:
-            raise SourceError(
+            raise SourceUsageError(
                 f"The source begins with {source.partition('://')[0]}://, and https:// or s3:// was expected.",
                 remedy="Fetch it yourself and name the file.",
             )
@@ -80,31 +76,13 @@ def _save(chunks: Iterator[bytes], destination: str) -> None:
 
 
 def _fetch_s3(client: HttpClient, url: str, destination: str, region: str | None) -> None:
-    import botocore.session  # type: ignore[import-untyped]  # heavy, and only for this way
-
-    from agent.bundle.fetch import FetchOptions
-    from agent.bundle.s3 import fetch_s3
+    from agent.bundle.s3 import fetch_s3  # heavy, like what finds credentials, and only needed here
+    from agent.config.file import load
+    from agent.worker.remote import local_fetch_options
 
     bucket, _, key = url.removeprefix("s3://").partition("/")
     if not bucket or not key:
-        raise SourceError(f"{url} names no object.", remedy="Write s3://BUCKET/KEY.")
-    session = botocore.session.get_session()
-    region = region or session.get_config_variable("region")
-    if not region:
-        raise SourceError("The region of the bucket is not known.", remedy="Give --region.")
-    found = session.get_credentials()
-    credentials = _frozen(found) if found is not None else None
-    options = FetchOptions(
-        http=client,
-        credentials=(lambda: credentials) if credentials is not None else None,
-        region=region,
-        s3_endpoint=os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"),
-    )
-    fetch_s3(S3Revision(bucket, key, BundleType.TGZ), destination, options=options, progress=lambda *_: None)
-
-
-def _frozen(found: Any) -> Credentials:  # noqa: ANN401 - botocore has no types
-    from agent.network.credentials import Credentials
-
-    frozen = found.get_frozen_credentials()
-    return Credentials(frozen.access_key, frozen.secret_key, frozen.token)
+        raise SourceUsageError(f"{url} names no object.", remedy="Write s3://BUCKET/KEY.")
+    revision = S3Revision(bucket, key, BundleType.TGZ)
+    options = local_fetch_options(load().settings, revision, http=client, region=region)
+    fetch_s3(revision, destination, options=options, progress=lambda *_: None)

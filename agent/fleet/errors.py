@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.errors import AgentError
+from agent.errors import AgentError, UsageError
 
 
 class FleetError(AgentError):
@@ -19,3 +19,11 @@ class OfficialAgentError(FleetError):
 
 class RegistrationError(FleetError):
     """The on-premises registration was refused, or would replace another one."""
+
+
+class SourceUsageError(SourceError, UsageError):
+    """The options do not name a wheelhouse and its SHA-256."""
+
+
+class RegistrationUsageError(RegistrationError, UsageError):
+    """The options do not say who this host is, or hold a value that the service never takes."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from agent.filesystem.durable import make_folder, remove_if_there
 from agent.fleet import manifest, official, places, versions
 from agent.fleet.commands import run
-from agent.fleet.errors import FleetError, OfficialAgentError, SourceError
+from agent.fleet.errors import FleetError, OfficialAgentError, SourceError, SourceUsageError
 from agent.fleet.host_lock import host_lock
 from agent.fleet.placement import Placement, Tell, bin_folder_of, first_config
 from agent.fleet.places import Places
@@ -122,7 +122,7 @@ class _Installation:
         if self.options.source is None:
             return self._kept_version()
         if self.options.sha256 is None:
-            raise SourceError("--source needs --sha256.", remedy="build-wheelhouse prints it.")
+            raise SourceUsageError("--source needs --sha256.", remedy="build-wheelhouse prints it.")
         digest = parse_sha256(self.options.sha256)
         make_folder(self.host.at(places.VERSIONS))
         known = [name for name in versions.installed(self.host) if self._is_build_of(name, digest)]
@@ -172,7 +172,7 @@ class _Installation:
         if len(fitting) == 1:
             return fitting[0]
         listed = ", ".join(sorted(there)) or "none"
-        raise SourceError(
+        raise (SourceError if self.options.version else SourceUsageError)(
             f"Without --source, --version must name one of the versions that are there: {listed}.",
             remedy="A source is a wheelhouse: a folder, a .tar.gz, or an https:// or s3:// address of one.",
         )

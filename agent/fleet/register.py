@@ -10,7 +10,7 @@ from typing import NamedTuple
 from agent.filesystem.durable import remove_if_there, write_durably
 from agent.fleet.api import Api, ApiError, ApiOptions
 from agent.fleet.checks import Tag, check_instance_name, check_session_arn, check_user_arn, instance_of
-from agent.fleet.errors import RegistrationError
+from agent.fleet.errors import RegistrationError, RegistrationUsageError
 from agent.fleet.on_premises_file import Existing, Registration, check_place, read_existing, write
 
 Tell = Callable[[str], None]
@@ -86,19 +86,19 @@ def _check_identity(options: RegisterOptions) -> None:
     if options.session_arn is not None:
         check_session_arn(options.session_arn)
         if not options.credentials_file or not os.path.isabs(options.credentials_file):
-            raise RegistrationError(
+            raise RegistrationUsageError(
                 "A session needs --credentials-file with an absolute path.",
                 remedy="It names the file in which you keep the session's credentials fresh.",
             )
     elif options.user_arn is not None:
         check_user_arn(options.user_arn)
         if not options.access_key or not options.secret_key:
-            raise RegistrationError(
+            raise RegistrationUsageError(
                 "An existing IAM user needs its access key.",
                 remedy="Give --access-key-id, and the secret on standard input; or --create-iam-user.",
             )
     elif not options.create_user:
-        raise RegistrationError(
+        raise RegistrationUsageError(
             "It is not said who this host is to be.",
             remedy="Give --create-iam-user, --iam-user-arn or --iam-session-arn.",
         )
@@ -202,7 +202,7 @@ def deregister(options: DeregisterOptions, *, tell: Tell) -> None:
     existing = read_existing(options.path)
     name = options.instance_name or (existing.instance_name if existing else None)
     if name is None:
-        raise RegistrationError(
+        raise RegistrationUsageError(
             f"{options.path} does not say under which name this host is registered.", remedy="Give --instance-name."
         )
     api = Api(options.api)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Iterable
@@ -28,7 +29,11 @@ _PURGED = (
     os.path.dirname(places.OLD_CONFIG),
     places.SETTINGS_FOLDER,
     places.LOGS,
+    f"{places.UNIT}.saved",
+    f"{places.RESTART_STEPS}.saved",
+    places.INSTALL_LOG,
 )
+"""What only a purge removes; the ``.saved`` ones are units that somebody had changed."""
 _PID_FILE = f"{places.STATE}/.pid/codedeploy-agent.pid"
 _RECORDS = f"{places.DEPLOYMENT_ROOT}/agent-state"
 _MADE_BY_THE_AGENT = (places.VERSION_FILE, _PID_FILE, f"{_PID_FILE}.lock", f"{_RECORDS}/status.json")
@@ -76,6 +81,8 @@ def uninstall(options: UninstallOptions, *, tell: Tell) -> bool:
         installed = _remove(host, options, tell, left)
         _unlink(host.at(places.LOCK))
     _remove_empty_folders(host)
+    if not options.purge:
+        _tell_what_is_kept(host, tell)
     if left:
         raise FleetError(
             f"All else is removed, but these could not be, or are links: {', '.join(left)}.",
@@ -118,7 +125,9 @@ def _remove_remains(host: Places, options: UninstallOptions, tell: Tell, left: l
         left += _remove_trees(host, [places.VERSIONS])
         if options.purge:
             _tell_of_places_elsewhere(host, tell)
+            kept = [path for path in _PURGED if host.holder(path)]
             left += _purge(host)
+            tell(f"Removed what was kept before: {', '.join(path for path in kept if path not in left) or 'nothing'}.")
     elif options.purge:
         raise FleetError(
             f"Nothing was removed: the agent on this host is the official one: {found}.",
@@ -171,9 +180,18 @@ def _tell_of_places_elsewhere(host: Places, tell: Tell) -> None:
 
 
 def _purge(host: Places) -> list[str]:
-    """Remove what is not the agent itself; give what is left of that."""
-    saved = [f"{path}.saved" for path in (places.UNIT, places.RESTART_STEPS)]
-    return _remove_trees(host, [*_PURGED, *saved, places.INSTALL_LOG])
+    """Remove what is not the agent itself; return what is left of that."""
+    return _remove_trees(host, _PURGED)
+
+
+def _tell_what_is_kept(host: Places, tell: Tell) -> None:
+    """Report what only a purge removes, and how it is removed later, as this program is gone by then."""
+    kept = [path for path in _PURGED if host.holder(path)]
+    if kept and official.find_official(host, ours=()) is None:
+        tell(
+            "Records of deployments, configuration, registration and logs are kept. To remove them later, type as root:"
+        )
+        tell(f"    rm -rf {shlex.join(host.at(path) for path in kept)}")
 
 
 def _remove_trees(host: Places, paths: Iterable[str]) -> list[str]:

@@ -20,7 +20,7 @@ import tarfile
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-from agent.fleet.errors import SourceError
+from agent.fleet.errors import SourceError, SourceUsageError
 
 SUMS = "SHA256SUMS"
 REQUIREMENTS = "requirements.txt"
@@ -53,7 +53,7 @@ def parse_sha256(text: str) -> str:
     """Check that a text is a SHA-256 in hexadecimal; give it in lower case. Raises SourceError."""
     digest = text.strip().lower()
     if not re.fullmatch(r"[0-9a-f]{64}", digest):
-        raise SourceError(
+        raise SourceUsageError(
             f"--sha256 is {text!r}, and 64 hexadecimal digits were expected.",
             remedy="build-wheelhouse prints them; sha256sum FILE does too.",
         )

@@ -48,20 +48,23 @@ def fetch_options(
     )
 
 
-def local_fetch_options(settings: Settings, revision: Revision) -> FetchOptions:
-    """How a person's deployment on this host fetches its bundle.
+def local_fetch_options(
+    settings: Settings, revision: Revision, *, http: HttpClient | None = None, region: str | None = None
+) -> FetchOptions:
+    """Return how a person's command on this host fetches a bundle or a release.
 
     Credentials and region come from where the AWS tools take them (environment, profile, container), then from the
-    on-premises file, then from the instance's role. Raises NoCredentialsError, IdentityError, NetworkError.
+    on-premises file, then from the instance; ``region`` counts before all of these. Raises NoCredentialsError,
+    IdentityError, NetworkError.
     """
     from agent.worker.connections import make_http
 
-    http = make_http(settings)
+    http = http or make_http(settings)
     if not isinstance(revision, S3Revision):
         return fetch_options(settings, http, credentials=None, region="")
     on_premises = _on_premises(settings)
     session = _session(chain_ends_here=on_premises is not None)
-    region = _region(session, on_premises, os.environ)
+    region = region or _known_region(session, on_premises, os.environ) or _region_of_instance(settings, http)
     credentials = _of_session(session)
     if credentials is None and on_premises is not None:
         credentials = _of_file(on_premises, settings, http)
@@ -127,17 +130,28 @@ def _of_file(on_premises: OnPremises, settings: Settings, http: HttpClient) -> C
     return CredentialSource(identity, on_premises, make_metadata(settings, http)).current
 
 
-def _region(session: Any, on_premises: OnPremises | None, environment: Mapping[str, str]) -> str:  # noqa: ANN401
+def _known_region(session: Any, on_premises: OnPremises | None, environment: Mapping[str, str]) -> str:  # noqa: ANN401
     from botocore.exceptions import BotoCoreError
 
     try:
         profile = session.get_config_variable("region")
     except BotoCoreError as error:
         raise _unusable(error) from error
-    found = environment.get("AWS_REGION") or profile or (on_premises.region if on_premises else "")
-    if not found:
-        _log.info("No region is known (AWS_REGION): %s is asked where the bucket lies", FALLBACK_REGION)
-    return str(found or FALLBACK_REGION)
+    return str(environment.get("AWS_REGION") or profile or (on_premises.region if on_premises else ""))
+
+
+def _region_of_instance(settings: Settings, http: HttpClient) -> str:
+    """Return the region of this EC2 instance; on another host the one that knows where each bucket is."""
+    from agent.identity.errors import IdentityError
+    from agent.worker.connections import make_metadata
+
+    if os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() != "true":
+        try:
+            return make_metadata(settings, http).document().region
+        except IdentityError as error:
+            _log.debug("The region of the instance is unknown: %s", error)
+    _log.info("The region is unknown (AWS_REGION): %s is asked for the region of the bucket", FALLBACK_REGION)
+    return FALLBACK_REGION
 
 
 def _s3_endpoint(environment: Mapping[str, str]) -> str | None:

@@ -73,18 +73,20 @@ def _parsed(data: bytes, name: str) -> AppSpec:
     return parse(data, filename=name)
 
 
-def find_appspec(archive: str, requested: str) -> str:
-    """The name, relative to the revision, of its AppSpec file; raises as ``load_appspec`` does."""
+def find_appspec(archive: str, requested: str, *, shown: str = "") -> str:
+    """Return the name, relative to the revision, of its AppSpec file; raise as ``load_appspec`` does.
+
+    ``shown`` is what a message calls the revision where its directory is a temporary one.
+    """
     names = candidates(requested)
     for name in names:
         path = os.path.join(archive, name)
         if os.path.lexists(path):
             _check_inside(archive, path)
             return name
-    similar = _similar_names(archive)
     raise AppSpecMissingError(
-        f"The folder {archive} holds no AppSpec file; looked for {', '.join(names)}{similar}.",
-        remedy="Put an appspec.yml at the top of the revision, or name the file that it has.",
+        f"There is no AppSpec file {' or '.join(names)} at the top of {shown or archive}{_similar_names(archive)}.",
+        remedy="Put an appspec.yml there, or name the file that the revision has.",
     )
 
 
@@ -99,10 +101,11 @@ def _check_inside(archive: str, path: str) -> None:
 
 def _similar_names(archive: str) -> str:
     try:
-        names = sorted(name for name in os.listdir(archive) if "appspec" in name.lower())
+        with os.scandir(archive) as found:
+            names = sorted(item.name for item in found if "appspec" in item.name.lower() and item.is_file())
     except OSError:
-        return ", but the folder cannot be read" if os.path.lexists(archive) else ", but nothing was unpacked yet"
-    return f", found {', '.join(names[:3])}" if names else ""
+        return ", which cannot be read" if os.path.lexists(archive) else ", where nothing was unpacked yet"
+    return f"; the files there with a similar name are {', '.join(names[:3])}" if names else ""
 
 
 def read_start(path: str, limit: int = MAX_SIZE + 1) -> bytes:

@@ -1,10 +1,12 @@
 import os
+import shlex
 import subprocess
 import sys
 
 import pytest
 
 from agent import __version__
+from agent.cli.main import _COMMANDS
 from agent.config import table
 
 
@@ -30,12 +32,50 @@ def test_the_version_is_no_failure(agent, option):
     assert (result.returncode, result.stdout) == (0, f"codedeploy-agent {__version__}\n")
 
 
-@pytest.mark.parametrize("arguments", [["bogus"], ["--bogus"], ["status", "--bogus"], ["help", "bogus"], ["--config"]])
+@pytest.mark.parametrize("arguments", [["bogus"], ["--bogus"], ["--bogus", "status"], ["help", "bogus"], ["--config"]])
 def test_an_unknown_command_or_option_ends_as_with_the_official_agent(agent, arguments):
     result = agent(*arguments)
     assert (result.returncode, result.stdout) == (64, "")
-    assert arguments[-1] in result.stderr
-    assert "usage: codedeploy-agent" in result.stderr
+    assert next(word for word in arguments if word not in ("help", "status")) in result.stderr
+    assert "usage: codedeploy-agent [" in result.stderr
+
+
+NEEDED = {"register": ("--instance-name", "web-1", "--create-iam-user"), "traffic": ("status",)}
+
+
+@pytest.mark.parametrize("command", [name for name in _COMMANDS if name not in ("help", "deploy-local")])
+def test_an_unknown_option_of_a_command_ends_with_64_and_its_own_usage(agent, command):
+    result = agent(command, *NEEDED.get(command, ()), "--bogus")
+    assert (result.returncode, result.stdout) == (64, "")
+    assert result.stderr.startswith(f"usage: codedeploy-agent {command} [-h]")
+    assert result.stderr.endswith(f"codedeploy-agent {command}: unrecognized arguments: --bogus\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ("register", "required: --instance-name"),
+        ("register --instance-name web-1", "--create-iam-user"),
+        ("register --instance-name i-1 --create-iam-user", "instance name"),
+        ("register --instance-name web-1 --create-iam-user --tag x", "tag"),
+        ("register --instance-name web-1 --iam-user-arn arn:aws:iam::123456789012:user/w", "--access-key-id"),
+        ("traffic", "required: action"),
+        ("traffic bogus", "invalid choice: 'bogus'"),
+        ("traffic status nobody --config-file {config}", 'deployment group "nobody"'),
+        ("traffic block --reason", "--reason: expected one argument"),
+        ("sandbox --port x", "--port"),
+        ("install --root {top} --start --no-start", "not allowed with"),
+        ("install --root {top} --source w.tar.gz", "--source needs --sha256"),
+        ("install --root {top}", "--version must name"),
+        ("validate -A", "expected one argument"),
+        ("validate one two", "unrecognized arguments: two"),
+        ("deregister --file {top}/none --instance-name", "expected one argument"),
+    ],
+)
+def test_a_wrong_command_line_ends_with_64_whatever_is_wrong_with_it(agent, console, arguments, reason):
+    result = agent(*arguments.format(top=console.top, config=console.config).split())
+    assert (result.returncode, result.stdout) == (64, "")
+    assert reason in result.stderr
 
 
 def test_the_module_is_the_same_command():
@@ -106,11 +146,27 @@ def test_a_local_deployment_takes_the_configuration_before_the_verb_too(agent, c
     assert (result.returncode, console.root in result.stdout) == (0, True)
 
 
-def test_update_says_how_and_changes_nothing(agent):
+def test_update_prints_the_line_that_upgrades_and_changes_nothing(agent):
     result = agent("update")
     assert (result.returncode, result.stdout) == (1, "")
     assert "does not update itself" in result.stderr
     assert sys.prefix in result.stderr
+    assert f"\n    {sys.executable} -m pip install --upgrade .\n" in result.stderr
+
+
+@pytest.mark.parametrize("below", ["", "other root"])
+def test_an_installed_agent_prints_the_line_that_takes_what_build_wheelhouse_printed(tmp_path, below):
+    root = tmp_path / below if below else tmp_path
+    version = root / "opt/codedeploy-agent/versions/9.1-0"
+    code = "import os, sys\nfrom agent.cli.main import main\nsys.prefix = sys.argv[1]\nsys.exit(main(['update']))"
+    version.mkdir(parents=True)
+    result = subprocess.run([sys.executable, "-c", code, version], capture_output=True, text=True, check=False)
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("    ")]
+    words = shlex.split(line.removeprefix("    sudo "))
+    assert words == [
+        *("codedeploy-agent", "install", "--root", str(root)),
+        *("--source", "$AGENT_SOURCE", "--sha256", "$AGENT_SHA256"),
+    ]
 
 
 def test_a_failure_of_the_system_is_told_without_a_traceback(agent, console):

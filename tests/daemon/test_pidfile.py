@@ -116,7 +116,17 @@ except PidFileError as error:
     assert "as the user that runs the agent" in result.stdout
 
 
-def test_a_folder_that_cannot_be_made_is_explained(tmp_path):
+def test_a_directory_that_cannot_be_made_is_not_called_a_lock(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(PidFileError, match=r"file.*Not a directory.*set pid_dir"):
+    with pytest.raises(
+        PidFileError, match=r"file/pid for the pid file cannot be made: Not a directory.*pid_dir"
+    ) as found:
         PidFile(str(tmp_path / "file" / "pid")).acquire()
+    assert "lock" not in str(found.value)
+
+
+def test_a_lock_that_cannot_be_opened_is_named(tmp_path):
+    path = lock_path(str(tmp_path / NAME))
+    os.mkdir(path)
+    with pytest.raises(PidFileError, match=rf"The lock file {path} cannot be opened: Is a directory"):
+        PidFile(str(tmp_path)).acquire()

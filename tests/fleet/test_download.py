@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from agent.errors import AgentError
 from agent.fleet.download import download, shown
 from agent.fleet.errors import SourceError
 from agent.network.http import NetworkError
-from object_server import StoredObject
+from metadata_server import ROLE_KEYS, running_metadata
+from object_server import Fault, ObjectServer, StoredObject
 from object_server import running_server as running_object_server
 from wire_server import Answer, Authority, WireServer, running_server
 
@@ -77,20 +79,56 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(server: WireServer, tm
     assert server.requests == []
 
 
-def test_a_wheelhouse_comes_from_s3_signed_with_the_operators_key(tmp_path, monkeypatch) -> None:
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectServer]:
+    """A bucket with a wheelhouse, and a host that has nothing of AWS's in its environment."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    (tmp_path / "agent.yml").write_text(f"on_premises_config_file: {tmp_path}/onpremises.yml\n")
+    monkeypatch.setenv("CODEDEPLOY_AGENT_CONFIG_FILE", str(tmp_path / "agent.yml"))
     with running_object_server() as objects:
-        objects.objects["/releases/agent/w.tar.gz"] = StoredObject(b"wheels")
+        objects.objects["/releases/w.tar.gz"] = StoredObject(b"wheels")
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", objects.url)
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        assert fetch("s3://releases/agent/w.tar.gz", tmp_path, region="eu-central-1") == b"wheels"
-        (authorization,) = set(objects.sent("Authorization"))
-        assert "Credential=AKIAEXAMPLE/" in authorization
-        assert "/eu-central-1/s3/aws4_request" in authorization
-        with pytest.raises(AgentError, match="releases"):
-            fetch("s3://releases/agent/other.tar.gz", tmp_path / "other", region="eu-central-1")
+        yield objects
+
+
+def test_a_wheelhouse_comes_from_s3_signed_with_the_operators_key(bucket: ObjectServer, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    assert fetch("s3://releases/w.tar.gz", tmp_path, region="eu-central-1") == b"wheels"
+    (authorization,) = set(bucket.sent("Authorization"))
+    assert "Credential=AKIAEXAMPLE/" in authorization
+    assert "/eu-central-1/s3/aws4_request" in authorization
+    with pytest.raises(AgentError, match="releases"):
+        fetch("s3://releases/other.tar.gz", tmp_path / "other", region="eu-central-1")
+
+
+def test_on_ec2_the_region_is_that_of_the_instance_and_a_bucket_elsewhere_is_followed(
+    bucket: ObjectServer, tmp_path, monkeypatch
+) -> None:
+    bucket.faults.append(Fault(1, 1, status=301, headers=(("x-amz-bucket-region", "ap-south-1"),)))
+    with running_metadata() as metadata:
+        monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata.url)
+        assert fetch("s3://releases/w.tar.gz", tmp_path) == b"wheels"
+    first, *_, last = bucket.sent("Authorization")
+    assert f"Credential={ROLE_KEYS.access_key}/" in first
+    assert "/eu-west-1/s3/" in first
+    assert "/ap-south-1/s3/" in last
+
+
+def test_a_host_with_a_registration_asks_in_its_region_with_its_key(bucket: ObjectServer, tmp_path) -> None:
+    registration = tmp_path / "onpremises.yml"
+    registration.write_text(
+        "region: eu-central-1\niam_user_arn: arn:aws:iam::123456789012:user/web-1\n"
+        "aws_access_key_id: AKIAREGISTERED\naws_secret_access_key: secret\n"
+    )
+    registration.chmod(0o600)
+    assert fetch("s3://releases/w.tar.gz", tmp_path) == b"wheels"
+    (authorization,) = set(bucket.sent("Authorization"))
+    assert "Credential=AKIAREGISTERED/" in authorization
+    assert "/eu-central-1/s3/" in authorization
 
 
 @pytest.mark.parametrize(

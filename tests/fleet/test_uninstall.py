@@ -148,6 +148,31 @@ def test_what_an_uninstall_kept_can_be_purged_later(used) -> None:
     assert used.at(ON_PREMISES).exists()
     assert not remove(used, purge=True)
     assert files(used) == ["usr/local/bin/other"]
+    assert used.said[-1] == f"Removed what was kept before: {DEPLOYMENT_ROOT}, /etc/codedeploy-agent, {LOGS}."
+
+
+def test_an_uninstall_prints_the_line_that_purges_after_it_when_its_program_is_gone(used) -> None:
+    with used.at(UNIT).open("a") as file:
+        file.write("# mine\n")
+    assert remove(used)
+    before, line = used.said[-2:]
+    assert "To remove them later" in before
+    subprocess.run(line, shell=True, check=True)
+    assert files(used) == ["usr/local/bin/other"]
+
+
+def test_an_uninstall_that_keeps_nothing_prints_no_such_line(box) -> None:
+    box.install()
+    assert remove(box)
+    assert not any("rm -rf" in sentence for sentence in box.said)
+
+
+def test_an_uninstall_never_prints_a_line_that_removes_the_state_of_an_official_agent(used) -> None:
+    unit = used.at("/usr/lib/systemd/system/codedeploy-agent.service")
+    unit.parent.mkdir(parents=True)
+    unit.touch()
+    assert remove(used)
+    assert not any("rm -rf" in sentence for sentence in used.said)
 
 
 def test_a_purge_says_what_it_leaves(used) -> None:

@@ -168,3 +168,17 @@ def test_an_archive_cannot_write_outside_its_folder(tmp_path):
             tar.addfile(member, io.BytesIO(content.encode()))
     with pytest.raises(BundleError):
         validate_path(str(archive), "appspec.yml")
+
+
+def test_a_missing_appspec_is_reported_with_what_was_looked_for_and_where(folder, tmp_path):
+    (folder / "appspec.yml").unlink()
+    (folder / "noappspec").mkdir()
+    with pytest.raises(AppSpecMissingError) as caught:
+        validate_path(str(folder), "appspec.yml")
+    assert caught.value.message == f"There is no AppSpec file appspec.yml or appspec.yaml at the top of {folder}."
+    (folder / "AppSpec.yml").touch()
+    with pytest.raises(AppSpecMissingError, match=r"the files there with a similar name are AppSpec\.yml\.") as caught:
+        validate_path(str(folder), "appspec.yml")
+    archive = pack(folder, tmp_path / "bundle.zip")
+    with pytest.raises(AppSpecMissingError, match=f"at the top of {archive};"):
+        validate_path(str(archive), "appspec.yml")

@@ -61,7 +61,7 @@ def _entry(node: Node, report: Report) -> AclEntry | None:
         )
         return None
     perm = _permissions(node, text, letters, report)
-    return None if perm is None else AclEntry(tag, name, perm, default)
+    return None if perm is None else AclEntry(tag, name, perm, default, node)
 
 
 def _split(text: str) -> tuple[bool, str, str, str] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agent.appspec.model import FileMapping
 from agent.appspec.report import Report
-from agent.appspec.values import describe, fields, is_false, is_number, is_true, items_of, text_of
+from agent.appspec.values import describe, fields, is_false, is_number, is_true, items_of, place_of_missing, text_of
 from agent.appspec.yaml_tree import MapNode, Node
 
 KEYS = frozenset({"source", "destination"})
@@ -32,7 +32,7 @@ def _mapping(node: Node, report: Report) -> FileMapping | None:
             if key == "source"
             else "Give the folder on the host that the source goes into."
         )
-        report.error(node, f"This entry of files has no {key}.", remedy)
+        report.error(place_of_missing(node, key, KEYS, report), f"This entry of files has no {key}.", remedy)
     if missing:
         return None
     source = text_of(found["source"], "source", report)
@@ -43,7 +43,7 @@ def _mapping(node: Node, report: Report) -> FileMapping | None:
         report.warning(
             found["destination"], "An empty destination is the host's root folder.", "Write '/' if that is meant."
         )
-    return FileMapping(source, destination, node.line + 1)
+    return FileMapping(source, destination, node.line + 1, found)
 
 
 def _destination(node: Node, report: Report) -> str | None:

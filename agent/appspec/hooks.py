@@ -5,7 +5,17 @@ from __future__ import annotations
 from agent.appspec.model import Script
 from agent.appspec.report import Report, shown
 from agent.appspec.suggest import did_you_mean
-from agent.appspec.values import describe, fields, is_false, is_null, is_true, items_of, text_of, whole_number
+from agent.appspec.values import (
+    describe,
+    fields,
+    is_false,
+    is_null,
+    is_true,
+    items_of,
+    place_of_missing,
+    text_of,
+    whole_number,
+)
 from agent.appspec.yaml_tree import MapNode, Node, ScalarNode
 
 KEYS = frozenset({"location", "timeout", "runas", "sudo"})
@@ -100,7 +110,7 @@ def _script(node: Node, event: ScalarNode, limits: list[int], report: Report) ->
     if location is None:
         return None
     runas = (runas or "").strip() or None
-    return Script(location, DEFAULT_TIMEOUT if timeout is None else timeout, runas, sudo, node.line + 1)
+    return Script(location, DEFAULT_TIMEOUT if timeout is None else timeout, runas, sudo, node.line + 1, found)
 
 
 def _location(script: MapNode, node: Node | None, report: Report) -> str | None:
@@ -109,7 +119,11 @@ def _location(script: MapNode, node: Node | None, report: Report) -> str | None:
         return None
     location = text.strip()
     if not location.strip("/"):
-        report.error(node or script, "This script has no location.", "Give the script's path in the revision.")
+        report.error(
+            node or place_of_missing(script, "location", KEYS, report),
+            "This script has no location.",
+            "Give the script's path in the revision.",
+        )
         return None
     return location
 

@@ -5,7 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
+
+
+class Placed(Protocol):
+    """Anything that knows where it is in the text; both numbers count from 0."""
+
+    @property
+    def line(self) -> int: ...
+
+    @property
+    def column(self) -> int: ...
+
+
+class Place(NamedTuple):
+    """A place in the text; both numbers count from 0."""
+
+    line: int
+    column: int
+
+
+Places = Mapping[str, Placed]
+"""Where the value of each key of an entry is, as far as that is known."""
+
+_UNKNOWN: Places = MappingProxyType({})
 
 
 class FileExistsBehavior(str, Enum):
@@ -17,11 +40,12 @@ class FileExistsBehavior(str, Enum):
 
 
 class FileMapping(NamedTuple):
-    """One entry of ``files``; both texts as written, ``line`` for messages."""
+    """One entry of ``files``; both texts as written, ``line`` (from 1) and ``places`` for messages."""
 
     source: str
     destination: str
     line: int = 0
+    places: Places = _UNKNOWN
 
 
 class AclEntry(NamedTuple):
@@ -31,6 +55,7 @@ class AclEntry(NamedTuple):
     name: str
     perm: int
     default: bool = False
+    place: Placed | None = None
 
 
 class SelinuxContext(NamedTuple):
@@ -54,6 +79,7 @@ class Permission(NamedTuple):
     acls: tuple[AclEntry, ...] = ()
     context: SelinuxContext | None = None
     line: int = 0
+    places: Places = _UNKNOWN
 
 
 class Script(NamedTuple):
@@ -68,13 +94,33 @@ class Script(NamedTuple):
     runas: str | None = None
     sudo: bool = False
     line: int = 0
+    places: Places = _UNKNOWN
 
 
 class AppSpec(NamedTuple):
-    """A valid AppSpec file for a server deployment."""
+    """A valid AppSpec file for a server deployment; ``event_places`` says where the name of each event is."""
 
     filename: str
     files: tuple[FileMapping, ...] = ()
     permissions: tuple[Permission, ...] = ()
     hooks: Mapping[str, tuple[Script, ...]] = MappingProxyType({})
     file_exists_behavior: FileExistsBehavior | None = None
+    event_places: Places = _UNKNOWN
+
+
+class _Entry(Protocol):
+    @property
+    def line(self) -> int: ...
+
+    @property
+    def places(self) -> Places: ...
+
+
+def place_of(entry: _Entry, key: str) -> Placed:
+    """Return where the value of a key is; the line of the entry where that is unknown."""
+    return entry.places.get(key) or Place(entry.line - 1, 0)
+
+
+def located(filename: str, place: Placed) -> str:
+    """Return a place for a message: ``appspec.yml:5:13``."""
+    return f"{filename}:{place.line + 1}:{place.column + 1}"

@@ -11,7 +11,7 @@ from agent.appspec.permissions import parse_permissions
 from agent.appspec.report import Report, listed, shown
 from agent.appspec.suggest import did_you_mean
 from agent.appspec.text import decode
-from agent.appspec.values import describe, fields, is_null
+from agent.appspec.values import describe, fields, is_null, place_of_missing
 from agent.appspec.yaml_tree import MapNode, Node, ScalarNode, compose
 from agent.errors import AppSpecError, Problem
 
@@ -58,19 +58,21 @@ def _appspec(root: Node | None, filename: str, report: Report) -> AppSpec | None
     found = fields(root, KEYS, "an AppSpec file", report)
     _check_version(root, found.get("version"), report)
     _check_os(root, found.get("os"), report)
+    hooks = found.get("hooks")
     return AppSpec(
         filename=filename,
         files=parse_files(found.get("files"), report),
         permissions=parse_permissions(found.get("permissions"), report),
-        hooks=parse_hooks(found.get("hooks"), report),
+        hooks=parse_hooks(hooks, report),
         file_exists_behavior=_file_exists_behavior(found.get("file_exists_behavior"), report),
+        event_places={name: key for name, (key, _) in hooks.entries.items()} if isinstance(hooks, MapNode) else {},
     )
 
 
 def _check_version(root: MapNode, node: Node | None, report: Report) -> None:
     remedy = "Write 'version: 0.0'; there is no other."
     if node is None:
-        report.error(root, "The AppSpec file has no version.", remedy)
+        report.error(place_of_missing(root, "version", KEYS, report), "The AppSpec file has no version.", remedy)
     elif not isinstance(node, ScalarNode) or not _ZERO.fullmatch(node.text):
         report.error(node, f"The version is {describe(node)}.", remedy)
     elif not node.plain:
@@ -81,7 +83,7 @@ def _check_version(root: MapNode, node: Node | None, report: Report) -> None:
 def _check_os(root: MapNode, node: Node | None, report: Report) -> None:
     remedy = "Write 'os: linux'."
     if node is None:
-        report.error(root, "The AppSpec file has no os.", remedy)
+        report.error(place_of_missing(root, "os", KEYS, report), "The AppSpec file has no os.", remedy)
     elif not isinstance(node, ScalarNode) or node.text != "linux":
         hint = did_you_mean(node.text.strip(), ["linux"]) if isinstance(node, ScalarNode) else ""
         report.error(node, f"The os is {describe(node)}; this agent deploys to linux only.", hint or remedy)

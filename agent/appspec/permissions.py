@@ -8,7 +8,7 @@ from agent.appspec.modes import parse_mode
 from agent.appspec.report import Report, listed, shown
 from agent.appspec.selinux_range import problem_of
 from agent.appspec.suggest import did_you_mean
-from agent.appspec.values import describe, fields, is_false, items_of, text_of
+from agent.appspec.values import describe, fields, is_false, items_of, place_of_missing, text_of
 from agent.appspec.yaml_tree import ListNode, MapNode, Node
 
 KEYS = frozenset({"object", "pattern", "except", "owner", "group", "mode", "type", "acls", "context"})
@@ -48,6 +48,7 @@ def _permission(node: Node, report: Report) -> Permission | None:
         parse_acls(found["acls"], report) if "acls" in found else (),
         _context(found["context"], report) if "context" in found else None,
         node.line + 1,
+        found,
     )
     return permission if path else None
 
@@ -58,9 +59,8 @@ def _object(permission: MapNode, node: Node | None, report: Report) -> str | Non
         return None
     path = text.strip()
     if not path:
-        report.error(
-            node or permission, "This entry of permissions has no object.", "Give the installed file or folder."
-        )
+        place = node or place_of_missing(permission, "object", KEYS, report)
+        report.error(place, "This entry of permissions has no object.", "Give the installed file or folder.")
     return path or None
 
 
@@ -105,7 +105,11 @@ def _context(node: Node, report: Report) -> SelinuxContext | None:
     user = text_of(found["name"], "name of the context", report) if "name" in found else None
     span = text_of(found["range"], "range of the context", report) if "range" in found else None
     if kind == "":
-        report.error(node, "The context has no type.", "Give the SELinux type, such as httpd_sys_content_t.")
+        report.error(
+            place_of_missing(node, "type", CONTEXT_KEYS, report),
+            "The context has no type.",
+            "Give the SELinux type, such as httpd_sys_content_t.",
+        )
     problem = problem_of(span) if span is not None else None
     if problem and span is not None:
         report.error(found["range"], f"The range {shown(span)} is wrong: {problem}.", _RANGE_FORM)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
+from agent.appspec.model import Placed
 from agent.errors import Problem
 
 # Beyond this nobody reads on; a hostile file must not turn into megabytes of messages.
@@ -15,16 +15,6 @@ Remedy = str | Callable[[], str]
 
 # A value is shown for recognition, not in full.
 MAX_SHOWN = 60
-
-
-class Placed(Protocol):
-    """Anything that knows where it stands in the text; both count from 0."""
-
-    @property
-    def line(self) -> int: ...
-
-    @property
-    def column(self) -> int: ...
 
 
 class Report:
@@ -53,6 +43,11 @@ class Report:
             listed.append(Problem(self.filename, line, column, message, text, severity))
         else:
             self._left_out[severity] += 1
+
+    @property
+    def full(self) -> bool:
+        """Whether a further error is only counted, so that its details need not be found."""
+        return len(self._listed["error"]) >= MAX_LISTED
 
     def problems(self) -> list[Problem]:
         """Give all that was noted, by place; where a limit cut the list, the last entries say how many are missing."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from agent.appspec.model import Placed
 from agent.appspec.report import Report, listed, shown
-from agent.appspec.suggest import did_you_mean
+from agent.appspec.suggest import closest, did_you_mean
 from agent.appspec.yaml_tree import ListNode, MapNode, Node, ScalarNode
 
 _TRUE = frozenset({"true", "yes", "on"})
@@ -80,6 +81,17 @@ def _warn_unknown(key: ScalarNode, known: frozenset[str], where: str, report: Re
         f"The key {shown(key.text)} is not known in {where} and is ignored.",
         lambda: did_you_mean(key.text, known) or f"Known here: {listed(sorted(known), last='and')}.",
     )
+
+
+def place_of_missing(node: MapNode, key: str, known: frozenset[str], report: Report) -> Placed:
+    """Return where a missing value would be: at its key, at a misspelling of that, or at the map."""
+    if key in node.entries:
+        return node.entries[key][0]
+    if report.full:
+        return node
+    unknown = (text for text in node.entries if text not in known and not text.startswith(_EXTENSION_PREFIX))
+    misspelt = next((text for text in unknown if closest(text, known) == key), None)
+    return node if misspelt is None else node.entries[misspelt][0]
 
 
 def text_of(node: Node, what: str, report: Report) -> str | None:

@@ -11,7 +11,8 @@ from typing import Any, cast
 
 import yaml
 
-from agent.appspec.report import Placed, Report, shown
+from agent.appspec.model import Placed
+from agent.appspec.report import Report, shown
 from agent.appspec.yaml_errors import explain
 from agent.errors import AppSpecError
 

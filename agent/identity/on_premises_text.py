@@ -8,7 +8,8 @@ from typing import NamedTuple, cast
 
 import yaml
 
-from agent.appspec.report import Placed, Report, shown
+from agent.appspec.model import Placed
+from agent.appspec.report import Report, shown
 from agent.appspec.suggest import did_you_mean
 from agent.appspec.yaml_errors import explain
 from agent.identity import names

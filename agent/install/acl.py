@@ -50,24 +50,27 @@ class Acl(NamedTuple):
     default: tuple[Item, ...] = ()
 
 
-def resolve_acl(entries: Iterable[AclEntry], owners: OwnerLookup) -> tuple[Acl, list[str], list[str]]:
-    """Turn canonical entries into ids; give them with the problems and the warnings.
+Finding = tuple[AclEntry, str]
+
+
+def resolve_acl(entries: Iterable[AclEntry], owners: OwnerLookup) -> tuple[Acl, list[Finding], list[Finding]]:
+    """Turn canonical entries into ids; return them with the problems and the warnings, each with its entry.
 
     A base entry (``user::rw``) is a problem, because the mode sets it; so is an unknown name. Where two entries are
     for the same user or group the later one counts, as setfacl has it, with a warning if they differ.
     """
     tables: tuple[dict[tuple[int, int], int], dict[tuple[int, int], int]] = ({}, {})
-    problems, warnings = [], []
+    problems: list[Finding] = []
+    warnings: list[Finding] = []
     for entry in entries:
         key, problem = _key(entry, owners)
         if problem:
-            problems.append(problem)
+            problems.append((entry, problem))
             continue
         earlier = tables[entry.default].get(key, entry.perm)
         if earlier != entry.perm:
-            warnings.append(
-                f"the acls entry {written(entry)} takes the place of an earlier one with {_letters(earlier)}"
-            )
+            text = f"the acls entry {written(entry)} takes the place of an earlier one with {_letters(earlier)}"
+            warnings.append((entry, text))
         tables[entry.default][key] = entry.perm
     access, default = (tuple(sorted((tag, who, perm) for (tag, who), perm in table.items())) for table in tables)
     return Acl(access, default), problems, warnings

@@ -13,7 +13,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from agent.appspec.model import Permission
+from agent.appspec.model import Permission, Placed, located, place_of
 from agent.appspec.patterns import matcher
 from agent.install import acl as acls
 from agent.install.attributes import Attributes, apply_attributes
@@ -119,24 +119,28 @@ class _Resolver:
             targets = self._tree.matches(permission, path)
         else:
             found = "what is there is not installed by this deployment" if kind_on_host(path) else "nothing is there"
-            self._warn(permission, f"the object {path} is no installed file and no folder ({found}); it has no effect")
+            self._warn(
+                permission,
+                "object",
+                f"the object {path} is no installed file and no folder ({found}); it has no effect",
+            )
             return []
         if not targets:
-            self._warn(permission, f"nothing that is installed at or below {path} matches; it has no effect")
+            self._warn(permission, "object", f"nothing that is installed at or below {path} matches; it has no effect")
         return targets
 
     def _attributes(self, permission: Permission) -> Attributes:
         uid = gid = acl = None
         if permission.owner is not None and (uid := self._owners.user(permission.owner)) is None:
-            self._unknown(permission, "user", permission.owner)
+            self._unknown(permission, "owner", f"user named {permission.owner!r}")
         if permission.group is not None and (gid := self._owners.group(permission.group)) is None:
-            self._unknown(permission, "group", permission.group)
+            self._unknown(permission, "group", f"group named {permission.group!r}")
         if permission.acls:
             acl, problems, warnings = acls.resolve_acl(permission.acls, self._owners)
-            for text in problems:
-                self._fail(permission, text)
-            for text in warnings:
-                self._warn(permission, text)
+            for entry, text in problems:
+                self._fail(permission, "acls", text, place=entry.place)
+            for entry, text in warnings:
+                self._warn(permission, "acls", text, place=entry.place)
         return Attributes(permission, uid, gid, acl)
 
     def _check_settings(self, permission: Permission) -> None:
@@ -144,12 +148,14 @@ class _Resolver:
         if options.reject_unsafe_permissions and permission.mode is not None and permission.mode & _SET_ID_BITS:
             self._fail(
                 permission,
+                "mode",
                 f"the mode {permission.mode:04o} sets the setuid or setgid bit, and the agent's setting"
                 " reject_unsafe_permissions_in_bundle is on",
             )
         if options.reject_unconfined_selinux and context is not None and context.type in _UNCONFINED_TYPES:
             self._fail(
                 permission,
+                "context",
                 f"the context type {context.type} is unconfined, and the agent's setting"
                 " reject_unconfined_selinux_in_bundle is on",
             )
@@ -158,12 +164,14 @@ class _Resolver:
         if permission.pattern != _EVERYTHING:
             self._fail(
                 permission,
+                "pattern",
                 f"the object {permission.object} is a file, so the pattern {permission.pattern!r} has nothing to choose"
                 " from; remove it, or name the folder as the object",
             )
         if permission.exclude:
             self._fail(
                 permission,
+                "except",
                 f"the object {permission.object} is a file, so except {list(permission.exclude)!r} has nothing to leave"
                 " out; remove it, or name the folder as the object",
             )
@@ -173,6 +181,7 @@ class _Resolver:
         if files:
             self._fail(
                 permission,
+                "acls",
                 f"default ACL entries are for folders only, and the entry applies to {_several(files)}; add"
                 " type: [directory], and give the files an entry of their own",
             )
@@ -189,6 +198,7 @@ class _Resolver:
         for line, paths in clashes.items():
             self._fail(
                 permission,
+                "object",
                 f"the permissions of {_several(paths)} are set by the entry at line {line} already; let type, pattern"
                 " or except keep the two apart",
             )
@@ -212,6 +222,7 @@ class _Resolver:
         if self._options.reject_symlink_permission_targets:
             self._fail(
                 permission,
+                "object",
                 f"{path} is a symbolic link, and the agent's setting reject_symlink_permission_targets is on",
             )
             return None
@@ -219,24 +230,28 @@ class _Resolver:
         if target is None:
             self._fail(
                 permission,
+                "object",
                 f"{path} is a symbolic link that will lead to nothing, so that nothing can get its permissions; add"
                 " what it leads to, or leave the link out with except, pattern or type",
             )
         elif target not in self._installed:
-            self._warn(permission, f"{path} is a symbolic link: {target}, not part of this deployment, is changed")
+            self._warn(
+                permission, "object", f"{path} is a symbolic link: {target}, not part of this deployment, is changed"
+            )
         return target
 
-    def _unknown(self, permission: Permission, what: str, name: str) -> None:
-        self._fail(
-            permission,
-            f"this host has no {what} named {name!r}; create it in a BeforeInstall script, or mend the name",
-        )
+    def _unknown(self, permission: Permission, key: str, what: str) -> None:
+        text = f"this host has no {what}; create it in a BeforeInstall script, or correct the name"
+        self._fail(permission, key, text)
 
-    def _fail(self, permission: Permission, text: str) -> None:
-        self.result.problems.append(f"{self._filename}:{permission.line}: {text}.")
+    def _fail(self, permission: Permission, key: str, text: str, *, place: Placed | None = None) -> None:
+        self.result.problems.append(f"{self._at(permission, key, place)}: {text}.")
 
-    def _warn(self, permission: Permission, text: str) -> None:
-        self.result.warnings.append(f"{self._filename}:{permission.line}: {text}.")
+    def _warn(self, permission: Permission, key: str, text: str, *, place: Placed | None = None) -> None:
+        self.result.warnings.append(f"{self._at(permission, key, place)}: {text}.")
+
+    def _at(self, permission: Permission, key: str, place: Placed | None = None) -> str:
+        return located(self._filename, place or place_of(permission, key))
 
 
 def _chained(chain: list[Attributes]) -> Attributes:
@@ -315,12 +330,12 @@ def preflight(resolution: Resolution, *, filename: str) -> tuple[list[str], list
     for path, attributes in resolution.attributes.items():
         for step in attributes.steps():
             if not rights.may_give(step.uid, step.gid):
-                problems[f"{filename}:{step.permission.line}: {_forbidden(step.permission)}"] = None
+                given = place_of(step.permission, "owner" if step.permission.owner is not None else "group")
+                problems[f"{located(filename, given)}: {_forbidden(step.permission)}"] = None
             if step.acl is not None and not _supported(path, keeps_acls):
-                problems[
-                    f"{filename}:{step.permission.line}: the file system of {os.path.dirname(path)} keeps no ACLs; take"
-                    " acls out, or mount one with POSIX ACLs there."
-                ] = None
+                listed = located(filename, place_of(step.permission, "acls"))
+                text = f"the file system of {os.path.dirname(path)} keeps no ACLs"
+                problems[f"{listed}: {text}; take acls out, or mount one with POSIX ACLs there."] = None
     labelled = [path for path, attributes in resolution.attributes.items() if attributes.context is not None]
     if labelled and (missing := selinux.missing_tools()):
         problems[

@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Callable, Sequence
 
-from agent.appspec.model import FileMapping
+from agent.appspec.model import FileMapping, located, place_of
 from agent.install.host import FILE, FOLDER, LINK, OTHER, View
 
 # A revision with folders linked into each other in many ways unfolds without end; no real one comes near this.
@@ -25,14 +25,14 @@ class Entry:
     the instructions of the official agents hold that one.
     """
 
-    __slots__ = ("kind", "line", "path", "shown", "source")
+    __slots__ = ("kind", "mapping", "path", "shown", "source")
 
-    def __init__(self, kind: str, path: str, shown: str, source: str, line: int) -> None:
+    def __init__(self, kind: str, path: str, shown: str, source: str, mapping: FileMapping) -> None:
         self.kind = kind
         self.path = path
         self.shown = shown
         self.source = source
-        self.line = line
+        self.mapping = mapping
 
 
 class Wanted:
@@ -87,59 +87,59 @@ class Wanted:
             self._problem(mapping, f"the source {mapping.source!r} is a file; take the slash at its end away")
         elif (root := self._folder(destination, mapping, path)) is not None:
             if kind == FOLDER:
-                self._add_contents(path, destination, root, mapping.line)
+                self._add_contents(path, destination, root, mapping)
             else:
-                self._leaf(kind, path, os.path.basename(os.path.normpath(source)), destination, root, mapping.line)
+                self._leaf(kind, path, os.path.basename(os.path.normpath(source)), destination, root, mapping)
 
     def _destination(self, mapping: FileMapping) -> str | None:
         """Give the absolute destination of a mapping whose two names can be used at all."""
-        for text in (mapping.source, mapping.destination):
+        for key, text in (("source", mapping.source), ("destination", mapping.destination)):
             if not _is_name(text):
-                self._problem(mapping, f"{text!r} holds a character that no file name can have")
+                self._problem(mapping, f"{text!r} holds a character that no file name can have", key=key)
                 return None
             if not self._climbing and _climbs(text):
-                self._problem(
-                    mapping, f"{text!r} climbs out with '..', and the setting reject_path_traversal_in_bundle is on"
-                )
+                setting = "the setting reject_path_traversal_in_bundle is on"
+                self._problem(mapping, f"{text!r} climbs out with '..', and {setting}", key=key)
                 return None
         if mapping.destination.startswith("~") and os.path.expanduser(mapping.destination).startswith("~"):
-            self._problem(
-                mapping, f"the home in the destination {mapping.destination!r} is of a user whom nobody knows"
-            )
+            text = f"the home in the destination {mapping.destination!r} is of a user whom nobody knows"
+            self._problem(mapping, text, key="destination")
             return None
         return expand(mapping.destination, self._cwd)
 
-    def _add_contents(self, source: str, shown: str, root: str, line: int) -> None:
+    def _add_contents(self, source: str, shown: str, root: str, mapping: FileMapping) -> None:
         """Add all that a folder holds to the folder at real path ``root``."""
         waiting: list[tuple[str, str, str, _Above]] = [(source, shown, root, (source, None))]
         while waiting:
             source, shown, root, above = waiting.pop()
             shown_base, root_base = ("" if shown == "/" else shown), ("" if root == "/" else root)
-            for name in self._add_leaves(source, shown, root, line, above):
+            for name in self._add_leaves(source, shown, root, mapping, above):
                 inner_source, inner_shown = f"{source}/{name}", f"{shown_base}/{name}"
-                inner = self._made(inner_shown, f"{root_base}/{name}", line, inner_source)
+                inner = self._made(inner_shown, f"{root_base}/{name}", mapping, inner_source)
                 if inner is not None:
                     waiting.append((inner_source, inner_shown, inner, (inner_source, above)))
 
-    def _add_leaves(self, source: str, shown: str, root: str, line: int, above: _Above) -> list[str]:
+    def _add_leaves(self, source: str, shown: str, root: str, mapping: FileMapping, above: _Above) -> list[str]:
         """Add the files and links of one folder; give the names of its folders."""
         folders = []
         with os.scandir(source) as found:
             for item in found:
                 if item.is_symlink():
-                    if self._is_folder_link(item, above):
+                    if self._is_folder_link(item, mapping, above):
                         folders.append(item.name)
                     else:
-                        self._leaf(LINK, item.path, item.name, shown, root, line)
+                        self._leaf(LINK, item.path, item.name, shown, root, mapping)
                 elif item.is_dir(follow_symlinks=False):
                     folders.append(item.name)
                 elif item.is_file(follow_symlinks=False):
-                    self._leaf(FILE, item.path, item.name, shown, root, line)
+                    self._leaf(FILE, item.path, item.name, shown, root, mapping)
                 else:
-                    self.problems.append(f"{item.path} is neither a file, a folder nor a link and cannot be installed.")
+                    self._problem(
+                        mapping, f"{item.path} is neither a file, a folder nor a link and cannot be installed"
+                    )
         return folders
 
-    def _is_folder_link(self, item: os.DirEntry[str], above: _Above) -> bool:
+    def _is_folder_link(self, item: os.DirEntry[str], mapping: FileMapping, above: _Above) -> bool:
         """Tell whether a link is installed as the folder it leads to, as the official agents do it."""
         try:
             if not self._follow or not item.is_dir():
@@ -152,23 +152,25 @@ class Wanted:
             path, folder = folder
             status = os.stat(path)
             if (target.st_dev, target.st_ino) == (status.st_dev, status.st_ino):
-                self.warnings.append(f"{item.path} leads back to a folder that it is in; it is installed as a link.")
+                text = f"{item.path} leads back to a folder that it is in; it is installed as a link."
+                self.warnings.append(f"{self._at(mapping)}: {text}")
                 return False
         return True
 
-    def _leaf(self, kind: str, source: str, name: str, shown: str, root: str, line: int) -> None:
+    def _leaf(self, kind: str, source: str, name: str, shown: str, root: str, mapping: FileMapping) -> None:
         path = f"{root}/{name}" if root != "/" else f"/{name}"
         other = self.entries.get(path)
         if other is not None:
             if other.kind != FOLDER and self._retained(path):
                 return
             what = "makes a folder there" if other.kind == FOLDER else f"installs {other.source} there"
-            self.problems.append(
-                f"{source} cannot be installed at {path}: {self._filename}:{other.line} {what} already."
-                " Remove one of the two from the files section."
+            self._problem(
+                mapping,
+                f"{source} cannot be installed at {path}: {self._at(other.mapping)} {what} already; remove one of"
+                " the two from the files section",
             )
             return
-        self._add(Entry(kind, path, f"{shown}/{name}" if shown != "/" else f"/{name}", source, line))
+        self._add(Entry(kind, path, f"{shown}/{name}" if shown != "/" else f"/{name}", source, mapping))
 
     def _folder(self, shown: str, mapping: FileMapping, source: str) -> str | None:
         """Want a destination folder and its missing parents; give its real path, or None where it cannot be."""
@@ -178,32 +180,35 @@ class Wanted:
             if root is None or not name:
                 break
             path = f"{path}/{name}"
-            root = self._made(path, f"{'' if root == '/' else root}/{name}", mapping.line, source)
+            root = self._made(path, f"{'' if root == '/' else root}/{name}", mapping, source)
         return root
 
-    def _made(self, shown: str, real: str, line: int, source: str) -> str | None:
+    def _made(self, shown: str, real: str, mapping: FileMapping, source: str) -> str | None:
         """Want one folder whose parent is settled; give its real path, following a link that stands there."""
         other = self.entries.get(real)
         if other is not None:
             if other.kind == FOLDER:
                 return real
-            self.problems.append(
-                f"{source} needs a folder at {real}, where {self._filename}:{other.line} installs {other.source}."
-                " Remove one of the two from the files section."
+            self._problem(
+                mapping,
+                f"{source} needs a folder at {real}, where {self._at(other.mapping)} installs {other.source};"
+                " remove one of the two from the files section",
             )
             return None
         kind = self._after.kind(real)
         if kind is None:
-            self._add(Entry(FOLDER, real, shown, "", line))
+            self._add(Entry(FOLDER, real, shown, "", mapping))
             return real
         if kind == FOLDER:
             return real
         if kind == LINK and (target := self._led_to(real)) is not None:
             return target
         state = "a symbolic link that leads to no folder" if kind == LINK else f"a {kind}"
-        self.problems.append(
+        self._problem(
+            mapping,
             f"{source} needs a folder at {shown}, but there is {state}. Remove it (a BeforeInstall script can), or"
-            " choose another destination; no file_exists_behavior replaces a file by a folder."
+            " choose another destination; no file_exists_behavior replaces a file by a folder",
+            key="destination",
         )
         return None
 
@@ -225,8 +230,11 @@ class Wanted:
         if len(self.entries) > _MAX_ENTRIES:
             raise OSError(errno.E2BIG, f"The revision unfolds to more than {_MAX_ENTRIES} entries", self._archive)
 
-    def _problem(self, mapping: FileMapping, text: str) -> None:
-        self.problems.append(f"{self._filename}:{mapping.line}: {text}.")
+    def _problem(self, mapping: FileMapping, text: str, *, key: str = "source") -> None:
+        self.problems.append(f"{self._at(mapping, key)}: {text}.")
+
+    def _at(self, mapping: FileMapping, key: str = "source") -> str:
+        return located(self._filename, place_of(mapping, key))
 
 
 def expand(path: str, cwd: str) -> str:

@@ -94,6 +94,6 @@ def check_events(appspec: AppSpec, possible: tuple[str, ...] | None) -> None:
 
 def _unknown_event(event: str, appspec: AppSpec, possible: tuple[str, ...]) -> Problem:
     advice = did_you_mean(event, possible) or f"Known events: {', '.join(possible)}."
-    scripts = appspec.hooks[event]
-    line = max(scripts[0].line - 1, 0) if scripts else 0
-    return Problem(appspec.filename, line, 1, f"unknown lifecycle event {event}.", advice)
+    name = appspec.event_places[event]
+    text = f"unknown lifecycle event {event}."
+    return Problem(appspec.filename, name.line + 1, name.column + 1, text, advice)

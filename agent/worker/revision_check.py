@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.appspec.model import AppSpec
+from agent.appspec.model import AppSpec, Placed, place_of
 from agent.appspec.report import Report
 from agent.errors import Problem
 from agent.install.owners import OwnerLookup
@@ -28,22 +28,20 @@ def _warn_of_accounts(appspec: AppSpec, report: Report) -> None:
     """Name the accounts that this host does not have; the hosts of the deployment may have them."""
     owners = OwnerLookup()
     seen: set[tuple[str, str]] = set()
-    wanted: list[tuple[int, str, str]] = []
+    wanted: list[tuple[Placed, str, str]] = []
     for permission in appspec.permissions:
-        wanted.append((permission.line, "user", permission.owner or ""))
-        wanted.append((permission.line, "group", permission.group or ""))
-        wanted += [(permission.line, entry.tag, entry.name) for entry in permission.acls]
+        wanted.append((place_of(permission, "owner"), "user", permission.owner or ""))
+        wanted.append((place_of(permission, "group"), "group", permission.group or ""))
+        wanted += [(entry.place or place_of(permission, "acls"), entry.tag, entry.name) for entry in permission.acls]
     for scripts in appspec.hooks.values():
-        wanted += [(script.line, "user", script.runas or "") for script in scripts]
-    for line, kind, name in wanted:
+        wanted += [(place_of(script, "runas"), "user", script.runas or "") for script in scripts]
+    for place, kind, name in wanted:
         if not name or (kind, name) in seen:
             continue
         seen.add((kind, name))
         if (owners.user(name) if kind == "user" else owners.group(name)) is None:
-            report.add(
-                line,
-                1,
+            report.warning(
+                place,
                 f"There is no {kind} {name!r} on this host.",
                 "A deployment needs it on its hosts; create it there, in a BeforeInstall script at the latest.",
-                severity="warning",
             )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from agent.appspec.model import AppSpec, FileMapping
+from agent.appspec.model import AppSpec, FileMapping, place_of
 from agent.appspec.report import Remedy, Report, shown
 from agent.install.host import FILE, FOLDER, Host, View
 from agent.install.owners import OwnerLookup
@@ -65,7 +65,7 @@ def _check_destination(mapping: FileMapping, report: Report) -> None:
         text, remedy = "is relative", "It is taken from the agent's working folder; begin it with '/'."
     else:
         return
-    _warn(report, mapping, f"The destination {shown(destination)} {text}.", remedy)
+    report.warning(place_of(mapping, "destination"), f"The destination {shown(destination)} {text}.", remedy)
 
 
 def _check_source(top: str, mapping: FileMapping, report: Report) -> bool:
@@ -95,11 +95,10 @@ def _play_through(top: str, mapping: FileMapping, wanted: Wanted, report: Report
     except OSError as error:
         place = os.path.relpath(error.filename, top) if isinstance(error.filename, str) else mapping.source
         _fail(report, mapping, f"{shown(place)} cannot be installed: {error.strerror}.", "")
-    prefix = f"{filename}:{mapping.line}: "
     for text in wanted.problems[before[0] :]:
-        _fail(report, mapping, text.removeprefix(prefix).replace(f"{top}/", ""), "")
+        _add_placed(report, text, filename, "error", top=top)
     for text in wanted.warnings[before[1] :]:
-        _warn(report, mapping, text.removeprefix(prefix).replace(f"{top}/", ""), "")
+        _add_placed(report, text, filename, "warning", top=top)
 
 
 def _check_permissions(appspec: AppSpec, installed: dict[str, str], report: Report) -> None:
@@ -116,15 +115,24 @@ def _check_permissions(appspec: AppSpec, installed: dict[str, str], report: Repo
     )
     for severity, texts in (("error", result.problems), ("warning", result.warnings)):
         for text in texts:
-            line, colon, sentence = text.removeprefix(f"{report.filename}:").partition(": ")
-            known = bool(colon) and line.isdigit()
-            message = f"{sentence[:1].upper()}{sentence[1:]}" if known else text
-            report.add(int(line) if known else 0, int(known), message, "", severity=severity)
+            _add_placed(report, text, report.filename, severity)
+
+
+def _add_placed(report: Report, text: str, filename: str, severity: str, *, top: str = "") -> None:
+    """Note what the Install says, with the place that its text begins with and paths as they are below ``top``."""
+    place, colon, sentence = text.removeprefix(f"{filename}:").partition(": ")
+    line, _, column = place.partition(":")
+    known = bool(colon) and line.isdigit() and column.isdigit()
+    # A path at the beginning stays as it is.
+    capital = known and sentence.startswith(("the ", "this ", "nothing ", "default "))
+    message = f"{sentence[0].upper()}{sentence[1:]}" if capital else sentence if known else text
+    message = message.replace(f"{top}/", "") if top else message
+    report.add(int(line) if known else 0, int(column) if known else 0, message, "", severity=severity)
 
 
 def _fail(report: Report, mapping: FileMapping, message: str, remedy: Remedy) -> None:
-    report.add(mapping.line, 1, message, remedy, severity="error")
+    report.error(place_of(mapping, "source"), message, remedy)
 
 
 def _warn(report: Report, mapping: FileMapping, message: str, remedy: Remedy) -> None:
-    report.add(mapping.line, 1, message, remedy, severity="warning")
+    report.warning(place_of(mapping, "source"), message, remedy)

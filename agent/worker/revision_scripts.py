@@ -7,7 +7,7 @@ import stat
 from itertools import islice
 
 from agent.appspec.hooks import RESERVED_EVENTS
-from agent.appspec.model import AppSpec, Script
+from agent.appspec.model import AppSpec, Script, place_of
 from agent.appspec.report import Remedy, Report, shown
 from agent.appspec.suggest import closest
 
@@ -95,11 +95,11 @@ def _open_without_waiting(path: str, flags: int) -> int:
 
 
 def _fail(report: Report, script: Script, text: str, remedy: Remedy) -> None:
-    report.add(script.line, 1, f"The script {shown(script.location)} {text}.", remedy, severity="error")
+    report.error(place_of(script, "location"), f"The script {shown(script.location)} {text}.", remedy)
 
 
 def _warn(report: Report, script: Script, text: str, remedy: Remedy) -> None:
-    report.add(script.line, 1, f"The script {shown(script.location)} {text}.", remedy, severity="warning")
+    report.warning(place_of(script, "location"), f"The script {shown(script.location)} {text}.", remedy)
 
 
 def inside(top: str, path: str) -> bool:

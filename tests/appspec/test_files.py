@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from agent.appspec.model import FileMapping
+from plain_entries import plain
 
 
 def test_mappings_keep_order_words_and_lines(read):
@@ -15,7 +16,7 @@ def test_mappings_keep_order_words_and_lines(read):
             source: '/'
         """
     ).appspec
-    assert appspec.files == (FileMapping("/a b/", "../x/", 4), FileMapping("/", "/y", 6))
+    assert plain(appspec.files) == (FileMapping("/a b/", "../x/", 4), FileMapping("/", "/y", 6))
 
 
 @pytest.mark.parametrize("text", ["010", "5", "1.50", "2020-01-01", "true", "No", "0x10"])
@@ -62,7 +63,12 @@ def test_an_entry_without_source_or_destination_is_refused(read, key, nothing):
     other = {"source": "destination", "destination": "source"}[key]
     error = read(f"files:\n  - {other}: x\n    {key}: {nothing}\n").error
     assert f"no {key}" in error.message
-    assert error.line == 4
+    assert (error.line, error.column) == (5, 5)
+
+
+def test_a_missing_key_is_reported_at_its_misspelling_else_at_the_entry(read):
+    found = read("files:\n  - source: a\n    destnation: /x\n  - {source: a}\n").errors
+    assert [(error.line, error.column) for error in found] == [(5, 5), (6, 5)]
 
 
 @pytest.mark.parametrize("value", ["[a]", "{a: b}"])

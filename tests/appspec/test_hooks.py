@@ -5,6 +5,7 @@ import pytest
 from agent.appspec import hooks
 from agent.appspec.model import Script
 from agent.deployment.lifecycle import LIFECYCLE
+from plain_entries import plain
 
 
 def script(read, lines: str) -> Script:
@@ -18,7 +19,7 @@ def test_the_events_are_those_of_the_lifecycle_table():
 
 def test_scripts_keep_their_order_and_lines(read):
     appspec = read("hooks:\n  AfterInstall:\n    - location: b.sh\n    - location: a.sh\n").appspec
-    assert appspec.hooks["AfterInstall"] == (Script("b.sh", line=5), Script("a.sh", line=6))
+    assert plain(appspec.hooks["AfterInstall"]) == (Script("b.sh", line=5), Script("a.sh", line=6))
 
 
 @pytest.mark.parametrize("nothing", ["", "~", "[]"])

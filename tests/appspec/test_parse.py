@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from agent.appspec.model import AppSpec, FileExistsBehavior, FileMapping, Permission, Script
 from agent.appspec.parse import check, parse
 from agent.errors import AppSpecError
+from plain_entries import plain
 
 WHOLE = b"""\
 version: 0.0
@@ -85,7 +86,7 @@ YAML_PIECES = st.sampled_from(
 
 def test_every_key_reaches_the_model():
     appspec = parse(WHOLE, filename="appspec.yml")
-    assert appspec.files == (FileMapping("/app", "/srv/app", 5),)
+    assert plain(appspec.files) == (FileMapping("/app", "/srv/app", 5),)
     assert appspec.file_exists_behavior is FileExistsBehavior.OVERWRITE
     permission = appspec.permissions[0]
     assert (permission.object, permission.pattern, permission.exclude) == ("/srv/app", "*.sh", ("secret.sh",))
@@ -100,7 +101,7 @@ def test_every_key_reaches_the_model():
         "httpd_sys_content_t",
         "s0-s2:c0.c5",
     )
-    assert appspec.hooks == {
+    assert {event: plain(scripts) for event, scripts in appspec.hooks.items()} == {
         "AfterInstall": (Script("scripts/one.sh", 180, "games", True, 23),),
         "ApplicationStart": (Script("/scripts/two.sh", 3600, None, False, 28),),
     }
@@ -310,4 +311,4 @@ def test_no_shape_of_values_makes_the_parser_fail_in_another_way(value):
 
 
 def test_an_entry_of_permissions_needs_only_its_object(read):
-    assert read("permissions:\n  - object: /srv\n").appspec.permissions == (Permission("/srv", line=4),)
+    assert plain(read("permissions:\n  - object: /srv\n").appspec.permissions) == (Permission("/srv", line=4),)

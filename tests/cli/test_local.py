@@ -587,3 +587,17 @@ def test_names_cannot_steer_the_terminal_of_who_looks_at_a_bundle(console):
     assert result.returncode == 0
     assert "\x1b" not in result.stdout
     assert "  create " + console.destination + "/?[2Jname?end  (app/?[2Jname?end)" in result.stdout.splitlines()
+
+
+def test_a_problem_has_the_same_place_in_validate_and_in_a_deployment(console, program):
+    permissions = "permissions:\n  - mode: 600\n    owner: no-such-user\n    object: "
+    console.revision(appspec=f"  - source: app/index.html\n    destination: {console.destination}\n")
+    with open(f"{console.bundle}/appspec.yml", "a", encoding="utf-8") as file:
+        file.write(f"  - destination: {console.destination}\n    source: nope\n{permissions}{console.destination}\n")
+    validate = [program("codedeploy-agent"), "validate", console.bundle]
+    checked = subprocess.run(validate, capture_output=True, text=True, check=False).stdout
+    place = re.compile(r"appspec\.yml:(\d+:\d+): (?=\S*(?:app|error|warning|the source|this host))")
+    expected = set(place.findall(checked))
+    assert len(expected) == 3
+    for arguments in ([], ["--dry-run"]):
+        assert set(place.findall(console.run(*arguments).stdout)) == expected

@@ -131,7 +131,7 @@ def test_an_object_that_two_entries_set_is_told_with_both_lines():
     problem = only_problem(
         settle(Permission("/d/out/one.txt", mode=0o600, line=9), Permission("/d/out", mode=0o644, line=11))
     )
-    assert problem.startswith("appspec.yml:11: ")
+    assert problem.startswith("appspec.yml:11:1: ")
     assert "/d/out/one.txt" in problem
     assert "line 9" in problem
 
@@ -144,7 +144,7 @@ def test_two_whole_folders_that_meet_are_one_problem_not_one_for_each_file():
 
 def test_a_pattern_and_an_exception_for_a_file_are_refused():
     found = settle(Permission("/d/out/one.txt", pattern="*.txt", exclude=("x",), line=4))
-    assert [problem.startswith("appspec.yml:4: ") for problem in found.problems] == [True, True]
+    assert [problem.startswith("appspec.yml:4:1: ") for problem in found.problems] == [True, True]
     assert "*.txt" in found.problems[0]
     assert "['x']" in found.problems[1]
 
@@ -159,7 +159,7 @@ def test_default_entries_that_would_reach_a_file_are_refused():
     default = (AclEntry("user", "games", 6, default=True),)
     for permission in (Permission("/d/out/one.txt", acls=default, line=4), Permission("/d/out", acls=default, line=4)):
         problem = only_problem(settle(permission))
-        assert problem.startswith("appspec.yml:4: default ACL entries are for folders only")
+        assert problem.startswith("appspec.yml:4:1: default ACL entries are for folders only")
     assert matched(Permission("/d/out", acls=default, types=frozenset({"directory"}))) == FOLDERS
 
 
@@ -171,7 +171,7 @@ def test_an_entry_that_the_official_agent_ignores_silently_is_warned_of(path, st
     found = settle(Permission(path, mode=0o600, owner="no-such-user", line=8))
     assert (found.problems, found.attributes) == ([], {})
     assert len(found.warnings) == 1
-    assert found.warnings[0].startswith("appspec.yml:8: ")
+    assert found.warnings[0].startswith("appspec.yml:8:1: ")
     assert state in found.warnings[0]
 
 
@@ -179,7 +179,7 @@ def test_an_entry_that_matches_nothing_is_warned_of():
     for permission in (Permission("/d/out", pattern="*.none", line=2), Permission("/d/other", line=2)):
         found = settle(permission)
         assert (found.problems, found.attributes) == ([], {})
-        assert found.warnings[0].startswith("appspec.yml:2: nothing that is installed")
+        assert found.warnings[0].startswith("appspec.yml:2:1: nothing that is installed")
 
 
 def test_unknown_owners_groups_and_acl_names_are_all_told_before_anything_happens():
@@ -189,7 +189,7 @@ def test_unknown_owners_groups_and_acl_names_are_all_told_before_anything_happen
     )
     assert len(found.problems) == 3
     told = list(zip(found.problems, ["no-such-user", "no-such-group", "no-such-acl"], [3, 3, 6], strict=True))
-    assert all(name in text and text.startswith(f"appspec.yml:{line}: ") for text, name, line in told)
+    assert all(name in text and text.startswith(f"appspec.yml:{line}:1: ") for text, name, line in told)
 
 
 def test_an_owner_given_as_a_number_is_that_id():
@@ -214,7 +214,7 @@ def test_the_settings_refuse_setuid_setgid_and_unconfined_types():
     ]
     assert settle(*refused, *allowed).problems == []
     found = settle(*refused, *allowed, reject_unsafe_permissions=True, reject_unconfined_selinux=True)
-    assert [problem.split(" ")[0] for problem in found.problems] == [f"appspec.yml:{line}:" for line in (1, 2, 3)]
+    assert [problem.split(" ")[0] for problem in found.problems] == [f"appspec.yml:{line}:1:" for line in (1, 2, 3)]
     assert "reject_unsafe_permissions_in_bundle" in found.problems[0]
     assert "reject_unconfined_selinux_in_bundle" in found.problems[2]
 
@@ -260,7 +260,7 @@ def test_a_link_out_of_the_deployment_changes_what_it_leads_to_and_says_so():
 
 def test_a_link_that_leads_to_nothing_is_refused_before_anything_is_changed():
     problem = only_problem(settle(Permission("/d/out", mode=0o700, line=5), installed=LINKED))
-    assert problem.startswith("appspec.yml:5: /d/out/link is a symbolic link")
+    assert problem.startswith("appspec.yml:5:1: /d/out/link is a symbolic link")
 
 
 def test_the_setting_refuses_permissions_through_links():
@@ -313,7 +313,7 @@ def test_a_file_system_without_acls_is_noticed_before_the_first_change():
     )
     problems, _ = preflight(found, filename="appspec.yml")
     assert len(problems) == 1
-    assert problems[0].startswith("appspec.yml:4: the file system of /proc/self keeps no ACLs")
+    assert problems[0].startswith("appspec.yml:4:1: the file system of /proc/self keeps no ACLs")
 
 
 def test_a_file_system_with_acls_is_no_problem(tmp_path):
@@ -360,4 +360,4 @@ def test_an_ordinary_user_is_told_that_files_cannot_be_given_away():
     done = subprocess.run(command_as(50000, 50001, program), capture_output=True, text=True, check=False)
     lines = done.stdout.splitlines()
     assert len(lines) == 1, done.stderr
-    assert lines[0].startswith("appspec.yml:3: the owner games: is asked for")
+    assert lines[0].startswith("appspec.yml:3:1: the owner games: is asked for")

@@ -306,7 +306,7 @@ def test_unknown_accounts_are_only_unknown_on_this_host(revision):
     sections += "hooks:\n  AfterInstall:\n    - location: h.sh\n      runas: no-such-runner\n"
     # The second entry matches nothing but the folder above, which is made for it only where it is missing.
     problems = [problem for problem in revision.problems(sections) if "on this host" in problem.message]
-    assert [(problem.line, problem.severity) for problem in problems] == [(7, "warning")] * 3 + [(11, "warning")]
+    assert [(problem.line, problem.severity) for problem in problems] == [(7, "warning")] * 3 + [(12, "warning")]
     names = ["no-such-user", "no-such-group", "nobody-either", "no-such-runner"]
     assert all(name in problem.message for name, problem in zip(names, problems, strict=True))
 
@@ -348,3 +348,42 @@ def test_a_thousand_missing_sources_do_not_make_a_thousand_messages(revision):
     problems = revision.problems(files(*((f"g{number}", "/srv") for number in range(1000))))
     assert len(problems) == 101
     assert "900 more errors" in problems[-1].message
+
+
+def test_every_problem_points_at_the_value_that_is_wrong(revision):
+    revision.add("app/one.txt")
+    text = f"""{HEAD}files:
+  - destination: /srv/app
+    source: nope
+  - source: app
+    destination: here
+  - destination: /srv/app
+    source: ../x
+  - source: app/one.txt
+    destination: here
+permissions:
+  - owner: root
+    object: /elsewhere
+  - object: /srv/app
+    group: no-such-group
+  - object: here
+    pattern: "*.txt"
+    owner: no-such-user
+    acls:
+      - "u:root:r"
+      - "u:nobody-either:r"
+hooks:
+  AfterInstall:
+    - timeout: 5
+      location: gone.sh
+    - runas: no-such-runner
+      location: gone.sh
+"""
+    lines = text.splitlines()
+    found = set()
+    for problem in revision.problems(text.removeprefix(HEAD)):
+        found.add(lines[problem.line - 1][problem.column - 1 :])
+    assert found == {
+        *("nope", "here", "../x", "app/one.txt", "/elsewhere", "/srv/app"),
+        *("no-such-group", "no-such-user", '"u:nobody-either:r"', "gone.sh", "no-such-runner"),
+    }

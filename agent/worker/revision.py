@@ -11,6 +11,7 @@ from typing import NamedTuple
 from agent.appspec.model import AppSpec
 from agent.appspec.names import candidates
 from agent.appspec.parse import parse
+from agent.appspec.report import listed
 from agent.appspec.text import MAX_SIZE
 from agent.deployment.lifecycle import LifecycleEvent, RevisionChoice
 from agent.deployment.spec import DeploymentSpecification
@@ -85,7 +86,7 @@ def find_appspec(archive: str, requested: str, *, shown: str = "") -> str:
             _check_inside(archive, path)
             return name
     raise AppSpecMissingError(
-        f"There is no AppSpec file {' or '.join(names)} at the top of {shown or archive}{_similar_names(archive)}.",
+        f"There is no AppSpec file {listed(list(names))} at the top of {shown or archive}{_similar_names(archive)}.",
         remedy="Put an appspec.yml there, or name the file that the revision has.",
     )
 

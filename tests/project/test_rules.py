@@ -211,10 +211,18 @@ def test_every_example_has_a_readme_and_a_place_in_the_list(example: str) -> Non
     assert f"]({example}/)" in (folder / "README.md").read_text()
 
 
-def test_there_are_eight_examples_and_one_is_called_appspec_yaml() -> None:
+def test_there_are_eight_examples_with_both_names_of_the_appspec() -> None:
     folder = PROJECT / "appspec-examples"
     assert len([path for path in folder.iterdir() if path.is_dir()]) >= 8
+    assert list((folder / "static-site").rglob("appspec.yml"))
     assert list(folder.rglob("appspec.yaml"))
+
+
+def test_an_example_that_cannot_be_pushed_as_it_is_says_so() -> None:
+    folder = PROJECT / "appspec-examples"
+    for path in folder.rglob("appspec.yaml"):
+        example = folder / path.relative_to(folder).parts[0]
+        assert "`aws deploy push` refuses it" in (example / "README.md").read_text()
 
 
 def test_every_test_of_a_module_lies_where_the_module_lies() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,8 @@ class Builder:
         name, data = agent_wheel("9.1")
         self.wheel = tmp_path / name
         self.wheel.write_bytes(data)
-        self.out = tmp_path / "out"
+        self.out: Path | None = tmp_path / "out"
+        self.program = PROGRAM
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {
@@ -35,7 +37,8 @@ class Builder:
             "PIP_NO_INDEX": "1",
             "PIP_FIND_LINKS": str(self.index),
         }
-        command = [PROGRAM, "-o", self.out, "-w", self.wheel, *arguments]
+        place = ["-o", self.out] if self.out else []
+        command = [self.program, *place, "-w", self.wheel, *arguments]
         return subprocess.run(command, env=environment, capture_output=True, text=True)
 
     def build(self, *arguments: str) -> dict[str, str]:
@@ -96,3 +99,29 @@ def test_an_unknown_option_shows_how_it_is_called(builder) -> None:
     done = builder.run("-z")
     assert done.returncode == 64
     assert "[-p PYTHON_VERSION]" in done.stderr
+
+
+@pytest.mark.needs_tool("git")
+def test_without_a_directory_the_archive_goes_where_git_ignores_it(builder, tmp_path) -> None:
+    clone = tmp_path / "clone"
+    (clone / "userdata").mkdir(parents=True)
+    shutil.copy(PROGRAM, clone / "userdata")
+    shutil.copytree(PROGRAM.parents[1] / "systemd", clone / "systemd")
+    shutil.copy(PROGRAM.parents[1] / ".gitignore", clone)
+    subprocess.run(["git", "init", "-q", clone], check=True)
+    ignored = ["git", "-C", clone, "status", "--porcelain", "--untracked-files=all"]
+    before = subprocess.run(ignored, check=True, capture_output=True).stdout
+    builder.program, builder.out = clone / "userdata" / PROGRAM.name, None
+    printed = builder.build("-a", "x86_64")
+    assert printed["AGENT_SOURCE"] == f"{clone}/dist/codedeploy-agent-9.1-x86_64.tar.gz"
+    assert subprocess.run(ignored, check=True, capture_output=True).stdout == before
+
+
+def test_a_place_that_cannot_be_written_is_reported_before_anything_is_fetched(builder, tmp_path) -> None:
+    builder.out = tmp_path / "file"
+    builder.out.touch()
+    (builder.index / "leaf-1.0-py3-none-any.whl").unlink()
+    done = builder.run()
+    assert done.returncode == 73
+    assert f"cannot be written to {builder.out}. Name a directory of yours with -o." in done.stderr
+    assert "leaf" not in done.stderr

@@ -88,7 +88,7 @@ def test_a_missing_appspec_names_what_was_looked_for_and_what_is_there(tmp_path)
     write_revision(str(tmp_path), {"AppSpec.yml.txt": ""}, appspec=None)
     with pytest.raises(AppSpecMissingError) as caught:
         load_appspec(str(tmp_path), "deploy.yml")
-    for text in (str(tmp_path), "deploy.yml, appspec.yaml, appspec.yml", "AppSpec.yml.txt"):
+    for text in (str(tmp_path), "deploy.yml, appspec.yaml or appspec.yml", "AppSpec.yml.txt"):
         assert text in caught.value.message
 
 

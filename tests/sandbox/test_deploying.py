@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
 from host_agent_stub import SUCCESS, HostAgentStub, document_of, reuse_archive_of
 from sandbox_scene import Scene
 
@@ -164,6 +166,35 @@ def test_the_specification_says_what_the_deployment_is(scene: Scene) -> None:
     }
     assert document["AgentActionOverrides"]["AgentOverrides"] == {"FileExistsBehavior": "OVERWRITE"}
     assert document["DeploymentCreator"] == "user"
+
+
+@pytest.mark.parametrize(
+    ("version", "has_events"),
+    [
+        ("OFFICIAL_1.8.1-ref", False),
+        ("OFFICIAL_1.7.0-11_deb", False),
+        ("1.6.0", False),
+        ("unknown", False),
+        ("UNKNOWN_VERSION", False),
+        ("v0.13.0", False),
+        ("dev build", False),
+        ("2.0", True),
+        ("2.1.0", True),
+        ("v2.0.1", True),
+        ("2.1.0-rc.1+build", True),
+        ("OFFICIAL_2.1.0-12_rpm", True),
+    ],
+)
+def test_the_list_of_all_events_goes_to_agents_that_can_read_it(scene: Scene, version: str, has_events: bool) -> None:
+    host = scene.host()
+    host.version = version
+    scene.group()
+    scene.deploy()
+    command = host.poll()
+    assert command is not None
+    assert ("AllPossibleLifecycleEvents" in document_of(host.specification(command))) is has_events
+    host.acknowledge(command)
+    assert host.complete(command).status == 200
 
 
 def test_a_host_gets_the_github_token_for_a_revision_on_github(scene: Scene) -> None:

@@ -89,7 +89,7 @@ def test_a_request_without_a_signature_is_refused(host: HostAgentStub) -> None:
     assert host.send(body, headers).fault == "MissingAuthenticationTokenException"
 
 
-@pytest.mark.parametrize("version", [None, "1.5.9", "new"])
+@pytest.mark.parametrize("version", [None, "1.5.9", "OFFICIAL_1.3.2-1902_rpm"])
 def test_an_agent_without_a_version_or_too_old_is_refused(host: HostAgentStub, version: str | None) -> None:
     assert poll(host, headers={"x-amz-codedeploy-agent-version": version}).fault == "ClientException"
 

@@ -74,13 +74,13 @@ class Engine:
                 self.waiting.remove(host_identifier)
         return None
 
-    def specification(self, execution_id: str, host_identifier: str, *, archive_reuse: bool) -> bytes:
-        """Give the specification of a deployment execution to the host that it is for."""
+    def specification(self, execution_id: str, host_identifier: str, *, agent: tuple[int, ...]) -> bytes:
+        """Return the specification of a deployment execution to its host, whose agent has this version."""
         with self.lock:
             deployment, target = self.desk.execution(execution_id)
             if target.host_identifier != host_identifier:
                 raise RefusedError("ClientException", "The deployment execution is another host's.")
-            return specification(deployment, self.scope, archive_reuse=archive_reuse, github_token=self.github_token)
+            return specification(deployment, self.scope, agent=agent, github_token=self.github_token)
 
     def acknowledge(self, identifier: str, host_identifier: str, *, noop: bool | None) -> str:
         """Take in an acknowledgement; give the command's status, of which Succeeded and Failed mean: do not execute."""

@@ -7,11 +7,16 @@ import json
 from agent.sandbox.engine.lifecycle import HOST_EVENTS
 from agent.sandbox.engine.records import Deployment, Json, Scope
 
+EVENT_LIST_SINCE = (2, 0, 0)
+"""The official agents 1.x fail every Install whose specification holds AllPossibleLifecycleEvents."""
+
+ARCHIVE_REUSE_SINCE = (2, 1, 0)
+
 
 def specification(
-    deployment: Deployment, scope: Scope, *, archive_reuse: bool, github_token: str | None = None
+    deployment: Deployment, scope: Scope, *, agent: tuple[int, ...], github_token: str | None = None
 ) -> bytes:
-    """Make the document for one deployment; ``archive_reuse`` tells whether the host's agent knows RESTART."""
+    """Return the document for one deployment, with what this version of the agent understands."""
     group = deployment.group
     document: Json = {
         "DeploymentId": scope.arn("codedeploy", f"deployment/{deployment.deployment_id}"),
@@ -21,14 +26,14 @@ def specification(
         "DeploymentCreator": deployment.creator,
         "DeploymentType": "IN_PLACE",
         "AgentActionOverrides": None,
-        "AllPossibleLifecycleEvents": list(HOST_EVENTS),
+        "AllPossibleLifecycleEvents": list(HOST_EVENTS) if agent >= EVENT_LIST_SINCE else None,
         "GitHubAccessToken": github_token if deployment.revision["revisionType"] == "GitHub" else None,
         "Revision": revision(deployment.revision),
     }
     behaviour = deployment.request.get("fileExistsBehavior")
     if behaviour:
         document["AgentActionOverrides"] = {"AgentOverrides": {"FileExistsBehavior": behaviour}}
-    if deployment.reuse_archive_from and archive_reuse:
+    if deployment.reuse_archive_from and agent >= ARCHIVE_REUSE_SINCE:
         document["ReuseArchiveFromDeploymentId"] = deployment.reuse_archive_from
     return json.dumps({key: value for key, value in document.items() if value is not None}).encode()
 

@@ -27,10 +27,9 @@ SIGNING_NAMES = {
 """The signing name by the prefix of the operation's target."""
 
 VERSION_HEADER = "x-amz-codedeploy-agent-version"
-OLDEST_AGENT = (1, 6, 0)
-ARCHIVE_REUSE_SINCE = (2, 1, 0)
+FIRST_AGENT, OLDEST_AGENT = (1, 0, 0), (1, 6, 0)
 
-_VERSION = re.compile(r"(?:OFFICIAL_)?(\d+)\.(\d+)\.(\d+)(?:[._-].*)?")
+_VERSION = re.compile(r"(?:OFFICIAL_|v)?(\d+)\.(\d+)(?:\.(\d+))?(?:[.+_-].*)?")
 
 
 class Signer(Protocol):
@@ -106,8 +105,7 @@ class CommandService:
         host = params["HostIdentifier"]
         if host != self._host_of(caller):
             raise RefusedError("AccessDeniedException", f"{caller.arn} may not ask for what {host} deploys.")
-        reuse = _version(request) >= ARCHIVE_REUSE_SINCE
-        document = self._engine.specification(params["DeploymentExecutionId"], host, archive_reuse=reuse)
+        document = self._engine.specification(params["DeploymentExecutionId"], host, agent=_version(request))
         envelope = {"Format": "PKCS7/JSON", "Payload": self._signer.seal(document)}
         return {"DeploymentSystem": "CodeDeploy", "DeploymentSpecification": {"GenericEnvelope": envelope}}
 
@@ -133,12 +131,17 @@ class CommandService:
 
 
 def _version(request: Request) -> tuple[int, ...]:
-    """Give the version of the agent that asks; refuse a call without one, and agents that are too old."""
-    found = _VERSION.fullmatch(request.headers.get(VERSION_HEADER, ""))
-    if not found:
-        raise RefusedError("ClientException", f"The header {VERSION_HEADER} is missing or no version.")
-    version = tuple(int(part) for part in found.groups())
-    if version < OLDEST_AGENT:
+    """Return the version of the calling agent, zeros for a text that is not a version number.
+
+    Raises RefusedError without the header, and for an official agent that is too old. Versions below 1.0 and other
+    texts come from builds that do not follow the official numbers; the service takes them.
+    """
+    text = request.headers.get(VERSION_HEADER, "")
+    if not text:
+        raise RefusedError("ClientException", f"The header {VERSION_HEADER} is missing.")
+    found = _VERSION.fullmatch(text)
+    version = tuple(int(part or 0) for part in found.groups()) if found else (0, 0, 0)
+    if FIRST_AGENT <= version < OLDEST_AGENT:
         raise RefusedError("ClientException", f"Agents before {'.'.join(map(str, OLDEST_AGENT))} are not supported.")
     return version
 

@@ -38,6 +38,7 @@ class Hosts:
         self._clock = clock
         self._ec2 = ec2
         self.on_premises: dict[str, OnPremisesInstance] = {}
+        self._identifiers: set[str] = set()
 
     def register(self, name: str, *, user_arn: str | None, session_arn: str | None) -> OnPremisesInstance:
         """Register an on-premises instance under exactly one ARN; a name may come back after it was deregistered."""
@@ -51,7 +52,12 @@ class Hosts:
         arn = self._scope.arn("codedeploy", f"instance/{name}_{secrets.token_hex(5)}")
         instance = OnPremisesInstance(name, arn, identifier, by_session=bool(session_arn), at=self._clock())
         self.on_premises[name] = instance
+        self._identifiers.add(identifier)
         return instance
+
+    def was_registered(self, identifier: str) -> bool:
+        """Tell whether this ARN is or ever was a host's, also if its name belongs to another ARN now."""
+        return identifier in self._identifiers
 
     def deregister(self, name: str) -> None:
         """Take an instance out of all further deployments; its tags go, its name stays known."""

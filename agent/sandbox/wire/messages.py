@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import IO, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from agent.sandbox.errors import RefusedError
+from agent.sandbox.wire.body import IN_MEMORY, Body
 
 LARGEST_BODY = 4 << 20
 """Bytes of a JSON request; the real service takes less."""
@@ -23,7 +23,7 @@ class Request:
         self.method: str = environ["REQUEST_METHOD"]
         self.target: str = environ.get("RAW_URI") or environ["PATH_INFO"]
         self.headers = _headers(environ)
-        self._stream: IO[bytes] = environ["wsgi.input"]
+        self._body: Body = environ["wsgi.input"]
 
     @property
     def path(self) -> str:
@@ -36,31 +36,30 @@ class Request:
         connection: socket.socket | None = self.environ.get("werkzeug.socket")
         if connection is None:
             return True
-        # Not by MSG_DONTWAIT: a socket with a time limit would wait all the same.
-        readable = select.poll()
-        readable.register(connection, select.POLLIN)
-        try:
-            return not readable.poll(0) or connection.recv(1, socket.MSG_PEEK) != b""
-        except OSError:
-            return False
+        closed = select.poll()
+        closed.register(connection, select.POLLRDHUP)
+        return not closed.poll(0)
+
+    def take(self) -> IO[bytes]:
+        """Return the whole body of a caller who was let in, as a file."""
+        return self._body.take()
+
+    @property
+    def size(self) -> int:
+        """Return the size in bytes of a body that was taken."""
+        return self._body.size
 
     def body(self) -> bytes:
         """Read the whole body, which is small for all that the sandbox answers itself."""
-        self._stream.seek(0)
-        data = self._stream.read(LARGEST_BODY + 1)
-        self._stream.seek(0)
-        if len(data) > LARGEST_BODY:
-            raise RefusedError("RequestEntityTooLargeException", "The request is too large.", status=413)
-        return data
+        return self._body.take(LARGEST_BODY).read()
+
+    def expect(self, digest: str) -> None:
+        """Refuse the body, when it is read, if this is not its SHA-256."""
+        self._body.expect(digest)
 
     def digest(self) -> str:
-        """Give the SHA-256 of the body, of whatever size, in hexadecimal."""
-        self._stream.seek(0)
-        found = hashlib.sha256()
-        while chunk := self._stream.read(1 << 20):
-            found.update(chunk)
-        self._stream.seek(0)
-        return found.hexdigest()
+        """Return the SHA-256 of the body in hexadecimal; RefusedError for one that does not fit into memory."""
+        return hashlib.file_digest(self._body.take(IN_MEMORY), "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 class Answer(NamedTuple):

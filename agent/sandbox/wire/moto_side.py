@@ -1,15 +1,12 @@
-"""moto, as far as the sandbox knows it: keys and their owners, running instances, and its application."""
+"""moto, as far as the sandbox knows it: keys and their owners, and running instances."""
 
 from __future__ import annotations
 
 import secrets
 from base64 import b64decode
-from collections.abc import Callable, Iterable
-from typing import Any
 
 from moto.ec2.models import ec2_backends
 from moto.iam.models import iam_backends
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.sts.models import sts_backends
 
 from agent.sandbox.engine.hosts import Ec2Instance
@@ -19,8 +16,6 @@ from agent.sandbox.wire.sigv4 import Caller, Key
 ADMINISTRATOR = "sandbox"
 """The IAM user whose key the sandbox prints."""
 
-WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
-
 
 class MotoSide:
     """The part of the sandbox that is moto, for one account."""
@@ -29,7 +24,6 @@ class MotoSide:
         self._scope = scope
         self._iam = iam_backends[scope.account][scope.partition]
         self._sts = sts_backends[scope.account][scope.partition]
-        self.application: WsgiApp = DomainDispatcherApplication(create_backend_app)
 
     def make_administrator(self) -> tuple[str, str]:
         """Make the key that the sandbox prints; give its id and its secret, both random."""

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from typing import IO, Any
+from typing import Any
 
 from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.serving import ThreadedWSGIServer
 
+from agent.sandbox.wire.body import Body
 from agent.sandbox.wire.faults import HangUpError
-
-_IN_MEMORY = 8 << 20  # bytes of a body; a larger one goes through a temporary file
-_CHUNK = 1 << 18
 
 
 class Handler(MotoRequestHandler):
     """moto's handler, except that a connection outlives its request.
 
-    werkzeug closes every connection because an application may leave a part of the body unread. Here the body is
-    read before the application sees it.
+    werkzeug closes every connection because an application may leave a part of the body unread. Here the application
+    reads the body whole or not at all, and what it did not read is discarded if that is little.
     """
 
     protocol_version = "HTTP/1.1"
@@ -31,21 +28,25 @@ class Handler(MotoRequestHandler):
 
     def run_wsgi(self) -> None:
         """Read one request, let the application answer it, and write the answer."""
-        if self.headers.get("Expect", "").lower().strip() == "100-continue":
-            self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        environ = self.make_environ()
-        self.environ = environ
-        with tempfile.SpooledTemporaryFile(_IN_MEMORY) as body:
-            size = _take_in(environ, body)
-            environ.update({"wsgi.input": body, "wsgi.input_terminated": True, "CONTENT_LENGTH": str(size)})
-            environ.pop("HTTP_TRANSFER_ENCODING", None)
-            with self.server.answering():
-                try:
-                    self._respond(environ)
-                except HangUpError:
-                    self.close_connection = True
+        self.environ = environ = self.make_environ()
+        waits = self.headers.get("Expect", "").lower().strip() == "100-continue"
+        with Body(environ, self._proceed if waits else None) as body:
+            environ["wsgi.input"] = body
+            try:
+                with self.server.answering():
+                    self._respond(environ, body)
+                body.discard()
+            except HangUpError:
+                self.close_connection = True
 
-    def _respond(self, environ: dict[str, Any]) -> None:
+    def handle_expect_100(self) -> bool:
+        """Let the client wait until somebody wants its body."""
+        return True
+
+    def _proceed(self) -> None:
+        self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _respond(self, environ: dict[str, Any], body: Body) -> None:
         head: list[Any] = []
 
         def start_response(status: str, headers: list[tuple[str, str]], exc_info: object = None) -> Callable[..., Any]:
@@ -60,6 +61,7 @@ class Handler(MotoRequestHandler):
             if close is not None:
                 close()
         status, headers = head
+        self.close_connection = self.close_connection or body.blocks
         self._send(status, headers, data)
 
     def _send(self, status: str, headers: list[tuple[str, str]], data: bytes) -> None:
@@ -68,6 +70,8 @@ class Handler(MotoRequestHandler):
         if "content-length" not in names and status[:3] not in ("204", "304"):
             kept.append(("Content-Length", str(len(data))))
         lines = [f"HTTP/1.1 {status}", f"Date: {self.date_time_string()}"]
+        if self.close_connection:
+            kept.append(("Connection", "close"))
         lines += [f"{name}: {value}" for name, value in kept]
         head = "\r\n".join([*lines, "", ""]).encode("latin-1")
         # In one piece, so that it leaves in one packet if it fits.
@@ -108,22 +112,3 @@ class Server(ThreadedWSGIServer):
         """Wait until no request is being answered, or the time is over."""
         with self._quiet:
             self._quiet.wait_for(lambda: not self._answering, seconds)
-
-
-def _take_in(environ: dict[str, Any], body: IO[bytes]) -> int:
-    """Copy a request's body; give its size in bytes."""
-    source, size = environ["wsgi.input"], 0
-    if environ.get("wsgi.input_terminated"):
-        while chunk := source.read(_CHUNK):
-            body.write(chunk)
-            size += len(chunk)
-    else:
-        remaining = int(environ.get("CONTENT_LENGTH") or 0)
-        while remaining and (chunk := source.read(min(_CHUNK, remaining))):
-            body.write(chunk)
-            size += len(chunk)
-            remaining -= len(chunk)
-        if remaining:
-            raise ConnectionAbortedError("the body broke off")
-    body.seek(0)
-    return size

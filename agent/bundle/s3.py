@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 
@@ -29,6 +30,7 @@ from agent.network.http import Response
 MOST_REDIRECTS = 3
 
 _CHECKSUM_HEADER = "x-amz-checksum-"
+_MULTIPART_ETAG = re.compile(r"[0-9a-fA-F]{32}-[0-9]+")
 
 _log = logging.getLogger(__name__)
 
@@ -192,7 +194,7 @@ def _check_content(source: S3Object, descriptor: int, fetched: Fetched, sleep: C
         except (BundleError, NetworkError) as error:
             _log.debug("%s: its checksum is not known: %s", source.name, error)
             return
-    offered = _usable(headers)
+    offered = _usable(headers, fetched.etag)
     if offered is None:
         return
     algorithm, expected = offered
@@ -205,15 +207,20 @@ def _check_content(source: S3Object, descriptor: int, fetched: Fetched, sleep: C
     _log.debug("%s has the right %s", source.name, algorithm.upper())
 
 
-def _usable(headers: Mapping[str, str]) -> tuple[str, str] | None:
-    """The algorithm and the value (in base64) of a checksum over the whole object; None where none can be used."""
-    composite = headers.get("x-amz-checksum-type", "").upper() == "COMPOSITE"
+def _usable(headers: Mapping[str, str], etag: str) -> tuple[str, str] | None:
+    """Return the algorithm and the base64 value of a checksum over the whole object, or None.
+
+    Servers other than S3 may leave out the type. The ETag shows a multipart upload, and such a checksum is then one of
+    the parts' checksums.
+    """
+    kind = headers.get("x-amz-checksum-type", "").upper()
+    composite = kind == "COMPOSITE" or (not kind and _MULTIPART_ETAG.fullmatch(_bare(etag)) is not None)
     for algorithm in ("sha256", "sha1", "crc32"):
         value = headers.get(_CHECKSUM_HEADER + algorithm, "").strip()
         if not value:
             continue
         if composite or "-" in value:
-            _log.debug("The %s of the object is one of its parts' checksums, and is not compared", algorithm)
+            _log.debug("The %s of the object is a checksum of its parts' checksums, and is not compared", algorithm)
             continue
         return algorithm, value
     return None

@@ -251,14 +251,31 @@ def test_content_that_does_not_fit_its_checksum_is_fetched_once_more_and_then_re
     assert len([r for r in store.server.requests if r.headers.get("range", "").startswith("bytes=0-")]) == 2
 
 
-def test_a_checksum_of_parts_is_not_taken_for_one_of_the_content(store):
-    for headers in (
-        {"x-amz-checksum-crc32": checksum("crc32", b"other") + "-3"},
-        {"x-amz-checksum-crc32": checksum("crc32", b"other"), "x-amz-checksum-type": "COMPOSITE"},
-    ):
-        store.put(SMALL, headers=headers)
-        store.fetch()
-        assert store.target.read_bytes() == SMALL
+MULTIPART = f'"{"0a" * 16}-3"'
+
+
+@pytest.mark.parametrize("algorithm", ["crc32", "sha1", "sha256"])
+@pytest.mark.parametrize("content", [SMALL, LARGE])
+@pytest.mark.parametrize(
+    ("suffix", "kind", "etag"),
+    [("-3", None, None), ("", "COMPOSITE", None), ("-3", "COMPOSITE", MULTIPART), ("", None, MULTIPART)],
+    ids=["by its form", "by its type", "as S3 sends it", "without form and type"],
+)
+def test_a_checksum_of_parts_is_not_taken_for_one_of_the_content(store, algorithm, content, suffix, kind, etag):
+    headers = {f"x-amz-checksum-{algorithm}": checksum(algorithm, b"other") + suffix}
+    store.put(content, headers=headers | ({"x-amz-checksum-type": kind} if kind else {}), etag=etag)
+    store.fetch()
+    assert store.target.read_bytes() == content
+
+
+def test_a_multipart_upload_is_compared_where_its_checksum_is_that_of_the_content(store):
+    kind = {"x-amz-checksum-type": "FULL_OBJECT"}
+    store.put(LARGE, headers=kind | {"x-amz-checksum-crc32": checksum("crc32", LARGE)}, etag=MULTIPART)
+    store.fetch()
+    assert store.target.read_bytes() == LARGE
+    store.target.unlink()
+    store.put(LARGE, headers=kind | {"x-amz-checksum-crc32": checksum("crc32", b"other")}, etag=MULTIPART)
+    assert "damaged" in store.refused()
 
 
 def test_a_bucket_of_another_region_is_asked_there(store):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,25 @@ def test_a_bundle_that_is_not_there_says_so_in_the_console(fleet: Fleet) -> None
     (failed,) = [event for event in target["lifecycleEvents"] if event["status"] == "Failed"]
     assert failed["lifecycleEventName"] == "DownloadBundle"
     assert "missing.zip" in failed["diagnostics"]["message"]
+
+
+def test_a_bundle_of_20_mb_that_the_cli_uploads_in_parts_is_deployed(fleet: Fleet) -> None:
+    fleet.on_premises().start()
+    fleet.group()
+    aws, name = fleet.sandbox.aws, fleet.application
+    source = fleet.revision("v1", {})
+    (source / "app" / "large.bin").write_bytes(os.urandom(20 << 20))
+    packed = pack(source, fleet.folder / "v1.tar", "tar")
+    aws("s3", "mb", f"s3://{name}")
+    aws("s3", "cp", "--no-progress", str(packed), f"s3://{name}/v1.tar")
+    query = ("--bucket", name, "--key", "v1.tar", "--checksum-mode", "ENABLED")
+    head = aws("s3api", "head-object", *query)
+    assert head["ETag"].endswith('-3"')
+    assert (head["ChecksumType"], head["ChecksumCRC32"][-2:]) == ("COMPOSITE", "-3")
+    place = {"bucket": name, "key": "v1.tar", "bundleType": "tar"}
+    found = fleet.deploy({"revisionType": "S3", "s3Location": place})
+    assert found["status"] == "Succeeded", found
+    assert (fleet.site / "large.bin").read_bytes() == (source / "app" / "large.bin").read_bytes()
 
 
 def test_the_agent_is_restarted_in_the_middle_and_the_service_sees_one_result_for_each_event(fleet: Fleet) -> None:

@@ -12,6 +12,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.test import run_wsgi_app
 
 from agent.sandbox.errors import RefusedError
+from agent.sandbox.wire.checksums import mark_composite
 from agent.sandbox.wire.messages import Answer, Request
 from agent.sandbox.wire.sigv4 import Caller, Claim
 
@@ -104,8 +105,8 @@ def _run(application: Any, environ: dict[str, Any], service: str) -> Answer:  # 
     # moto has an answer of its own for whatever it knows; this one is Flask's for a path that leads nowhere.
     if code in (404, 405) and media.startswith("text/html") and body.startswith(b"<!doctype html>"):
         raise _lacks(asked)
-    others = tuple((name, value) for name, value in headers if name != "Content-Type")
-    return Answer(code, body, content_type=media, headers=others)
+    others = [(name, value) for name, value in headers if name.lower() != "content-type"]
+    return Answer(code, body, content_type=media, headers=tuple(mark_composite(others) if service == "s3" else others))
 
 
 def _lacks(what: str) -> RefusedError:

@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for sandbox.json, env.sh and the rest (default: a new one, removed at the end)",
     )
     parser.add_argument("--region", metavar="NAME", default="us-east-1", help="region to be (default: us-east-1)")
+    parser.add_argument("--tls", action="store_true", help="serve https, with a certificate authority in DIR/ca.pem")
     parser.add_argument("--verbose", action="store_true", help="log every call, not only those that are refused")
     parser.epilog = _EPILOG
 
@@ -111,8 +112,7 @@ def _check_content(folder: str) -> None:
     """Refuse a folder with files that would be overwritten, and removed at the end, though no sandbox made them."""
     from agent.sandbox import files
 
-    names = (files.DESCRIPTION, files.ENVIRONMENT, files.CERTIFICATE, files.AGENT_SETTINGS)
-    there = [name for name in names if os.path.lexists(os.path.join(folder, name))]
+    there = [name for name in files.WRITTEN if os.path.lexists(os.path.join(folder, name))]
     if there and not os.path.exists(os.path.join(folder, files.LOCK)):
         raise UsageError(f"{folder} has files of its own: {', '.join(there)}.", remedy="Choose an empty folder.")
 
@@ -128,13 +128,17 @@ def _serve(options: argparse.Namespace, folder: str) -> int:
     if not _is_loopback(options.listen):
         Writer(2).line(
             f"warning: the sandbox listens on {options.listen}. Whoever has its key can make agents run programs "
-            "as root, and http hides nothing. Use it in a network that is yours alone."
+            + ("as root. " if options.tls else "as root, and http hides nothing; --tls serves https. ")
+            + "Use it in a network that is yours alone."
         )
-    sandbox = Sandbox(listen=options.listen, port=options.port, scope=Scope(region=options.region))
+    scope = Scope(region=options.region)
+    sandbox = Sandbox(listen=options.listen, port=options.port, tls=options.tls, scope=scope)
     sandbox.start()
     try:
-        files.write_files(folder, sandbox.access, sandbox.signer.certificate_pem)
+        files.write_files(folder, sandbox.access, sandbox.signer.certificate_pem, sandbox.ca_pem)
         Writer(1).line(_welcome(folder, sandbox.access.url))
+        if sandbox.urls_elsewhere:
+            Writer(1).line(_elsewhere(sandbox.access.url, sandbox.urls_elsewhere))
         signal.sigwait(signals)
     finally:
         files.remove_files(folder)
@@ -154,6 +158,13 @@ A host, and an agent on this machine for it:
     codedeploy-agent start --config-file {folder}/codedeployagent.yml
 
 For programs: {folder}/sandbox.json"""
+
+
+def _elsewhere(url: str, others: list[str]) -> str:
+    return (
+        f"\nOther machines reach the sandbox at {' or '.join(others)}.\n"
+        f"In a copy of env.sh or codedeployagent.yml for them, write that instead of {url}."
+    )
 
 
 def _configure_log(*, verbose: bool) -> None:
@@ -181,6 +192,6 @@ def _port(text: str) -> int:
 
 def _is_loopback(address: str) -> bool:
     try:
-        return ipaddress.ip_address(address).is_loopback
+        return ipaddress.ip_address(address.strip("[]")).is_loopback
     except ValueError:
         return address == "localhost"

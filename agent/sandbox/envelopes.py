@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import base64
-from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import pkcs7
-from cryptography.x509.oid import NameOID
 
+from agent.sandbox.certificates import builder, named
 from agent.trust.ber import CONSTRUCTED, OCTET_STRING, SEQUENCE, emit, read
 
 PIECE = 1000
 """Bytes of content in one piece, few enough for an ordinary specification to take several."""
 
-_VALID = timedelta(days=365)
 _END_OF_CONTENTS = b"\0\0"
 
 
@@ -31,20 +29,8 @@ class EnvelopeSigner:
     def make(cls) -> EnvelopeSigner:
         """A signer with a fresh RSA key of 2048 bits; the certificate is valid from a day ago for a year."""
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "codedeploy-agent sandbox")])
-        begin = datetime.now(UTC) - timedelta(days=1)
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(begin)
-            .not_valid_after(begin + _VALID)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .sign(key, hashes.SHA256())
-        )
+        name = named("codedeploy-agent sandbox")
+        certificate = builder(name, name, key.public_key(), is_ca=False).sign(key, hashes.SHA256())
         return cls(key, certificate)
 
     @property

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import secrets
+import socket
 import threading
 from typing import NamedTuple
 
+from agent.sandbox import listening as listening_on
+from agent.sandbox.certificates import make_tls_identity
 from agent.sandbox.engine.engine import Engine
 from agent.sandbox.engine.records import Scope
 from agent.sandbox.envelopes import EnvelopeSigner
-from agent.sandbox.errors import SandboxError
 from agent.sandbox.metadata import MetadataApp
 from agent.sandbox.wire.app import App
 from agent.sandbox.wire.command_service import CommandService
@@ -42,8 +44,11 @@ class Access(NamedTuple):
 class Sandbox:
     """A running sandbox; its state is in memory only and ends with it."""
 
-    def __init__(self, *, listen: str = "127.0.0.1", port: int = 0, scope: Scope | None = None) -> None:
+    def __init__(
+        self, *, listen: str = "127.0.0.1", port: int = 0, tls: bool = False, scope: Scope | None = None
+    ) -> None:
         scope = scope or Scope()
+        listening = listening_on.listen(listen, port)
         moto = MotoSide(scope)
         self._engine = Engine(scope, ec2=moto.running_instances)
         self.signer = EnvelopeSigner.make()
@@ -56,16 +61,17 @@ class Sandbox:
             control=Control(self._engine, journal, faults, MetadataControl(scope, metadata, moto), token=token),
             metadata=metadata,
         )
-        try:
-            self._server = Server(listen, port, app)
-        except (OSError, OverflowError, SystemExit) as error:  # werkzeug leaves the process when a port is taken
-            raise SandboxError(
-                f"The sandbox cannot listen on {listen} port {port}: {error}.", remedy="Choose another --port."
-            ) from error
+        local, remote = listening_on.local_host(listening), listening_on.remote_hosts(listening)
+        identity = make_tls_identity([local, *remote, "localhost", socket.gethostname()]) if tls else None
+        self.ca_pem = identity.ca_pem if identity else None
+        self._server = Server(listening, app, tls=identity.context if identity else None)
+        urls = [
+            f"{'https' if tls else 'http'}://{listening_on.in_url(host)}:{self._server.port}"
+            for host in (local, *remote)
+        ]
+        self.urls_elsewhere = urls[1:]
         access_key, secret = moto.make_administrator()
-        host = f"[{listen}]" if ":" in listen else listen
-        url = f"http://{host}:{self._server.server_address[1]}"
-        self.access = Access(url, scope.region, scope.account, access_key, secret, token)
+        self.access = Access(urls[0], scope.region, scope.account, access_key, secret, token)
         self._over = threading.Event()
         self._threads = [
             threading.Thread(target=self._server.serve_forever, args=(0.05,), name="server", daemon=True),

@@ -33,7 +33,9 @@ class Fleet:
 
     def add(self, name: str, **settings: object) -> AgentHost:
         """A host with these settings, its agent not started yet."""
-        defaults = {"s3_endpoint_override": self.sandbox.url, "wait_between_runs": 1}
+        defaults: dict[str, object] = {"s3_endpoint_override": self.sandbox.url, "wait_between_runs": 1}
+        if self.sandbox.ca_bundle:
+            defaults["ca_bundle"] = self.sandbox.ca_bundle
         host = AgentHost(self.folder / name, self.sandbox.url, **(defaults | settings))
         self.hosts.append(host)
         return host

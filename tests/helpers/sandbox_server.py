@@ -7,6 +7,7 @@ import io
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -35,6 +36,7 @@ class SandboxServer:
         self.region: str = self.description["region"]
         self.account: str = self.description["account"]
         self.signer_certificate: str = self.description["signer_certificate"]
+        self.ca_bundle: str | None = self.description["ca_bundle"]
         self._clients: dict[str, Any] = {}
 
     def environment(self) -> dict[str, str]:
@@ -50,6 +52,7 @@ class SandboxServer:
             "AWS_CONFIG_FILE": str(self.folder / "no-config"),
             "AWS_SHARED_CREDENTIALS_FILE": str(self.folder / "no-credentials"),
             "AWS_PAGER": "",
+            **({"AWS_CA_BUNDLE": self.ca_bundle} if self.ca_bundle else {}),
         }
 
     def run_aws(self, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -90,6 +93,7 @@ class SandboxServer:
             service,
             region_name=self.region,
             endpoint_url=self.url,
+            verify=self.ca_bundle,
             aws_access_key_id=chosen["AccessKeyId"],
             aws_secret_access_key=chosen["SecretAccessKey"],
             aws_session_token=chosen.get("SessionToken"),
@@ -281,7 +285,10 @@ class SandboxServer:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Bearer {self.description['token']}"},
         )
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        trust = ssl.create_default_context(cafile=self.ca_bundle)
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trust)
+        )
         try:
             with opener.open(request) as answer:
                 return json.load(answer)

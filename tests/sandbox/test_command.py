@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import http.client
 import json
 import os
@@ -16,6 +17,7 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
 from agent.sandbox.files import LOCK
@@ -68,9 +70,71 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
             command("--port", port, "--folder", str(tmp_path)), capture_output=True, text=True, cwd=ROOT
         )
     assert done.returncode == 1
-    assert port in done.stderr
+    assert f"cannot listen on 127.0.0.1 port {port}: Address already in use." in done.stderr
+    assert "--port" in done.stderr
     assert "Traceback" not in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == [LOCK]
+
+
+def _without_low_ports() -> None:
+    """Take from this process, and so from root, the right to listen on ports below 1024."""
+    ctypes.CDLL(None).prctl(24, 10)  # PR_CAPBSET_DROP, CAP_NET_BIND_SERVICE
+
+
+def test_a_port_that_is_for_root_is_refused_with_the_systems_reason(tmp_path: Path) -> None:
+    if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) < 2:
+        pytest.skip("everybody may listen on low ports here")
+    done = subprocess.run(
+        command("--port", "1", "--folder", str(tmp_path)),
+        capture_output=True, text=True, cwd=ROOT, preexec_fn=_without_low_ports,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "cannot listen on 127.0.0.1 port 1: Permission denied." in done.stderr
+    assert "from 1024" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"), [("192.0.2.1", "Cannot assign requested address"), ("no-such-host.invalid", "not known")]
+)
+def test_an_address_of_another_machine_is_refused_with_the_systems_reason(
+    tmp_path: Path, address: str, reason: str
+) -> None:
+    done = subprocess.run(
+        command("--listen", address, "--folder", str(tmp_path)), capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 1
+    assert f"cannot listen on {address} port 0" in done.stderr
+    assert reason in done.stderr
+    assert "--listen" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("listen", "host", "tls"),
+    [("0.0.0.0", "127.0.0.1", ("--tls",)), ("[::]", "[::1]", ()), ("localhost", None, ())],
+)
+def test_the_files_have_an_address_that_a_client_can_use(
+    tmp_path: Path, listen: str, host: str | None, tls: tuple[str, ...]
+) -> None:
+    if ":" in listen and not Path("/proc/net/if_inet6").exists():
+        pytest.skip("no IPv6 on this machine")
+    with running_sandbox(tmp_path, "--listen", listen, *tls) as server:
+        where = urlsplit(server.url)
+        assert server.client("codedeploy").list_applications()["applications"] == []
+        assert f"AWS_ENDPOINT_URL={server.url}" in (server.folder / "env.sh").read_text().replace("'", "")
+        assert f'"{server.url}"' in (server.folder / "codedeployagent.yml").read_text()
+        said = (server.folder / "log").read_text()
+        if host is None:
+            assert "Other machines" not in said
+            return
+        assert where.netloc == f"{host}:{where.port}"
+        here = {one.address for found in psutil.net_if_addrs().values() for one in found}
+        others = [word.strip(".") for word in said.split() if word.startswith(f"{where.scheme}://")]
+        elsewhere = [url for url in others if urlsplit(url).netloc != where.netloc]
+        assert all(urlsplit(url).hostname in here and urlsplit(url).port == where.port for url in elsewhere)
+        assert ("Other machines reach the sandbox at" in said) == bool(elsewhere)
+        for url in elsewhere:
+            server.url = url
+            assert server.control("GET", "waiting") == []
 
 
 def test_a_connection_serves_many_requests_also_after_a_refusal(sandbox: SandboxServer, scene: Scene) -> None:

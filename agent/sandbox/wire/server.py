@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import structlog
 from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.serving import ThreadedWSGIServer
 
 from agent.sandbox.wire.body import Body
 from agent.sandbox.wire.faults import HangUpError
+
+_HANDSHAKE = 30.0  # seconds for a client to begin TLS
+
+_log = structlog.get_logger()
 
 
 class Handler(MotoRequestHandler):
@@ -87,14 +94,32 @@ class Handler(MotoRequestHandler):
 class Server(ThreadedWSGIServer):
     """Listens at once; ``serve_forever`` answers until ``shutdown``."""
 
-    request_queue_size = 256
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, host: str, port: int, application: Callable[..., Any]) -> None:
-        super().__init__(host, port, application, handler=Handler)
+    def __init__(
+        self, listening: socket.socket, application: Callable[..., Any], *, tls: ssl.SSLContext | None = None
+    ) -> None:
+        host, port = listening.getsockname()[:2]
+        super().__init__(host, port, application, handler=Handler, fd=listening.fileno())
+        listening.close()  # the server has a duplicate
+        self.ssl_context = tls
         self._quiet = threading.Condition()
         self._answering = 0
+
+    def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401  # as socketserver has it
+        """Serve one connection; with TLS the handshake is made here, where a slow client keeps nobody waiting."""
+        if self.ssl_context is None:
+            super().finish_request(request, client_address)
+            return
+        request.settimeout(_HANDSHAKE)
+        try:
+            protected = self.ssl_context.wrap_socket(request, server_side=True)
+        except OSError as error:
+            _log.debug("no TLS", client=client_address[0], error=str(error))
+            return
+        with protected:
+            super().finish_request(protected, client_address)
 
     @contextlib.contextmanager
     def answering(self) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.sandbox.api.shared import Operation, one_page, within_limit
+from agent.sandbox.api.shared import Operation, one_page, required, resource_tags, within_limit
 from agent.sandbox.engine.catalogue import DeploymentConfig
 from agent.sandbox.engine.engine import Engine
 from agent.sandbox.engine.records import Application, Json
@@ -14,7 +14,9 @@ def create_application(engine: Engine, request: Json) -> Json:
     platform = request.get("computePlatform", "Server")
     if platform != "Server":
         raise RefusedError("InvalidComputePlatformException", f"The sandbox deploys to servers only, not {platform}")
-    application = engine.catalogue.create_application(request["applicationName"], request.get("tags") or [])
+    application = engine.catalogue.create_application(
+        request["applicationName"], resource_tags(request.get("tags") or [], {})
+    )
     return {"applicationId": application.application_id}
 
 
@@ -37,8 +39,11 @@ def list_applications(engine: Engine, request: Json) -> Json:
 
 def update_application(engine: Engine, request: Json) -> Json:
     """Rename an application."""
+    name = required(request, "applicationName", "ApplicationNameRequiredException")
     if request.get("newApplicationName"):
-        engine.catalogue.rename_application(request["applicationName"], request["newApplicationName"])
+        engine.catalogue.rename_application(name, request["newApplicationName"])
+    else:
+        engine.catalogue.application(name)
     return {}
 
 
@@ -50,9 +55,13 @@ def delete_application(engine: Engine, request: Json) -> Json:
 
 def create_deployment_config(engine: Engine, request: Json) -> Json:
     """Add a configuration with a minimum of healthy hosts."""
-    for name in ("trafficRoutingConfig", "zonalConfig"):
+    platform = request.get("computePlatform", "Server")
+    if platform != "Server":
+        raise RefusedError("InvalidComputePlatformException", f"The sandbox deploys to servers only, not {platform}")
+    for name, fault in (("trafficRoutingConfig", "InvalidTrafficRoutingConfigurationException"),
+                        ("zonalConfig", "InvalidZonalDeploymentConfigurationException")):  # fmt: skip
         if request.get(name):
-            raise RefusedError("InvalidInputException", f"{name} is not supported by the sandbox")
+            raise RefusedError(fault, f"{name} is not supported by the sandbox")
     if not request.get("minimumHealthyHosts"):
         raise RefusedError("InvalidMinimumHealthyHostValueException", "minimumHealthyHosts is missing")
     config = engine.catalogue.create_config(request["deploymentConfigName"], request["minimumHealthyHosts"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.sandbox.api.shared import Operation, one_page, within_limit
+from agent.sandbox.api.shared import Operation, found_of, one_page, required, within_limit
 from agent.sandbox.engine.conductor import progress_of
 from agent.sandbox.engine.engine import Engine
 from agent.sandbox.engine.records import Deployment, Json
@@ -26,7 +26,8 @@ def get_deployment(engine: Engine, request: Json) -> Json:
 def batch_get_deployments(engine: Engine, request: Json) -> Json:
     """Describe several deployments."""
     names = within_limit(request["deploymentIds"], 25)
-    return {"deploymentsInfo": [_info(engine.deployments.find(name)) for name in names]}
+    found, _ = found_of(names, engine.deployments.find)
+    return {"deploymentsInfo": [_info(one) for one in found]}
 
 
 def list_deployments(engine: Engine, request: Json) -> Json:
@@ -67,7 +68,7 @@ def stop_deployment(engine: Engine, request: Json) -> Json:
 
 def continue_deployment(engine: Engine, request: Json) -> Json:
     """Refuse: only blue/green deployments wait to be continued."""
-    engine.deployments.find(request.get("deploymentId") or "")
+    engine.deployments.find(required(request, "deploymentId", "DeploymentIdRequiredException"))
     raise RefusedError("UnsupportedActionForDeploymentTypeException", "Only a blue/green deployment can be continued")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.sandbox.api.shared import Operation, one_page, within_limit
+from agent.sandbox.api.shared import Operation, found_of, one_page, resource_tags, within_limit
 from agent.sandbox.engine.catalogue import DEFAULT_CONFIG
 from agent.sandbox.engine.engine import Engine
 from agent.sandbox.engine.records import Deployment, DeploymentGroup, Json
@@ -16,8 +16,9 @@ _FILTERS = ("ec2TagFilters", "ec2TagSet", "onPremisesInstanceTagFilters", "onPre
 
 def create_deployment_group(engine: Engine, request: Json) -> Json:
     """Add a deployment group."""
-    settings = _settings(engine, request)
-    group = engine.catalogue.create_group(request["applicationName"], request["deploymentGroupName"], settings)
+    engine.catalogue.application(request["applicationName"])
+    settings, tags = _settings(engine, request), resource_tags(request.get("tags") or [], {})
+    group = engine.catalogue.create_group(request["applicationName"], request["deploymentGroupName"], settings, tags)
     return {"deploymentGroupId": group.group_id}
 
 
@@ -42,8 +43,9 @@ def get_deployment_group(engine: Engine, request: Json) -> Json:
 def batch_get_deployment_groups(engine: Engine, request: Json) -> Json:
     """Describe several groups of an application."""
     names = within_limit(request["deploymentGroupNames"])
-    groups = [engine.catalogue.group(request["applicationName"], name) for name in names]
-    return {"deploymentGroupsInfo": [_info(group) for group in groups]}
+    application = engine.catalogue.application(request["applicationName"])
+    groups, message = found_of(names, lambda name: engine.catalogue.group(application.name, name))
+    return {"deploymentGroupsInfo": [_info(group) for group in groups], "errorMessage": message}
 
 
 def list_deployment_groups(engine: Engine, request: Json) -> Json:
@@ -55,7 +57,9 @@ def list_deployment_groups(engine: Engine, request: Json) -> Json:
 
 def delete_deployment_group(engine: Engine, request: Json) -> Json:
     """Forget a group; its deployments stay known."""
-    engine.catalogue.application(request["applicationName"]).groups.pop(request["deploymentGroupName"], None)
+    application = engine.catalogue.applications.get(request["applicationName"])
+    if application is not None:
+        application.groups.pop(request["deploymentGroupName"], None)
     return {"hooksNotCleanedUp": []}
 
 

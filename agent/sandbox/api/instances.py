@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.sandbox.api.shared import Operation, one_page, within_limit
+from agent.sandbox.api.shared import Operation, found_of, one_page, within_limit
 from agent.sandbox.engine.engine import Engine
 from agent.sandbox.engine.records import Json, OnPremisesInstance
 from agent.sandbox.engine.tags import matches_any
@@ -32,7 +32,8 @@ def get_on_premises_instance(engine: Engine, request: Json) -> Json:
 
 def batch_get_on_premises_instances(engine: Engine, request: Json) -> Json:
     """Describe several hosts."""
-    return {"instanceInfos": [_info(engine.hosts.named(name)) for name in within_limit(request["instanceNames"])]}
+    found, _ = found_of(within_limit(request["instanceNames"]), engine.hosts.named)
+    return {"instanceInfos": [_info(one) for one in found]}
 
 
 def list_on_premises_instances(engine: Engine, request: Json) -> Json:
@@ -53,7 +54,7 @@ def list_on_premises_instances(engine: Engine, request: Json) -> Json:
 
 def add_tags_to_on_premises_instances(engine: Engine, request: Json) -> Json:
     """Tag hosts; ten tags each at the most."""
-    instances = [engine.hosts.registered(name) for name in within_limit(request["instanceNames"])]
+    instances = _registered(engine, request)
     tags = {tag.get("Key") or "": tag.get("Value") or "" for tag in request["tags"]}
     for instance in instances:
         if len(instance.tags | tags) > _MOST_TAGS:
@@ -65,12 +66,17 @@ def add_tags_to_on_premises_instances(engine: Engine, request: Json) -> Json:
 
 def remove_tags_from_on_premises_instances(engine: Engine, request: Json) -> Json:
     """Take tags from hosts; a tag with a value goes only if the value is the same."""
-    for instance in [engine.hosts.registered(name) for name in within_limit(request["instanceNames"])]:
+    for instance in _registered(engine, request):
         for tag in request["tags"]:
             key, value = tag.get("Key") or "", tag.get("Value")
             if key in instance.tags and value in (None, "", instance.tags[key]):
                 del instance.tags[key]
     return {}
+
+
+def _registered(engine: Engine, request: Json) -> list[OnPremisesInstance]:
+    names = within_limit(request["instanceNames"], fault="InstanceLimitExceededException")
+    return [engine.hosts.registered(name) for name in names]
 
 
 def _info(instance: OnPremisesInstance) -> Json:

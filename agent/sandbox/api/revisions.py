@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from agent.sandbox.api.shared import Operation, one_page, within_limit
+from agent.sandbox.api.shared import Operation, found_of, one_page, within_limit
+from agent.sandbox.engine.deployments import check_revision
 from agent.sandbox.engine.engine import Engine
 from agent.sandbox.engine.records import Json, RevisionRecord
 from agent.sandbox.errors import RefusedError
@@ -10,6 +11,8 @@ from agent.sandbox.errors import RefusedError
 
 def register_application_revision(engine: Engine, request: Json) -> Json:
     """Remember a revision with its description."""
+    engine.catalogue.application(request["applicationName"])
+    check_revision(request["revision"])
     engine.catalogue.note_revision(request["applicationName"], request["revision"], request.get("description") or "")
     return {}
 
@@ -17,6 +20,8 @@ def register_application_revision(engine: Engine, request: Json) -> Json:
 def get_application_revision(engine: Engine, request: Json) -> Json:
     """Describe one revision."""
     name = request["applicationName"]
+    engine.catalogue.application(name)
+    check_revision(request["revision"])
     record = engine.catalogue.revision(name, request["revision"])
     return {"applicationName": name, "revision": record.location, "revisionInfo": _info(record)}
 
@@ -24,9 +29,13 @@ def get_application_revision(engine: Engine, request: Json) -> Json:
 def batch_get_application_revisions(engine: Engine, request: Json) -> Json:
     """Describe several revisions of an application."""
     name = request["applicationName"]
-    records = [engine.catalogue.revision(name, one) for one in within_limit(request["revisions"], 25)]
+    engine.catalogue.application(name)
+    wanted = within_limit(request["revisions"], 25)
+    for one in wanted:
+        check_revision(one)
+    records, message = found_of(wanted, lambda one: engine.catalogue.revision(name, one))
     described = [{"revisionLocation": record.location, "genericRevisionInfo": _info(record)} for record in records]
-    return {"applicationName": name, "revisions": described}
+    return {"applicationName": name, "revisions": described, "errorMessage": message}
 
 
 def list_application_revisions(engine: Engine, request: Json) -> Json:

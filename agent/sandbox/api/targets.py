@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.sandbox.api.shared import Operation, one_page, within_limit
+from agent.sandbox.api.shared import Operation, found_of, one_page, within_limit
 from agent.sandbox.engine.engine import Engine
 from agent.sandbox.engine.records import Deployment, EventState, Json, Target
 from agent.sandbox.errors import RefusedError
@@ -51,8 +51,8 @@ def batch_get_deployment_instances(engine: Engine, request: Json) -> Json:
     """Describe several instances."""
     deployment = engine.deployments.find(request["deploymentId"])
     names = within_limit(request["instanceIds"])
-    targets = [_find(deployment, name, fault="InstanceDoesNotExistException") for name in names]
-    return {"instancesSummary": [_summary(deployment, target) for target in targets]}
+    targets, message = found_of(names, lambda name: _find(deployment, name))
+    return {"instancesSummary": [_summary(deployment, target) for target in targets], "errorMessage": message}
 
 
 def _ids(deployment: Deployment, wanted: list[str] | None, fault: str) -> list[str]:

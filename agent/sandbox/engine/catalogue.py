@@ -33,7 +33,7 @@ class Catalogue:
             for name, minimum in health.PREDEFINED.items()
         }
 
-    def create_application(self, name: str, tags: list[Json]) -> Application:
+    def create_application(self, name: str, tags: dict[str, str]) -> Application:
         """Add an application; ApplicationAlreadyExistsException if there is one of that name."""
         if name in self.applications:
             raise RefusedError("ApplicationAlreadyExistsException", f"Application already exists: {name}")
@@ -59,12 +59,12 @@ class Catalogue:
         for group in application.groups.values():
             group.application = new_name
 
-    def create_group(self, application: str, name: str, settings: Json) -> DeploymentGroup:
+    def create_group(self, application: str, name: str, settings: Json, tags: dict[str, str]) -> DeploymentGroup:
         """Add a deployment group to an application."""
         groups = self.application(application).groups
         if name in groups:
             raise RefusedError("DeploymentGroupAlreadyExistsException", f"Deployment group already exists: {name}")
-        groups[name] = DeploymentGroup(application, name, names.random_uuid(), settings)
+        groups[name] = DeploymentGroup(application, name, names.random_uuid(), settings, tags)
         return groups[name]
 
     def group(self, application: str, name: str) -> DeploymentGroup:

@@ -63,7 +63,7 @@ class Deployments:
         if request.get("deploymentMode") != "RESTART":
             if not revision:
                 raise RefusedError("RevisionRequiredException", "The revision is missing")
-            _check_revision(revision)
+            check_revision(revision)
             return revision, None
         if revision or request.get("updateOutdatedInstancesOnly"):
             raise RefusedError(
@@ -161,7 +161,8 @@ def _rolls_back_on(deployment: Deployment, event: str) -> bool:
     return bool(settings.get("enabled")) and event in (settings.get("events") or [])
 
 
-def _check_revision(revision: Json) -> None:
+def check_revision(revision: Json) -> None:
+    """Refuse a revision that no server can deploy. Raises RefusedError, InvalidRevisionException."""
     kind = revision.get("revisionType")
     place = {"S3": "s3Location", "GitHub": "gitHubLocation"}.get(kind or "")
     if place is None:

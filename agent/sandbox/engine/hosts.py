@@ -60,10 +60,14 @@ class Hosts:
         return identifier in self._identifiers
 
     def deregister(self, name: str) -> None:
-        """Take an instance out of all further deployments; its tags go, its name stays known."""
-        instance = self.registered(name)
-        instance.deregistered = self._clock()
-        instance.tags = {}
+        """Take an instance out of all further deployments; its tags go, its name stays known.
+
+        One that is not registered stays as it is: the operation has no exception for it.
+        """
+        instance = self.on_premises.get(name)
+        if instance is not None and instance.deregistered is None:
+            instance.deregistered = self._clock()
+            instance.tags = {}
 
     def named(self, name: str) -> OnPremisesInstance:
         """Give an instance, registered or not any more, or refuse with InstanceNotRegisteredException."""

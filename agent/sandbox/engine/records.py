@@ -39,7 +39,7 @@ class Limits(NamedTuple):
 class Application:
     """A name that deployment groups and revisions belong to."""
 
-    def __init__(self, name: str, application_id: str, created: float, tags: list[Json]) -> None:
+    def __init__(self, name: str, application_id: str, created: float, tags: dict[str, str]) -> None:
         self.name = name
         self.application_id = application_id
         self.created = created
@@ -63,11 +63,12 @@ class RevisionRecord:
 class DeploymentGroup:
     """Which hosts an application goes to, and how; ``settings`` are as the API gave them."""
 
-    def __init__(self, application: str, name: str, group_id: str, settings: Json) -> None:
+    def __init__(self, application: str, name: str, group_id: str, settings: Json, tags: dict[str, str]) -> None:
         self.application = application
         self.name = name
         self.group_id = group_id
         self.settings = settings
+        self.tags = tags
         self.last_successful: Deployment | None = None
         self.last_attempted: Deployment | None = None
         self.installed: dict[str, Json] = {}  # by host identifier: the revision that last succeeded there

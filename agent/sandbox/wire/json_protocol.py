@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from botocore.model import OperationModel, ServiceModel, Shape  # type: ignore[import-untyped]
@@ -10,17 +12,22 @@ from botocore.validate import ParamValidator  # type: ignore[import-untyped]
 
 from agent.sandbox.engine.records import Json
 from agent.sandbox.errors import RefusedError
+from agent.sandbox.wire.inputs import MemberFaults
 from agent.sandbox.wire.messages import Answer, Request
 
 CONTENT_TYPE = "application/x-amz-json-1.1"
 
 
 class JsonProtocol:
-    """Reads and writes the messages of one service; ``invalid`` is its fault for input that breaks the model."""
+    """Reads and writes the messages of one service.
 
-    def __init__(self, model: ServiceModel, *, invalid: str) -> None:
+    ``invalid`` is its fault for input that breaks the model, where ``faults`` has none of the member's own.
+    """
+
+    def __init__(self, model: ServiceModel, *, invalid: str, faults: Mapping[str, MemberFaults] | None = None) -> None:
         self._model = model
         self._invalid = invalid
+        self._faults = faults or {}
 
     def operation(self, name: str) -> OperationModel:
         """Give an operation's model, or refuse with UnknownOperationException."""
@@ -40,7 +47,7 @@ class JsonProtocol:
         if not isinstance(params, dict):
             raise RefusedError("SerializationException", "The body is not a JSON object.")
         given = {name: value for name, value in params.items() if value is not None}
-        self._check(operation, given)
+        self.check(operation, given)
         return given
 
     def write(self, operation: OperationModel, output: Json) -> Answer:
@@ -49,19 +56,28 @@ class JsonProtocol:
         body = json.dumps(_rendered(shape, output)).encode() if shape is not None else b"{}"
         return Answer(200, body)
 
-    def _check(self, operation: OperationModel, params: Json) -> None:
+    def check(self, operation: OperationModel, params: Json) -> None:
+        """Refuse an input that the model does not allow, with the fault of the member that is wrong."""
         shape = operation.input_shape
         if shape is None:
             return
-        faults = {error.name for error in operation.error_shapes}
-        for name in shape.required_members:
-            if name not in params:
-                fault = f"{name[0].upper()}{name[1:]}RequiredException"
-                raise RefusedError(fault if fault in faults else self._invalid, f"{name} is missing.")
+        modelled = {error.name for error in operation.error_shapes}
+        for name in shape.members:
+            faults = self._faults.get(name, MemberFaults())
+            is_missing = name not in params or (bool(faults.missing) and params[name] in ("", []))
+            if is_missing and (name in shape.required_members or name in params):
+                raise RefusedError(self._chosen((faults.missing,), modelled), f"{name} is missing.")
         report = ParamValidator().validate(params, shape)
+        for name in params:
+            faults = self._faults.get(name, MemberFaults())
+            problem = _problem(shape.members[name], params[name], faults.form, name) if name in shape.members else ""
+            if problem:
+                raise RefusedError(self._chosen(faults.invalid, modelled), problem)
         if report.has_errors():
             raise RefusedError(self._invalid, report.generate_report())
-        _check_sizes(shape, params, self._invalid)
+
+    def _chosen(self, faults: tuple[str, ...], modelled: set[str]) -> str:
+        return next((fault for fault in faults if fault in modelled), self._invalid)
 
 
 def refusal(error: RefusedError) -> Answer:
@@ -70,17 +86,27 @@ def refusal(error: RefusedError) -> Answer:
     return Answer(error.status, body, headers=(("x-amzn-ErrorType", error.fault),))
 
 
-def _check_sizes(shape: Shape, value: object, fault: str, path: str = "") -> None:
-    """Refuse texts and lists that are longer than the model allows; botocore leaves the upper limit to the service."""
-    largest = shape.metadata.get("max")
-    if largest is not None and isinstance(value, str | list) and len(value) > largest:
-        raise RefusedError(fault, f"{path} has {len(value)} characters or items, and at most {largest} are allowed.")
+def _problem(shape: Shape, value: object, form: re.Pattern[str] | None, path: str) -> str:
+    """Return what is wrong with a member, also by the limits that botocore leaves to the service, or nothing."""
+    report = ParamValidator().validate(value, shape)
+    if report.has_errors():
+        return f"{path}: {report.generate_report()}"
+    if isinstance(value, str | list) and len(value) > shape.metadata.get("max", len(value)):
+        return f"{path} has {len(value)} characters or items, and at most {shape.metadata['max']} are allowed."
     if isinstance(value, dict) and shape.type_name == "structure":
-        for name, part in value.items():
-            _check_sizes(shape.members[name], part, fault, f"{path}.{name}".lstrip("."))
-    elif isinstance(value, list) and shape.type_name == "list":
-        for part in value:
-            _check_sizes(shape.member, part, fault, f"{path}[]")
+        parts = [
+            (shape.members[name], part, None, f"{path}.{name}") for name, part in value.items() if part is not None
+        ]
+        return next(filter(None, (_problem(*one) for one in parts)), "")
+    if isinstance(value, list) and shape.type_name == "list":
+        return next(filter(None, (_problem(shape.member, part, form, path) for part in value)), "")
+    if not isinstance(value, str):
+        return ""
+    pattern = form.pattern if form else shape.metadata.get("pattern")
+    if pattern and not re.fullmatch(pattern, value):
+        return f"{path}: {value!r} is not of the form {pattern}."
+    choices = shape.metadata.get("enum")
+    return f"{path}: {value!r} is not one of {', '.join(choices)}." if choices and value not in choices else ""
 
 
 def _rendered(shape: Shape, value: Any) -> object:  # noqa: ANN401  # what the shape says

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import botocore.loaders  # type: ignore[import-untyped]
-from botocore.model import ServiceModel  # type: ignore[import-untyped]
+from botocore.model import ServiceModel, StructureShape  # type: ignore[import-untyped]
 
-from agent.sandbox.api import applications, deployments, groups, instances, revisions, targets
+from agent.sandbox.api import applications, deployments, groups, instances, revisions, tags, targets
 from agent.sandbox.api.shared import Operation
 from agent.sandbox.engine.engine import Engine
+from agent.sandbox.engine.records import Json
 from agent.sandbox.errors import RefusedError
+from agent.sandbox.wire.inputs import MEMBER_FAULTS
 from agent.sandbox.wire.json_protocol import JsonProtocol
 from agent.sandbox.wire.messages import Answer, Request
 
@@ -22,6 +24,7 @@ OPERATIONS: dict[str, Operation] = {
     **instances.OPERATIONS,
     **deployments.OPERATIONS,
     **targets.OPERATIONS,
+    **tags.OPERATIONS,
 }
 
 
@@ -31,7 +34,8 @@ class PublicApi:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         model = botocore.loaders.Loader().load_service_model("codedeploy", "service-2")
-        self._protocol = JsonProtocol(ServiceModel(model, "codedeploy"), invalid="InvalidInputException")
+        self._model = ServiceModel(model, "codedeploy")
+        self._protocol = JsonProtocol(self._model, invalid="InvalidInputException", faults=MEMBER_FAULTS)
 
     def answer(self, name: str, request: Request) -> Answer:
         """Carry out an operation whose caller has been checked."""
@@ -43,3 +47,13 @@ class PublicApi:
         with self._engine.lock:
             output = operation(self._engine, params)
             return self._protocol.write(model, output)
+
+    def input_shape(self, name: str) -> StructureShape:
+        """Return the model of an operation's input."""
+        return self._model.operation_model(name).input_shape
+
+    def call(self, name: str, params: Json) -> Json:
+        """Carry out an operation for the sandbox itself. Raises RefusedError as for any other caller."""
+        self._protocol.check(self._protocol.operation(name), params)
+        with self._engine.lock:
+            return OPERATIONS[name](self._engine, params)

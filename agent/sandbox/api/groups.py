@@ -90,7 +90,8 @@ def _settings(engine: Engine, request: Json) -> Json:
                 "InvalidOnPremisesTagCombinationException")  # fmt: skip
             raise RefusedError(fault, f"A group has {one} or {other}, not both")
     engine.catalogue.config(request.get("deploymentConfigName") or DEFAULT_CONFIG)
-    return {key: value for key, value in request.items() if key not in _NAMES and key not in _NOT_THERE}
+    kept = {key: value for key, value in request.items() if key not in _NAMES and key not in _NOT_THERE}
+    return {key: value for key, value in kept.items() if value not in ([], {})}  # an empty one clears it
 
 
 def _info(group: DeploymentGroup) -> Json:

@@ -106,6 +106,11 @@ class App:
         caller = verify(request, claim, region=self._engine.scope.region, find=self._moto.find_key, now=self._clock())
         if self._is_host(caller):
             return self._gate.answer_host(request, caller, claim.service)
+        if claim.service == "cloudformation":
+            # Takes half a second, which a start of the sandbox can do without.
+            from agent.sandbox.wire.cloudformation import serve_stacks
+
+            serve_stacks(self._public, self._engine.scope.region)
         return self._gate.answer(request, claim)
 
 

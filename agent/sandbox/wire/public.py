@@ -48,6 +48,10 @@ class PublicApi:
             output = operation(self._engine, params)
             return self._protocol.write(model, output)
 
+    def arn(self, resource: str) -> str:
+        """Return the ARN of one of the service's resources."""
+        return self._engine.scope.arn("codedeploy", resource)
+
     def input_shape(self, name: str) -> StructureShape:
         """Return the model of an operation's input."""
         return self._model.operation_model(name).input_shape

@@ -21,10 +21,10 @@ class EngineBox:
         for number, arn in enumerate(self.hosts):
             instance = self.engine.hosts.register(f"host-{number}", user_arn=arn, session_arn=None)
             instance.tags["Role"] = "web"
-        self.engine.catalogue.create_application("app", [])
+        self.engine.catalogue.create_application("app", {})
         filters = [{"Key": "Role", "Value": "web", "Type": "KEY_AND_VALUE"}]
         defaults = {"onPremisesInstanceTagFilters": filters, "deploymentConfigName": "CodeDeployDefault.AllAtOnce"}
-        self.group = self.engine.catalogue.create_group("app", "group", {**defaults, **settings})
+        self.group = self.engine.catalogue.create_group("app", "group", {**defaults, **settings}, {})
 
     def deploy(self, key: str | None = "v1.zip", **options: Any) -> Deployment:
         """Create a deployment of a revision, or without one."""

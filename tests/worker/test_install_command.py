@@ -21,6 +21,7 @@ def test_an_event_that_can_never_run_is_named_with_its_line_and_what_was_meant()
     with pytest.raises(AppSpecError) as caught:
         check_events(appspec(AfterInstall="a", AfterInstal="b", Bogus="c"), STANDARD)
     first, second = caught.value.problems
+    assert (first.column, second.column) == (3, 3)
     assert (first.line, "AfterInstal" in first.message, "AfterInstall" in first.remedy) == (6, True, True)
     assert (second.line, "Bogus" in second.message) == (8, True)
 

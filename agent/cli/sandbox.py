@@ -10,7 +10,7 @@ import stat
 import sys
 
 from agent.cli.output import Writer
-from agent.errors import UsageError
+from agent.sandbox.errors import SandboxError
 
 _EPILOG = (
     "The state is in memory and ends with the command. It is a tool for trying, developing and testing: "
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         import moto.server  # noqa: F401  # tells whether the extra is installed, before anything is written
     except ImportError as error:
-        raise UsageError(
+        raise SandboxError(
             f"The sandbox needs the package moto with its server: {error}.",
             remedy="Install it from a clone of the project: pip install '.[sandbox]'",
         ) from error
@@ -48,8 +48,6 @@ def run(options: argparse.Namespace) -> int:
     try:
         return _run_in_folder(options)
     except OSError as error:
-        from agent.sandbox.errors import SandboxError
-
         raise SandboxError(f"{error.strerror or error}: {os.fsdecode(error.filename or '')}") from error
 
 
@@ -79,7 +77,7 @@ def _check_owner(folder: str) -> None:
     """Refuse a folder that others may write to: they could change what an agent is told to run, perhaps as root."""
     found = os.stat(folder)
     if found.st_uid != os.geteuid() or found.st_mode & 0o022:
-        raise UsageError(
+        raise SandboxError(
             f"Others may write to {folder}.", remedy=f"Choose another folder, or chmod 700 it if it is yours: {folder}"
         )
 
@@ -92,7 +90,7 @@ def _check_way(folder: str) -> None:
     while path != "/":
         found = os.lstat(path) if os.path.lexists(path) else None
         if found is not None and stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, os.geteuid()):
-            raise UsageError(f"{path} is a link of another user.", remedy="Choose another folder.")
+            raise SandboxError(f"{path} is a link of another user.", remedy="Choose another folder.")
         path = os.path.dirname(path)
     for path in {os.path.realpath(os.path.dirname(folder)), os.path.dirname(os.path.realpath(folder))}:
         _check_folders_above(path)
@@ -104,7 +102,7 @@ def _check_folders_above(path: str) -> None:
             found = os.stat(path)
             loose = found.st_mode & 0o1002 == 0o002  # writable for all, and not sticky
             if loose or found.st_uid not in (0, os.geteuid()):
-                raise UsageError(f"Others may change what lies in {path}.", remedy="Choose a folder somewhere else.")
+                raise SandboxError(f"Others may change what lies in {path}.", remedy="Choose a folder somewhere else.")
         path = os.path.dirname(path)
 
 
@@ -114,7 +112,7 @@ def _check_content(folder: str) -> None:
 
     there = [name for name in files.WRITTEN if os.path.lexists(os.path.join(folder, name))]
     if there and not os.path.exists(os.path.join(folder, files.LOCK)):
-        raise UsageError(f"{folder} has files of its own: {', '.join(there)}.", remedy="Choose an empty folder.")
+        raise SandboxError(f"{folder} has files of its own: {', '.join(there)}.", remedy="Choose an empty folder.")
 
 
 def _serve(options: argparse.Namespace, folder: str) -> int:
@@ -184,10 +182,9 @@ def _configure_log(*, verbose: bool) -> None:
 
 
 def _port(text: str) -> int:
-    value = int(text)
-    if not 0 <= value <= 65535:
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"a port is a number from 0 to 65535, not {text}")
-    return value
+    return int(text)
 
 
 def _is_loopback(address: str) -> bool:

@@ -124,10 +124,7 @@ def target_groups(balancers: Balancers, count: int = 2) -> Elastic:
 
 def classic(balancers: Balancers) -> Elastic:
     """This host at a classic load balancer."""
-    client = balancers.client("ec2")
-    image = client.describe_images()["Images"][0]["ImageId"]
-    rows = client.run_instances(ImageId=image, MinCount=2, MaxCount=2)["Instances"]
-    me, other = (row["InstanceId"] for row in rows)
+    me, other = "i-0123456789abcdef0", "i-0123456789abcdef1"
     name = balancers.classic(me, other)
     return Elastic(balancers, {"type": "elb", "load_balancers": [name], "instance_id": me}, [name], me)
 

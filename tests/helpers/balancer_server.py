@@ -6,6 +6,7 @@ since when, is the layer's. Calls can be made to fail before or after their effe
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 import socket
@@ -60,14 +61,11 @@ class Balancers:
         self._lock = threading.Lock()
         self._moto = _moto_app()
         self._clients: dict[str, Any] = {}
-        self._vpc = ""
 
     def client(self, service: str = "elbv2") -> Any:
         """A client of the AWS SDK for these balancers."""
-        import boto3
-
         if service not in self._clients:
-            made = boto3.session.Session().client(service, region_name=REGION, endpoint_url=self.url, **KEYS)
+            made = _session().client(service, region_name=REGION, endpoint_url=self.url, **KEYS)
             self._clients[service] = made
         return self._clients[service]
 
@@ -75,14 +73,14 @@ class Balancers:
         """Make a target group with healthy targets (``ID:PORT``); gives its name and its ARN."""
         name = f"web-{next(_NUMBERS)}"
         client = self.client()
-        self._vpc = self._vpc or self.client("ec2").describe_vpcs()["Vpcs"][0]["VpcId"]
         made = client.create_target_group(
-            Name=name, Protocol="HTTP", Port=80, VpcId=self._vpc, TargetType="ip", **settings
+            Name=name, Protocol="HTTP", Port=80, VpcId=_network(), TargetType="ip", **settings
         )
         arn = made["TargetGroups"][0]["TargetGroupArn"]
-        for target in targets:
-            address, port = target.split(":")
-            client.register_targets(TargetGroupArn=arn, Targets=[{"Id": address, "Port": int(port)}])
+        rows = [target.split(":") for target in targets]
+        if rows:
+            known = [{"Id": address, "Port": int(port)} for address, port in rows]
+            client.register_targets(TargetGroupArn=arn, Targets=known)
         self.settle(arn)
         return name, arn
 
@@ -238,10 +236,29 @@ def _through(app: Any, environ: dict[str, Any]) -> tuple[str, Any, bytes]:
     return caught[0], caught[1], data
 
 
+@functools.cache
 def _moto_app() -> Any:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
     return DomainDispatcherApplication(create_backend_app)
+
+
+@functools.cache
+def _session() -> Any:
+    """One for all clients, as it reads the description of a service once."""
+    import boto3
+
+    return boto3.session.Session()
+
+
+@functools.cache
+def _network() -> str:
+    """The VPC that moto has in every account; asked without EC2's long description."""
+    from moto.backends import get_backend
+    from moto.core import DEFAULT_ACCOUNT_ID
+
+    (found,) = get_backend("ec2")[DEFAULT_ACCOUNT_ID][REGION].describe_vpcs()
+    return str(found.id)
 
 
 class _Server(ThreadingMixIn, WSGIServer):

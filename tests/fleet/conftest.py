@@ -2,18 +2,51 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from agent.fleet.install import Installed, InstallOptions, install
+from agent.fleet.places import VERSIONS
 from fleet_box import StandIns, digest, pip_wheel, wheelhouse_files, write_archive
 
 
+class Stock:
+    """Wheelhouses, and versions that were built of them: both are made once for all tests of a process."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._built: dict[str, Path] = {}
+
+    def source(self, version: str, *, said: str | None, build: str) -> tuple[str, str]:
+        """Give the path of a wheelhouse and its SHA-256; nobody changes it."""
+        path = self._folder / f"{version}{said or ''}{build}.tar.gz"
+        if path.exists():
+            return str(path), digest(path.read_bytes())
+        files = wheelhouse_files(version, pip_wheel(), said=said)
+        files["restart-steps.conf"] += f"# {build}\n".encode()
+        return write_archive(path, files)
+
+    def put(self, source: str, sha256: str, root: Path) -> None:
+        """Have a version below a root folder as if it had been built there, unless something is in its place."""
+        if source not in self._built:
+            built = self._folder / f"root-{len(self._built)}"
+            install(InstallOptions(source, sha256, root=str(built)), tell=lambda sentence: None)
+            self._built[source] = (built / "opt/codedeploy-agent/current").resolve()
+        ready = self._built[source]
+        place = root / VERSIONS.lstrip("/") / ready.name
+        if place.exists():
+            return
+        shutil.copytree(ready, place, symlinks=True)
+        for path in (place / "pyvenv.cfg", *(place / "bin").iterdir()):
+            if not path.is_symlink():  # a virtual environment has its own path in these
+                path.write_bytes(path.read_bytes().replace(bytes(ready), bytes(place)))
+
+
 @pytest.fixture(scope="session")
-def pip_file() -> tuple[str, bytes]:
-    """pip's wheel; packed once, as it is the largest part of a wheelhouse."""
-    return pip_wheel()
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Stock:
+    return Stock(tmp_path_factory.mktemp("stock"))
 
 
 @pytest.fixture
@@ -28,22 +61,23 @@ def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIns:
 class Box:
     """A root folder to install below."""
 
-    def __init__(self, tmp_path: Path, pip_file: tuple[str, bytes]) -> None:
+    def __init__(self, tmp_path: Path, stock: Stock) -> None:
         self.root = tmp_path / "root"
         self.root.mkdir()
         self.said: list[str] = []
-        self._sources = tmp_path / "sources"
-        self._pip = pip_file
+        self._stock = stock
 
-    def source(self, version: str, *, said: str | None = None, build: str = "") -> tuple[str, str]:
-        path = self._sources / f"{version}{said or ''}{build}.tar.gz"
-        if path.exists():
-            return str(path), digest(path.read_bytes())
-        files = wheelhouse_files(version, self._pip, said=said)
-        files["restart-steps.conf"] += f"# {build}\n".encode()
-        return write_archive(path, files)
+    def source(self, version: str = "9.1", *, said: str | None = None, build: str = "") -> tuple[str, str]:
+        return self._stock.source(version, said=said, build=build)
 
-    def install(self, version: str = "9.1", /, *, said: str | None = None, build: str = "", **options) -> Installed:
+    def install(self, version: str = "9.1", /, *, build: str = "", **options) -> Installed:
+        """Install a version that is built already, except where one was begun here."""
+        place, sha256 = self.source(version, build=build)
+        self._stock.put(place, sha256, self.root)
+        return install(InstallOptions(place, sha256, root=str(self.root), **options), tell=self.said.append)
+
+    def build(self, version: str = "9.1", /, *, said: str | None = None, build: str = "", **options) -> Installed:
+        """Install a version with all that belongs to it, which takes a second or two."""
         place, sha256 = self.source(version, said=said, build=build)
         return install(InstallOptions(place, sha256, root=str(self.root), **options), tell=self.said.append)
 
@@ -67,5 +101,5 @@ class Box:
 
 
 @pytest.fixture
-def box(tmp_path: Path, pip_file: tuple[str, bytes], systemctl: StandIns) -> Box:
-    return Box(tmp_path, pip_file)
+def box(tmp_path: Path, stock: Stock, systemctl: StandIns) -> Box:
+    return Box(tmp_path, stock)

@@ -60,7 +60,7 @@ def with_rpm(official, systemctl: StandIns) -> StandIns:
 def test_it_is_never_removed_unasked(official, with_dpkg) -> None:
     before = official.tree()
     with pytest.raises(OfficialAgentError, match=r"codedeploy-agent 1\.8\.1-1 \(dpkg\)"):
-        official.install()
+        official.build()
     after = official.tree()
     after.pop("opt/codedeploy-agent/.install.lock")
     assert after == before

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
+import importlib.util
 import io
+import marshal
 import os
 import sys
 import tarfile
 import zipfile
 from collections.abc import Mapping
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 import pip
@@ -60,15 +64,29 @@ def _record(data: bytes) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
 
 
+@functools.cache
 def pip_wheel() -> tuple[str, bytes]:
-    """pip as it is installed here, packed so that it runs from its wheel."""
+    """pip as it is installed here, packed so that it runs from its wheel.
+
+    It is compiled, because Python compiles what lies in an archive anew at every start: that takes longer than all that
+    pip does in a test. The largest part of a wheelhouse, so packed once.
+    """
     folder = Path(pip.__file__).parent
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for path in sorted(folder.rglob("*")):
-            if path.is_file() and path.suffix != ".pyc":
-                archive.write(path, f"pip/{path.relative_to(folder)}")
+            name = f"pip/{path.relative_to(folder)}"
+            if path.suffix == ".py":
+                archive.writestr(f"{name}c", _compiled(path))
+            elif path.is_file() and path.suffix != ".pyc":
+                archive.write(path, name)
     return f"pip-{pip.__version__}-py3-none-any.whl", buffer.getvalue()
+
+
+def _compiled(path: Path) -> bytes:
+    """A source as Python keeps it; the zeros say that it belongs to a source that nobody compares."""
+    code = SourceFileLoader(path.stem, str(path)).get_code(path.stem)
+    return importlib.util.MAGIC_NUMBER + b"\1\0\0\0" + bytes(8) + marshal.dumps(code)
 
 
 def agent_wheel(version: str, *, said: str | None = None) -> tuple[str, bytes]:

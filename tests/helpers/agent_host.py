@@ -94,7 +94,8 @@ class AgentHost:
                     process.kill()
                 except psutil.NoSuchProcess:
                     continue
-            psutil.wait_procs(left, timeout=2)
+            # What has lost its parent stays a zombie until the machine's first process looks after it: seconds in some.
+            until(lambda left=left: not any(map(_runs, left)), "the processes of the host to end")
         if self.process is not None:
             self.process.wait()
 
@@ -113,9 +114,16 @@ class AgentHost:
         self.kill_everything()
 
 
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
 def _belongs(process: psutil.Process, folder: str) -> bool:
     try:
-        if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
+        if process.pid == os.getpid() or not _runs(process):
             return False
         words = process.cmdline()
         if "pytest" in " ".join(words):

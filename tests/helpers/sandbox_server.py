@@ -240,7 +240,7 @@ class SandboxServer:
             if info["status"] in ("Succeeded", "Failed", "Stopped"):
                 return info
             assert not guard.has_hung, f"{deployment_id} is still {info['status']}: {self.events(deployment_id)}"
-            time.sleep(0.02)
+            time.sleep(0.1)  # each question costs this process and the sandbox more than the agent that is waited for
 
     def targets(self, deployment_id: str) -> dict[str, dict[str, Any]]:
         """Give the targets of a deployment by their ids."""

@@ -77,6 +77,7 @@ def test_with_a_load_balancer_the_six_traffic_events_come_and_old_scripts_take_t
     assert (fleet.folder / "order").read_text().splitlines() == [*first, *second]
 
 
+@pytest.mark.long  # tests/daemon/test_supervisor.py has groups that do not wait for one another
 def test_three_groups_are_deployed_to_one_host_at_once(fleet: Fleet) -> None:
     host = fleet.on_premises()
     host.start()

@@ -6,6 +6,7 @@ import os
 from typing import NamedTuple
 
 import psutil
+import pytest
 
 from agent_fleet import Fleet
 from agent_host import AgentHost
@@ -34,6 +35,7 @@ def size(host: AgentHost) -> Size:
     return Size(memory, process.num_fds(), process.num_threads(), len(host.mine()))
 
 
+@pytest.mark.long  # nine deployments and more
 def test_nothing_grows_over_many_deployments(fleet: Fleet, soak: bool) -> None:
     host = fleet.on_premises(max_revisions=2)
     host.start()

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from agent.filesystem.durable import temporary_name
-from agent.fleet.api import Api, ApiOptions
+from agent.fleet.api import ApiOptions
 from agent.fleet.checks import Tag
 from agent.fleet.errors import RegistrationError
 from agent.fleet.register import DeregisterOptions, RegisterOptions, deregister, register
@@ -52,7 +52,12 @@ class Operator:
         return dict(yaml.safe_load(self.path.read_text()))
 
     def known(self) -> dict[str, object] | None:
-        return Api(ApiOptions(self.sandbox.region)).instance(self.name)
+        service = self.sandbox.client("codedeploy")
+        try:
+            found = service.get_on_premises_instance(instanceName=self.name)["instanceInfo"]
+        except service.exceptions.InstanceNotRegisteredException:
+            return None
+        return None if found.get("deregisterTime") else dict(found)
 
     def users(self) -> list[str]:
         return [user["UserName"] for user in self.sandbox.client("iam").list_users()["Users"]]

@@ -172,7 +172,6 @@ def test_of_twenty_balancers_one_that_refuses_undoes_the_others_and_is_named(ben
     assert bench.record.phase is Phase.SETTLED
 
 
-@pytest.mark.soak_only  # tests/worker has twenty too
 def test_of_twenty_balancers_one_that_does_not_take_the_host_back_is_named_and_finished_later(bench):
     made = [bench.balancers.target_group(ME, OTHER) for _ in range(20)]
     names, arns = zip(*made, strict=True)

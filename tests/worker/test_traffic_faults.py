@@ -114,6 +114,7 @@ def test_throttling_and_lost_answers_are_waited_out(balancers: Balancers, start,
     assert "Back in service after" in scene.host.log_text()
 
 
+@pytest.mark.long  # tests/traffic/test_control.py has twenty too, without an agent
 def test_of_twenty_balancers_one_that_refuses_is_named_and_the_host_is_nowhere_left_half_way(
     balancers: Balancers, start
 ) -> None:

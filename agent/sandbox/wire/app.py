@@ -63,6 +63,12 @@ class App:
         except RefusedError as error:
             _log.info("refused", fault=error.fault, reason=error.message, target=_named(request))
             answer = refusal(request, error)
+        except ConnectionError:
+            raise
+        except Exception as error:  # noqa: BLE001  # an answer that says so is worth more than a closed connection
+            _log.exception("failed", target=_named(request))
+            text = f"The sandbox failed; its log says where: {error!r}."
+            answer = refusal(request, RefusedError("InternalFailure", text, status=500))
         status = http.HTTPStatus(answer.status)
         headers = [("Content-Type", answer.content_type)] if answer.content_type else []
         start_response(f"{status.value} {status.phrase}", [*headers, *answer.headers])

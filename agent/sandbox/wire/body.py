@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from io import BufferedIOBase
 from types import TracebackType
-from typing import IO, Any, NoReturn
+from typing import IO, NoReturn
 
 from agent.sandbox.errors import RefusedError
+from agent.sandbox.wire.framing import ChunkedInput
 
 IN_MEMORY = 8 << 20
 """Bytes of a body that are kept in memory; a larger one goes through a temporary file."""
@@ -20,11 +22,12 @@ _CHUNK = 1 << 18
 class Body:
     """The body of one request; ``proceed`` tells a client that waits for it (100-continue) to send the body."""
 
-    def __init__(self, environ: Mapping[str, Any], proceed: Callable[[], None] | None = None) -> None:
-        self._source: IO[bytes] = environ["wsgi.input"]
+    def __init__(self, source: BufferedIOBase, length: int | None, proceed: Callable[[], None] | None = None) -> None:
+        """Take the body from a connection; one without a length comes in chunks."""
+        self._is_chunked = length is None
+        self._source: BufferedIOBase | ChunkedInput = ChunkedInput(source) if length is None else source
+        self._left = length or 0
         self._proceed = proceed
-        self._is_chunked = bool(environ.get("wsgi.input_terminated"))
-        self._left = 0 if self._is_chunked else int(environ.get("CONTENT_LENGTH") or 0)
         self._expected = ""
         self._file: IO[bytes] | None = None
         self.size = 0
@@ -91,7 +94,7 @@ class Body:
     def _read(self) -> bytes:
         try:
             chunk = self._source.read(_CHUNK if self._is_chunked else min(_CHUNK, self._left))
-        except OSError as error:  # also a chunk whose head cannot be read
+        except OSError as error:
             raise ConnectionAbortedError("the body broke off") from error
         self._left -= 0 if self._is_chunked else len(chunk)
         return chunk

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -51,8 +52,10 @@ class Control:
         return Answer(200, json.dumps(action(request)).encode(), content_type="application/json")
 
     def _read_journal(self, request: Request) -> object:
-        query = parse_qs(urlsplit(request.target).query)
-        return self._journal.after(int(query.get("after", ["0"])[0]))
+        after = parse_qs(urlsplit(request.target).query).get("after", ["0"])[0]
+        if not re.fullmatch(r"[0-9]{1,18}", after):
+            raise RefusedError("InvalidInputException", "after is the number of an entry.")
+        return self._journal.after(int(after))
 
     def _set_limits(self, request: Request) -> object:
         given, known = _object(request), self._engine.limits._asdict()
@@ -74,7 +77,7 @@ _KINDS = {"noop_answer": (str,)}
 def _object(request: Request) -> dict[str, Any]:
     try:
         found = json.loads(request.body())
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise RefusedError("InvalidInputException", "The body is a JSON object.")

@@ -42,7 +42,7 @@ class JsonProtocol:
             raise RefusedError("SerializationException", f"Calls are POST / with the content type {CONTENT_TYPE}.")
         try:
             params = json.loads(request.body() or b"{}")
-        except ValueError:
+        except (ValueError, RecursionError):
             raise RefusedError("SerializationException", "The body is not JSON.") from None
         if not isinstance(params, dict):
             raise RefusedError("SerializationException", "The body is not a JSON object.")
@@ -67,14 +67,13 @@ class JsonProtocol:
             is_missing = name not in params or (bool(faults.missing) and params[name] in ("", []))
             if is_missing and (name in shape.required_members or name in params):
                 raise RefusedError(self._chosen((faults.missing,), modelled), f"{name} is missing.")
-        report = ParamValidator().validate(params, shape)
         for name in params:
             faults = self._faults.get(name, MemberFaults())
             problem = _problem(shape.members[name], params[name], faults.form, name) if name in shape.members else ""
             if problem:
                 raise RefusedError(self._chosen(faults.invalid, modelled), problem)
-        if report.has_errors():
-            raise RefusedError(self._invalid, report.generate_report())
+        if problem := _type_fault(shape, params):
+            raise RefusedError(self._invalid, problem)
 
     def _chosen(self, faults: tuple[str, ...], modelled: set[str]) -> str:
         return next((fault for fault in faults if fault in modelled), self._invalid)
@@ -86,11 +85,19 @@ def refusal(error: RefusedError) -> Answer:
     return Answer(error.status, body, headers=(("x-amzn-ErrorType", error.fault),))
 
 
+def _type_fault(shape: Shape, value: object) -> str:
+    """Return what botocore finds wrong with a value, or nothing."""
+    try:
+        report = ParamValidator().validate(value, shape)
+    except RuntimeError as error:  # a number that is no time
+        return str(error)
+    return str(report.generate_report()) if report.has_errors() else ""
+
+
 def _problem(shape: Shape, value: object, form: re.Pattern[str] | None, path: str) -> str:
     """Return what is wrong with a member, also by the limits that botocore leaves to the service, or nothing."""
-    report = ParamValidator().validate(value, shape)
-    if report.has_errors():
-        return f"{path}: {report.generate_report()}"
+    if fault := _type_fault(shape, value):
+        return f"{path}: {fault}"
     if isinstance(value, str | list) and len(value) > shape.metadata.get("max", len(value)):
         return f"{path} has {len(value)} characters or items, and at most {shape.metadata['max']} are allowed."
     if isinstance(value, dict) and shape.type_name == "structure":

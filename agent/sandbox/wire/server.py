@@ -15,6 +15,7 @@ from werkzeug.serving import ThreadedWSGIServer
 
 from agent.sandbox.wire.body import Body
 from agent.sandbox.wire.faults import HangUpError
+from agent.sandbox.wire.framing import framing_fault
 
 _HANDSHAKE = 30.0  # seconds for a client to begin TLS
 
@@ -35,9 +36,17 @@ class Handler(MotoRequestHandler):
 
     def run_wsgi(self) -> None:
         """Read one request, let the application answer it, and write the answer."""
-        self.environ = environ = self.make_environ()
+        if fault := framing_fault(self.headers):
+            self.send_error(400, explain=fault)
+            return
+        try:
+            self.environ = environ = self.make_environ()
+        except ValueError:
+            self.send_error(400, explain="The target of the request is not a URL")
+            return
+        length = None if "Transfer-Encoding" in self.headers else int(self.headers.get("Content-Length", "0"))
         waits = self.headers.get("Expect", "").lower().strip() == "100-continue"
-        with Body(environ, self._proceed if waits else None) as body:
+        with Body(self.rfile, length, self._proceed if waits else None) as body:
             environ["wsgi.input"] = body
             try:
                 with self.server.answering():

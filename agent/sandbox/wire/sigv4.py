@@ -133,7 +133,8 @@ def _check_time(stamp: str, claim: Claim, now: float) -> None:
 
 
 def _signature(request: Request, claim: Claim, key: Key, stamp: str) -> str:
-    rebuilt = AWSRequest(method=request.method, url=f"http://{request.headers['host']}{request.target}")
+    # The host that counts is the signed header's; that may be missing, or no host.
+    rebuilt = AWSRequest(method=request.method, url=f"http://host{request.target}")
     rebuilt.headers = HTTPHeaders()
     for name in claim.signed:
         rebuilt.headers[name] = request.headers.get(name, "")

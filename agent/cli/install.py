@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from agent.cli.option_types import filled, region
 from agent.cli.output import Writer
 
 _EPILOG = """\
@@ -17,22 +18,33 @@ same source changes nothing; an upgrade leaves deployments in progress alone. Ex
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.epilog = _EPILOG
-    parser.add_argument("--source", metavar="PLACE", help="wheelhouse: folder, .tar.gz, https:// or s3://bucket/key")
+    parser.add_argument(
+        "--source", metavar="PLACE", type=filled, help="wheelhouse: folder, .tar.gz, https:// or s3://bucket/key"
+    )
     parser.add_argument("--sha256", metavar="HEX", help="SHA-256 of the wheelhouse; needed with --source")
-    parser.add_argument("--version", metavar="VERSION", help="refuse a wheelhouse with any other version")
-    parser.add_argument("--config", metavar="FILE", help="configuration for a host that has none yet")
-    parser.add_argument("--proxy", metavar="URL", help="proxy for the download and for a new configuration")
-    parser.add_argument("--region", metavar="REGION", help="region to ask for an s3:// source (the host's)")
+    parser.add_argument("--version", metavar="VERSION", type=filled, help="refuse a wheelhouse with any other version")
+    parser.add_argument("--config", metavar="FILE", type=filled, help="configuration for a host that has none yet")
+    parser.add_argument(
+        "--proxy", metavar="URL", type=filled, help="proxy for the download and for a new configuration"
+    )
+    parser.add_argument(
+        "--region", metavar="REGION", type=region, help="region to ask for an s3:// source (the host's)"
+    )
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--start", dest="start", action="store_true", default=True, help="start the service (default)")
     start.add_argument("--no-start", dest="start", action="store_false", help="only enable it, for an image")
     parser.add_argument("--take-over", action="store_true", help="replace an official agent, keeping its state")
     parser.add_argument("--force", action="store_true", help="take over though it seems to be deploying")
-    parser.add_argument("--python", metavar="PATH", help="Python to build with (the one that runs this)")
+    parser.add_argument("--python", metavar="PATH", type=filled, help="Python to build with (the one that runs this)")
     parser.add_argument(
-        "--bin-folder", metavar="PATH", help="folder for links to the commands (as before, or /usr/local/bin)"
+        "--bin-folder",
+        metavar="PATH",
+        type=filled,
+        help="folder for links to the commands (as before, or /usr/local/bin)",
     )
-    parser.add_argument("--root", metavar="PATH", default="/", help="install below this folder, and start nothing (/)")
+    parser.add_argument(
+        "--root", metavar="PATH", type=filled, default="/", help="install below this folder, and start nothing (/)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:

@@ -75,11 +75,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (those of the process if None); give its exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     before, command, after = _split(arguments)
+    surplus: list[str] = []
     if command == "help":
-        command = "".join(after[:1])
-        arguments = [*before, *after[:1], "--help"]
+        command = "".join(word for word in after[:1] if not word.startswith("-"))
+        surplus = [word for word in after if word not in (command, "-h", "--help")]
+        arguments = [*before, *filter(None, [command]), "--help"]
     parser = _make_parser(command)
     try:
+        if "--help" in arguments:  # which argparse carries out before it looks at the rest
+            surplus += parser.parse_known_args(before)[1]
+        if surplus:
+            parser.error(f"unrecognized arguments: {' '.join(surplus)}")
         if command == "deploy-local":
             return _deploy_locally(parser.parse_args(before), arguments[len(before) + 1 :])
         options, unknown = parser.parse_known_args(arguments)

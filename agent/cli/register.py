@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from agent.cli.option_types import region
 from agent.cli.output import Writer
 from agent.errors import UsageError
 
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Declare what registering and deregistering share."""
-    parser.add_argument("--region", metavar="REGION", help="region of CodeDeploy")
+    parser.add_argument("--region", metavar="REGION", type=region, help="region of CodeDeploy")
     parser.add_argument("--profile", metavar="NAME", help="profile of the AWS configuration to ask with")
     parser.add_argument("--endpoint-url", metavar="URL", help="another place than AWS, such as the sandbox")
     parser.add_argument("--file", metavar="PATH", default=_FILE, help="the host's registration (%(default)s)")

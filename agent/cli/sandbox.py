@@ -9,6 +9,7 @@ import signal
 import stat
 import sys
 
+from agent.cli.option_types import filled, region
 from agent.cli.output import Writer
 from agent.sandbox.errors import SandboxError
 
@@ -22,14 +23,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes to a parser."""
     parser.add_argument("--port", metavar="N", type=_port, default=0, help="TCP port (default: one that is free)")
     parser.add_argument(
-        "--listen", metavar="ADDRESS", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)"
+        "--listen",
+        metavar="ADDRESS",
+        type=filled,
+        default="127.0.0.1",
+        help="address to listen on (default: 127.0.0.1)",
     )
     parser.add_argument(
         "--folder",
         metavar="DIR",
+        type=filled,
         help="folder for sandbox.json, env.sh and the rest (default: a new one, removed at the end)",
     )
-    parser.add_argument("--region", metavar="NAME", default="us-east-1", help="region to be (default: us-east-1)")
+    parser.add_argument(
+        "--region", metavar="NAME", type=region, default="us-east-1", help="region to be (default: us-east-1)"
+    )
     parser.add_argument("--tls", action="store_true", help="serve https, with a certificate authority in DIR/ca.pem")
     parser.add_argument("--verbose", action="store_true", help="log every call, not only those that are refused")
     parser.epilog = _EPILOG

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import unicodedata
 from collections.abc import Sequence
 
 from agent.cli.output import Writer
@@ -99,7 +100,15 @@ def _excerpt(source: str, column: int) -> tuple[str, str]:
         column = len(source) - len(source.lstrip()) + 1
     start = max(0, column - 1 - _WIDTH // 2) if len(source) > _WIDTH else 0
     cut = "".join(character if character.isprintable() else " " for character in source[start : start + _WIDTH])
-    return f"    {cut}", f"    {' ' * (column - 1 - start)}^"
+    return f"    {cut}", f"    {' ' * _cells(cut[: column - 1 - start])}^"
+
+
+def _cells(text: str) -> int:
+    """Return how many cells of a terminal a text takes: two for a wide character, none for one that joins another."""
+    return sum(
+        0 if unicodedata.category(character) in ("Mn", "Me") else 1 + (unicodedata.east_asian_width(character) in "WF")
+        for character in text
+    )
 
 
 def _summary(result: Validation) -> str:

@@ -152,6 +152,13 @@ def test_a_terminal_gets_the_source_line_with_a_caret(folder):
     assert lines[1:3] == ["    os: Linux", "        ^"]
 
 
+@pytest.mark.parametrize(
+    ("before", "cells"), [("é", 1), ("e\u0301", 1), ("日本", 4), ("💥", 2), ("\t", 1), ("ｶ", 1), ("\uff21", 2)]
+)
+def test_the_caret_stands_below_its_place_whatever_comes_before(before, cells):
+    assert _excerpt(f"{before}x", len(before) + 1)[1] == f"    {' ' * cells}^"
+
+
 def test_the_caret_of_a_whole_entry_stands_below_its_first_word():
     assert _excerpt("  - source: a", 1) == ("      - source: a", "      ^")
 

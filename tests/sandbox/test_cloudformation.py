@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+from botocore.exceptions import ClientError
+
 from sandbox_scene import Scene
 
 ROLE = "arn:aws:iam::123456789012:role/deployer"
@@ -89,6 +92,7 @@ def test_a_stack_that_cannot_be_made_fails_with_the_reason_and_leaves_nothing(sc
         (
             ({"DeploymentConfigName": "Unknown"}, "Hosts: No Deployment Configuration found: Unknown"),
             ({"AutoScalingGroups": ["one"]}, "Hosts: autoScalingGroups is not supported by the sandbox"),
+            ({"Deployment": "v1.zip"}, "Hosts: Deployment is not a map"),
             ({"Colour": "green"}, "Hosts: DeploymentGroup has no property Colour"),
             ({"DeploymentGroupName": "odd name /"}, "Hosts: deploymentGroupName: 'odd name /' is not of the form"),
         )
@@ -103,6 +107,15 @@ def test_a_stack_that_cannot_be_made_fails_with_the_reason_and_leaves_nothing(sc
         events = scene.sandbox.client("cloudformation").describe_stack_events(StackName=stack)["StackEvents"]
         assert any(reason in event.get("ResourceStatusReason", "") for event in events)
         assert stack not in deploy.list_applications()["applications"]
+
+
+def test_properties_that_are_no_map_are_the_stacks_reason(scene: Scene) -> None:
+    client = scene.sandbox.client("cloudformation")
+    resource = {"Type": "AWS::CodeDeploy::Application", "Properties": ["x"]}
+    with pytest.raises(ClientError, match="App: Properties is not a map"):
+        client.create_stack(StackName=scene.name, TemplateBody=json.dumps({"Resources": {"App": resource}}))
+    (found,) = client.describe_stacks(StackName=scene.name)["Stacks"]
+    assert found["StackStatus"] == "ROLLBACK_COMPLETE"
 
 
 def test_a_group_of_a_stack_deploys_the_revision_of_its_template(scene: Scene) -> None:

@@ -62,7 +62,7 @@ class _Made:
         try:
             if region_name != cls.region:
                 raise RefusedError("InvalidRegion", f"The sandbox is in {cls.region} and not in {region_name}")
-            made = cls(resource_name, cloudformation_json["Properties"])
+            made = cls(resource_name, _map(cloudformation_json["Properties"], "Properties"))
             made.make()
         except RefusedError as error:
             reason = f"{stack.get('LogicalId', resource_name)}: {error.message}"
@@ -80,10 +80,11 @@ class _Made:
         region_name: str,
     ) -> _Made:
         """Change the resource, or make another one in its place where its name or application is another."""
-        properties = cloudformation_json["Properties"]
-        name = properties.get(cls.cloudformation_name_type()) or original_resource.name
-        changed = cls(name, properties)
+        name = original_resource.name
         try:
+            properties = _map(cloudformation_json["Properties"], "Properties")
+            name = properties.get(cls.cloudformation_name_type()) or name
+            changed = cls(name, properties)
             if changed.request(cls.identity()) == original_resource.request(cls.identity()):
                 changed.change(original_resource)
             else:
@@ -172,7 +173,7 @@ class DeploymentGroupResource(_Made, CloudFormationModel):
         if self.deployment:
             shape = self.api.input_shape("CreateDeployment")
             names = self.request("CreateDeployment")
-            wanted = _converted(shape, self.deployment, "Deployment")
+            wanted = _converted(shape, _map(self.deployment, "Deployment"), "Deployment")
             self.api.call("CreateDeployment", {**names, **wanted})
 
     def change(self, before: _Made) -> None:
@@ -197,6 +198,12 @@ def _roll_back(account_id: str, region_name: str, stack_id: str, reason: str) ->
     stack.resource_map.delete()
     stack.status = "ROLLBACK_COMPLETE"
     stack._add_stack_event("ROLLBACK_COMPLETE", resource_status_reason=reason)
+
+
+def _map(value: object, name: str) -> Json:
+    if not isinstance(value, dict):
+        raise RefusedError("InvalidInputException", f"{name} is not a map")
+    return value
 
 
 def _converted(shape: Shape, value: Any, path: str) -> Any:  # noqa: ANN401  # what the shape says

@@ -32,6 +32,7 @@ Item = TypeVar("Item")
 Sampler = Callable[[Iterable[Item], int], list[Item]]
 
 HANG_SECONDS = 3600
+SMALLEST_SAMPLE = 6  # of a walk whose first and last steps alone show little
 STDERR = pytest.StashKey[int]()
 
 hypothesis.settings.register_profile("sample", deadline=None, derandomize=True, database=None, max_examples=60)
@@ -182,7 +183,7 @@ def sample(request: pytest.FixtureRequest) -> Sampler[Item]:
 
     def choose(walk: Iterable[Item], n: int) -> list[Item]:
         steps: Sequence[Item] = list(walk)
-        n = max(2, n // share)
+        n = max(min(n, SMALLEST_SAMPLE), n // share)
         if everything or len(steps) <= n:
             return list(steps)
         ends = {0, len(steps) - 1}

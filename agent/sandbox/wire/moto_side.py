@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from base64 import b64decode
+from typing import Any
 
-from moto.ec2.models import ec2_backends
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 
@@ -48,14 +49,18 @@ class MotoSide:
 
     def running_instances(self) -> list[Ec2Instance]:
         """Give the EC2 instances that run at the moment."""
-        running = ec2_backends[self._scope.account][self._scope.region].all_running_instances()
-        return [Ec2Instance(one.id, {tag["key"]: tag["value"] for tag in one.get_tags()}) for one in running]
+        return [Ec2Instance(one.id, {tag["key"]: tag["value"] for tag in one.get_tags()}) for one in self._running()]
 
     def user_data(self, instance_id: str) -> bytes:
         """Give what a running instance was started with; empty for none."""
-        running = ec2_backends[self._scope.account][self._scope.region].all_running_instances()
-        (found,) = [one.user_data for one in running if one.id == instance_id]
+        (found,) = [one.user_data for one in self._running() if one.id == instance_id]
         return b64decode(str(found)) if found else b""
+
+    def _running(self) -> list[Any]:
+        # moto loads EC2, which takes longer than all else of the sandbox, when a caller first asks for it. Before that
+        # nobody has started an instance.
+        loaded = sys.modules.get("moto.ec2.models")
+        return loaded.ec2_backends[self._scope.account][self._scope.region].all_running_instances() if loaded else []
 
     def session_for(self, role: str, session: str, seconds: int) -> dict[str, str]:
         """Make credentials of a role's session, as EC2 does for an instance."""

@@ -174,8 +174,8 @@ def soak(request: pytest.FixtureRequest) -> bool:
 def sample(request: pytest.FixtureRequest) -> Sampler[Item]:
     """Choose what a test visits of a long walk: ``sample(walk, n)``.
 
-    Returns everything in a soak run, at most ``n`` items in `make test-hosts`, and a quarter of that in `make test`, in
-    their order, the first and the last among them. The same seed, test and walk give the same choice.
+    Returns everything in a soak run, at most ``n`` items in `make test-hosts`, and a quarter of that in `make test`
+    (but not less than six), in their order, the first and the last among them. The same seed, test and walk give the same choice.
     """
     everything = bool(request.config.getoption("--soak"))
     share = 4 if request.config.getoption("--part") == "essential" else 1

@@ -28,7 +28,8 @@ def events(fleet: Fleet, deployment_id: str) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("bundle_type", ["zip", "tar", "tgz"])
+# The command line pushes a zip below; tests/bundle has all kinds.
+@pytest.mark.parametrize("bundle_type", ["tgz", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("zip", "tar"))])
 def test_a_revision_in_s3_is_deployed_whatever_its_format(fleet: Fleet, bundle_type: str) -> None:
     fleet.on_premises().start()
     fleet.group()
@@ -40,6 +41,7 @@ def test_a_revision_in_s3_is_deployed_whatever_its_format(fleet: Fleet, bundle_t
     assert (fleet.folder / "seen").read_text() == f"{fleet.application}-bundles v1.{bundle_type}\n"
 
 
+@pytest.mark.long  # the demo shows it (tests/sandbox/test_demo.py)
 def test_a_broken_version_is_rolled_back_to_the_one_before(fleet: Fleet) -> None:
     fleet.on_premises().start()
     fleet.group(autoRollbackConfiguration={"enabled": True, "events": ["DEPLOYMENT_FAILURE"]})
@@ -58,6 +60,7 @@ def test_a_broken_version_is_rolled_back_to_the_one_before(fleet: Fleet) -> None
     assert (fleet.site / "index.html").read_text() == "v1"
 
 
+@pytest.mark.long  # tests/sandbox/test_deploying.py has the events
 def test_with_a_load_balancer_the_six_traffic_events_come_and_old_scripts_take_the_host_out(fleet: Fleet) -> None:
     fleet.on_premises().start()
     fleet.group(
@@ -93,6 +96,7 @@ def test_three_groups_are_deployed_to_one_host_at_once(fleet: Fleet) -> None:
     assert [(fleet.site / name / "index.html").read_text() for name in "abc"] == [f"revision-{n}" for n in "abc"]
 
 
+@pytest.mark.long  # tests/identity has sessions that are renewed
 def test_a_host_with_a_session_goes_on_when_its_credentials_are_renewed(fleet: Fleet) -> None:
     host = fleet.on_premises(session=True)
     host.start()
@@ -136,6 +140,7 @@ def test_a_bundle_that_is_not_there_says_so_in_the_console(fleet: Fleet) -> None
     assert "missing.zip" in failed["diagnostics"]["message"]
 
 
+@pytest.mark.long  # tests/sandbox/test_checksums.py and tests/bundle/test_s3.py have uploads in parts
 def test_a_bundle_of_20_mb_that_the_cli_uploads_in_parts_is_deployed(fleet: Fleet) -> None:
     fleet.on_premises().start()
     fleet.group()
@@ -175,6 +180,7 @@ def test_the_agent_is_restarted_in_the_middle_and_the_service_sees_one_result_fo
     assert len(mine) == len(set(mine)) == 3
 
 
+@pytest.mark.long  # tests/worker/test_revision.py has RESTART
 def test_a_restart_uses_the_revision_that_is_on_the_host(fleet: Fleet) -> None:
     host = fleet.on_premises()
     host.start()

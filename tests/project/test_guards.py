@@ -55,7 +55,7 @@ for want in guards.WANTS:
 
 SAMPLED = """
 def test_sampled(sample):
-    chosen = sample(range(1000), 20)
+    chosen = sample(range(1000), 40)
     print("chosen:", len(chosen), chosen[:1], chosen[-1:], chosen)
 """
 
@@ -71,7 +71,7 @@ def test_long():
     pass
 
 def test_walk(sample):
-    print("visited:", len(sample(range(1000), 20)))
+    print("visited:", len(sample(range(1000), 40)))
 
 def test_short():
     pass
@@ -142,15 +142,15 @@ def test_finding_out_what_a_machine_grants_leaves_nothing_behind(tmp_path: Path)
 
 def test_a_sample_is_small_repeatable_and_has_both_ends(run) -> None:
     first, second, other = run(SAMPLED), run(SAMPLED), run(SAMPLED, "--sample-seed=2")
-    assert "chosen: 5 [0] [999]" in first
+    assert "chosen: 10 [0] [999]" in first
     assert chosen(first) == chosen(second) != chosen(other)
 
 
 def test_each_test_belongs_to_a_run_and_a_soak_has_them_all(run) -> None:
     essential, hosts, soak = run(PARTS), run(PARTS, "--part=hosts"), run(PARTS, "--soak")
     for output, *expected in (
-        (essential, "2 passed, 2 deselected", "PASSED test_it.py::test_short", "visited: 5\n"),
-        (hosts, "2 passed, 2 deselected", "PASSED test_it.py::test_long", "visited: 20\n"),
+        (essential, "2 passed, 2 deselected", "PASSED test_it.py::test_short", "visited: 10\n"),
+        (hosts, "2 passed, 2 deselected", "PASSED test_it.py::test_long", "visited: 40\n"),
         (soak, "4 passed", "visited: 1000\n"),
     ):
         assert [text for text in expected if text not in output] == []

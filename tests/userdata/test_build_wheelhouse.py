@@ -75,6 +75,7 @@ def test_what_it_builds_installs(builder, tmp_path, monkeypatch) -> None:
     assert install(options, tell=print).version == "9.1"
 
 
+@pytest.mark.long  # two builds, and what one builds is installed by another test
 def test_the_same_content_makes_the_same_archive(builder) -> None:
     first = builder.build("-a", "x86_64")
     assert builder.build("-a", "x86_64") == first

@@ -90,9 +90,10 @@ def refuse(arn: str) -> Callable[..., tuple[int, str] | None]:
     ("make", "actions"),
     [
         (target_groups, ["DescribeTargetHealth", "DeregisterTargets", "RegisterTargets"]),
-        (
+        pytest.param(
             classic,
             ["DescribeLoadBalancers", "DeregisterInstancesFromLoadBalancer", "RegisterInstancesWithLoadBalancer"],
+            marks=pytest.mark.long,  # as for a target group
         ),
     ],
     ids=["elbv2", "elb"],

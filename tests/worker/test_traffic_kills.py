@@ -141,6 +141,7 @@ def test_a_worker_killed_while_the_host_changes_leaves_it_out_recorded_and_shown
     assert len(shown["places"]) == 2
 
 
+@pytest.mark.long  # tests/worker/test_traffic_walk.py kills everywhere
 def test_a_worker_killed_over_what_a_killed_one_left_does_not_leave_it_half_done(scene: Scene) -> None:
     scene.done("ApplicationStop", "DownloadBundle")
     command = scene.command("AfterInstall")

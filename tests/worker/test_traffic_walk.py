@@ -201,7 +201,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Walk]]:
 KINDS = [
     pytest.param(_target_groups, 3, id="elbv2"),
     pytest.param(_classic, 3, id="elb", marks=pytest.mark.long),
-    pytest.param(_haproxy, 3, id="haproxy", marks=pytest.mark.needs_tool("haproxy")),
+    pytest.param(_haproxy, 3, id="haproxy", marks=[pytest.mark.long, pytest.mark.needs_tool("haproxy")]),
     pytest.param(_programs, 3, id="command", marks=pytest.mark.long),
 ]
 

@@ -10,19 +10,19 @@ from install_mutants import Mutant, is_noticed, mutants
 
 pytestmark = pytest.mark.needs("tracing")
 
-IN_A_SAMPLE = {"essential": 1, "hosts": 4}
+IN_A_SAMPLE = 4
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "mutant" not in metafunc.fixturenames:
         return
-    chosen, options = mutants(), metafunc.config.getoption
-    if not options("--soak"):
-        chosen = random.Random(options("--sample-seed")).sample(chosen, IN_A_SAMPLE[options("--part")])
-    marks = [pytest.mark.long] if options("--part") == "hosts" else []
-    metafunc.parametrize("mutant", [pytest.param(mutant, id=mutant.name, marks=marks) for mutant in chosen])
+    chosen = mutants()
+    if not metafunc.config.getoption("--soak"):
+        chosen = random.Random(metafunc.config.getoption("--sample-seed")).sample(chosen, IN_A_SAMPLE)
+    metafunc.parametrize("mutant", chosen, ids=[mutant.name for mutant in chosen])
 
 
+@pytest.mark.long  # each runs the walks of this directory once
 def test_some_test_fails_without_the_statement(mutant: Mutant) -> None:
     assert is_noticed(mutant), f"all tests pass without {mutant.module}:{mutant.line}: {mutant.name}"
 

@@ -33,6 +33,7 @@ AWS_VENV := .venv-aws
 # One more than processors, because some tests only wait.
 JOBS ?= $(shell echo $$(( $$(nproc) + 1 )))
 PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+LINT = $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 PYTEST_ARGS ?=
 BENCH ?=
 ROOM ?=
@@ -41,7 +42,7 @@ ROOM ?=
 EDITABLE := --config-settings editable_mode=compat --editable
 
 .PHONY: help setup demo-setup python packages environment demo-environment aws compiled \
-	test test-hosts soak check lint format commands bench demo picture clean
+	test test-hosts soak room check lint format commands bench demo picture clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -50,7 +51,8 @@ setup: environment aws
 demo-setup: demo-environment aws
 
 python:
-	@test -n "$(PYTHON)" || { echo "No Python 3.11 or later was found. Install one, or name it: make PYTHON=/path/to/python3 …" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) or print("python"))' 2>/dev/null | grep -q python || \
+		{ echo "$(or $(PYTHON),This machine) has no Python 3.11 or later. Install one, or name it: make PYTHON=/path/to/python3 …" >&2; exit 1; }
 	@.ci/system-packages venv
 
 packages: python
@@ -81,17 +83,16 @@ soak: setup compiled
 	$(PYTEST) --soak $(PYTEST_ARGS)
 	.ci/fresh-machine
 
-check: environment compiled
-	@test -d "tests/$(ROOM)" && test -n "$(ROOM)" || \
-		{ echo "Name a room: make check ROOM=install. Rooms: $$(cd tests && echo */)" >&2; exit 1; }
-	@start=$$(date +%s); $(MAKE) --no-print-directory lint && $(PYTEST) tests/$(ROOM) $(PYTEST_ARGS); status=$$?; \
+room:
+	@test -n "$(ROOM)" && test -d "tests/$(ROOM)" || { echo "There is no room '$(ROOM)'. Name one: make check ROOM=install" \
+		"(also: $(sort $(notdir $(patsubst %/,%,$(dir $(wildcard tests/*/test_*.py))))))" >&2; exit 1; }
+
+check: room environment compiled
+	@start=$$(date +%s); set -x; $(LINT) && $(PYTEST) tests/$(ROOM) $(PYTEST_ARGS); status=$$?; set +x; \
 		echo "make check ROOM=$(ROOM): $$(( $$(date +%s) - start )) s"; exit $$status
 
 lint: environment
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(LINT)
 
 format: environment
 	$(BIN)/ruff check --fix .
@@ -113,5 +114,5 @@ picture: setup demo-setup
 	$(BIN)/python .ci/demo-picture
 
 clean:
-	rm -rf $(VENV) $(DEMO_VENV) $(AWS_VENV) build *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(DEMO_VENV) $(AWS_VENV) build dist *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find agent tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -44,7 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--soak", action="store_true", help="run all tests, and walk everything instead of a sample")
     group.addoption(
         "--part",
-        choices=("essential", "hosts"),
+        choices=("essential", "hosts", "both"),
         default="essential",
         help="hosts: the tests marked long, and larger samples of walks, instead of the essential tests",
     )
@@ -99,8 +99,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _belongs(item: pytest.Item, part: str) -> bool:
-    if item.get_closest_marker("soak_only"):
-        return False
+    if item.get_closest_marker("soak_only") or part == "both":
+        return not item.get_closest_marker("soak_only")
     if item.get_closest_marker("long"):
         return part == "hosts"
     return part == "essential" or "sample" in getattr(item, "fixturenames", ())
@@ -174,8 +174,9 @@ def soak(request: pytest.FixtureRequest) -> bool:
 def sample(request: pytest.FixtureRequest) -> Sampler[Item]:
     """Choose what a test visits of a long walk: ``sample(walk, n)``.
 
-    Returns everything in a soak run, at most ``n`` items in `make test-hosts`, and a quarter of that in `make test`
-    (but not less than six), in their order, the first and the last among them. The same seed, test and walk give the same choice.
+    Returns everything in a soak run, at most ``n`` items in `make test-hosts`, and a quarter of that in `make test`,
+    but not less than six. They come in their order, the first and the last among them. The same seed, test and walk
+    give the same choice.
     """
     everything = bool(request.config.getoption("--soak"))
     share = 4 if request.config.getoption("--part") == "essential" else 1

@@ -28,8 +28,11 @@ def events(fleet: Fleet, deployment_id: str) -> dict[str, str]:
     return found
 
 
+FORMATS = ["tgz", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("zip", "tar"))]
+
+
 # The command line pushes a zip below; tests/bundle has all kinds.
-@pytest.mark.parametrize("bundle_type", ["tgz", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("zip", "tar"))])
+@pytest.mark.parametrize("bundle_type", FORMATS)
 def test_a_revision_in_s3_is_deployed_whatever_its_format(fleet: Fleet, bundle_type: str) -> None:
     fleet.on_premises().start()
     fleet.group()
@@ -180,7 +183,7 @@ def test_the_agent_is_restarted_in_the_middle_and_the_service_sees_one_result_fo
     assert len(mine) == len(set(mine)) == 3
 
 
-@pytest.mark.long  # tests/worker/test_revision.py has RESTART
+@pytest.mark.long  # tests/worker/test_bundle_command.py has RESTART
 def test_a_restart_uses_the_revision_that_is_on_the_host(fleet: Fleet) -> None:
     host = fleet.on_premises()
     host.start()

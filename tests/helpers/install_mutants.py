@@ -120,7 +120,7 @@ def is_noticed(mutant: Mutant) -> bool:
             "AGENT_UNDER_TEST": f"{folder}/agent",
         }
         # -P: not the package that lies in the current folder.
-        command = [sys.executable, "-P", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"]
+        command = [sys.executable, "-P", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--part", "both"]
         command += tests_for(mutant)
         done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, check=False)
     output = os.fsdecode(done.stdout + done.stderr)

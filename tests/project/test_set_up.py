@@ -36,7 +36,10 @@ class Clone:
 def test_an_environment_that_lacks_pip_or_was_moved_is_made_again_and_a_whole_one_is_left_alone(tmp_path: Path) -> None:
     clone = Clone(tmp_path / "clone")
     subprocess.run([PYTHON, "-m", "venv", "--without-pip", clone.place / ".venv"], check=True)
-    again, installing = ".venv is incomplete or was moved: it is made again.", "installing nothing into .venv"
+    again, installing = (
+        ".venv is incomplete, was moved, or has another Python: it is made again.",
+        "installing nothing into .venv",
+    )
     assert clone.set_up() == [again, installing]
     assert clone.set_up() == []
 

@@ -56,9 +56,9 @@ def lines(found: dict[str, Any], now: float) -> list[str]:
     text += [f"In progress: {progress_line(InProgress(**row), now)}" for row in found["in_progress"]]
     last = found["last_outcome"]
     if last:
-        message = f": {' '.join(last['message'].split())}" if last["message"].strip() else ""
+        message = " ".join(last["message"].split()).removeprefix(f"{last['status']}:").strip()
         of = f", deployment {last['deployment']}" if last["deployment"] else ""
-        text.append(f"Last outcome: {last['status']}{of}, {_ago(last['ended'], now)}{message}")
+        text.append(f"Last outcome: {last['status']}{of}, {_ago(last['ended'], now)}{f': {message}' if message else ''}")
     text += [outage_line(row, _stamp(row["since"] or 0)) for row in found["out_of_service"]]
     if found["unreported"]:
         text.append(f"Not yet reported: {found['unreported']}")

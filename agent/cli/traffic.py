@@ -45,10 +45,11 @@ def run(options: argparse.Namespace) -> int:
     """
     settings = load(options.config_file).settings
     layout = layout_of(settings)
-    make_state_folder(layout, layout.traffic)
     records = Records(layout.traffic)
     readable, damaged = records.all()
     names = _groups(options.group, settings, readable, complete=not damaged)
+    if options.action != "status":
+        make_state_folder(layout, layout.traffic)
     out = Writer(2 if options.json else 1)
 
     def say(text: str) -> None:
@@ -76,7 +77,9 @@ def _groups(wanted: str | None, settings: Settings, readable: list[Record], *, c
     if wanted:
         raise UsageError(f'The setting traffic_control does not name the deployment group "{wanted}".', remedy=remedy)
     raise AgentError(
-        "The setting traffic_control names no deployment group, and this host is out of nothing.", remedy=remedy
+        "The setting traffic_control names no deployment group,"
+        " and this host has not been taken out of any load balancer.",
+        remedy=remedy,
     )
 
 
@@ -127,7 +130,7 @@ def _act(options: argparse.Namespace, control: TrafficControl, name: str, say: C
     if options.action == "block":
         control.block_by_hand(_reason(options.reason), force=options.force)
     elif options.action == "allow" and not control.allow_by_hand(force=options.force):
-        say(f"{name}: this host is out of nothing because of this agent; there is nothing to put back.")
+        say(f"{name}: this agent has not taken this host out of any load balancer; there is nothing to put back.")
 
 
 def _control(name: str, settings: Settings, records: Records, say: Callable[[str], None]) -> TrafficControl:

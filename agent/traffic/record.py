@@ -75,7 +75,7 @@ class Record(NamedTuple):
 
 
 class Records:
-    """The files of all groups in a folder that exists and that only the agent's user may enter."""
+    """The files of all groups in a directory that only the agent's user may enter; writing needs it to exist."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder

@@ -91,6 +91,16 @@ def test_the_status_tells_what_the_agent_does_and_what_troubles_it(host):
     assert found["trouble"]["text"] == "No such host."
 
 
+@pytest.mark.parametrize(("message", "shown"), [("Succeeded: ", ""), ("Succeeded: 2 files", ": 2 files")])
+def test_the_status_does_not_repeat_that_the_last_deployment_succeeded(host, message, shown):
+    command = CommandStore(host.layout).folder_of("hc-0")
+    os.makedirs(command.path)
+    outcome = SavedOutcome("Succeeded", json.dumps({"message": message}), time.time(), deployment_id="d-0")
+    command.save_outcome(outcome)
+    (line,) = [line for line in host.run("status").stdout.splitlines() if line.startswith("Last outcome")]
+    assert re.fullmatch(rf"Last outcome: Succeeded, deployment d-0, \d.* ago\){shown}", line)
+
+
 def test_the_status_of_a_command_that_never_had_a_deployment_names_none(host):
     command = CommandStore(host.layout).folder_of("hc-0")
     os.makedirs(command.path)

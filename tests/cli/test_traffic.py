@@ -219,14 +219,6 @@ def test_traffic_is_refused_without_the_events_that_move_it(fleet):
     assert not os.path.exists(sites[0].folder / "app")
 
 
-def test_an_agent_without_traffic_control_says_so(tmp_path, program):
-    config = tmp_path / "agent.yml"
-    config.write_text(json.dumps({"root_dir": str(tmp_path / "root")}))
-    result = agent(program, "traffic", "status", "--config-file", str(config))
-    assert result.returncode == 1
-    assert "docs/traffic.md" in result.stderr
-
-
 @pytest.mark.parametrize("words", ["status --json Web", "--json status Web", "status Web --json"])
 def test_options_may_stand_wherever_a_tired_person_writes_them(tmp_path, program, words):
     config = tmp_path / "agent.yml"
@@ -234,6 +226,23 @@ def test_options_may_stand_wherever_a_tired_person_writes_them(tmp_path, program
     config.write_text(json.dumps({"root_dir": str(tmp_path / "root"), "traffic_control": control}))
     result = agent(program, "traffic", *words.split(), "--config-file", str(config))
     assert [row["group"] for row in json.loads(result.stdout)["groups"]] == ["Web"]
+
+
+@pytest.mark.parametrize("action", ["status", "block X", "allow X"])
+def test_a_host_without_traffic_control_is_told_so_and_gets_no_directory(tmp_path, program, action):
+    config = tmp_path / "agent.yml"
+    config.write_text(json.dumps({"root_dir": str(tmp_path / "root")}))
+    result = agent(program, "traffic", *action.split(), "--config-file", str(config))
+    assert result.returncode == (1 if action == "status" else 64)
+    assert "traffic_control" in result.stderr
+    assert "docs/traffic.md" in result.stderr
+    assert os.listdir(tmp_path) == ["agent.yml"]
+
+
+def test_asking_for_the_traffic_of_a_group_makes_no_directory(alone):
+    folder, status = alone
+    assert status("Web").returncode == 0
+    assert os.listdir(folder) == ["agent.yml"]
 
 
 ROUTER = {"type": "command", "block": ["/bin/true"], "allow": ["/bin/true"]}
@@ -269,14 +278,15 @@ def test_an_identity_that_cannot_be_used_is_told_and_the_record_still_shown(alon
 @pytest.mark.parametrize("arguments", [(), ("Web",)])
 def test_a_damaged_record_is_told_for_its_group_and_hides_no_other(alone, arguments):
     folder, status = alone
-    assert status("Web").returncode == 0
-    records = Records(f"{folder}/root/agent-state/traffic")
+    place = folder / "root/agent-state/traffic"
+    place.mkdir(parents=True)
+    records = Records(str(place))
     provider = {"name": "router", "command_seconds": 10, "status": None, "drained": None, "healthy": None} | ROUTER
     for name in ("Web", "Former", "Other"):
         member = Member(provider, "router", {}, "in")
         records.write(Record(name, Policy([provider]), Phase.OUT, kept="why", members=(member,)))
     for name in ("Web", "Former"):
-        (path,) = (folder / "root/agent-state/traffic").glob(f"{name}-*.json")
+        (path,) = place.glob(f"{name}-*.json")
         path.write_text("{")
     found = status(*arguments)
     assert found.returncode == 1, found.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 from example_host import EXAMPLES, Host
 from host_tree import acl_entries
+from waiting import until
 
 REVISIONS = sorted(
     str(path.parent.relative_to(EXAMPLES)) for name in ("appspec.yml", "appspec.yaml") for path in EXAMPLES.rglob(name)
@@ -235,9 +237,60 @@ def test_the_demo_shows_two_versions_and_one_that_is_undone() -> None:
     assert done.stdout.count("AppSpec file valid. Local deployment successful") == 2
 
 
-@pytest.mark.parametrize("arguments", [[], ["static-site/version-1"], ["no-such-example", "somewhere"]])
-def test_try_says_how_it_is_used(arguments: list[str], tmp_path: Path) -> None:
-    done = subprocess.run([str(EXAMPLES / "try"), *arguments], capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 2
-    assert "examples" in done.stdout + done.stderr
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("try", "Name a revision and a directory"),
+        ("try static-site/version-1", "Name a revision and a directory"),
+        ("try static-site/version-1 --verbose", "Name a revision and a directory"),
+        ("try --verbose static-site/version-1 host", "option --verbose is unknown"),
+        ("try no-such-example host", "no directory no-such-example"),
+        ("try ../docs host", "no directory ../docs"),
+        ("try static-site host", "static-site/version-1 static-site/version-2 static-site/version-3-broken."),
+        ("try static-site/version-1 /proc/host", "directory /proc/host cannot be made"),
+        ("demo-local --verbose", "option --verbose is unknown"),
+        ("demo-local no-such-directory", "no directory no-such-directory"),
+        ("demo-local .", "no program codedeploy-local"),
+        ("demo-local . .", "one directory at most"),
+    ],
+)
+def test_a_wrong_command_line_gets_one_line_and_leaves_nothing(line: str, told: str, host: Host) -> None:
+    name, *arguments = line.split()
+    command = [str(EXAMPLES / name), *arguments]
+    place = host / "here"
+    place.mkdir(parents=True)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=place, env=host.environment)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert told in done.stderr
+    assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["try", "demo-local"])
+def test_help_is_no_error(name: str) -> None:
+    done = subprocess.run([str(EXAMPLES / name), "--help"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"appspec-examples/{name} " in done.stdout
+
+
+def test_a_revision_may_be_named_by_its_path_as_the_shell_completes_it(host: Host) -> None:
+    host.deploy(f"{os.path.relpath(EXAMPLES)}/static-site/version-1/")
+    assert "<h1>Version 1</h1>" in host.tree("www")["index.html"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("line", ["try static-site/version-1 {}/host", "demo-local"])
+def test_an_example_that_is_interrupted_leaves_no_copy(line: str, number: signal.Signals, tmp_path: Path) -> None:
+    copies, begun, program = tmp_path / "copies", tmp_path / "begun", tmp_path / "codedeploy-local"
+    copies.mkdir()
+    program.write_text(f'#!/bin/sh\n[ "$1" = --version ] || {{ touch {begun}; exec sleep 600; }}\n')
+    program.chmod(0o755)
+    name, *arguments = line.format(tmp_path).split()
+    environment = {**os.environ, "TMPDIR": str(copies), "CODEDEPLOY_LOCAL": str(program)}
+    with subprocess.Popen([EXAMPLES / name, *arguments], env=environment, start_new_session=True) as running:
+        try:
+            until(begun.exists, "the deployment")
+            assert list(copies.iterdir())
+        finally:
+            os.killpg(running.pid, number)
+    assert running.returncode == 128 + number
+    assert list(copies.iterdir()) == []

@@ -67,9 +67,23 @@ def test_a_python_that_makes_no_environments_is_named_with_the_package_it_needs(
 @pytest.mark.parametrize("example", ["demo", "demo-local", "try static-site/version-1 {}/host"])
 def test_an_example_without_the_agent_names_the_command_that_installs_it(tmp_path: Path, example: str) -> None:
     shutil.copytree(PROJECT / "appspec-examples", tmp_path / "appspec-examples")
+    assert_setting_up_is_advised(tmp_path, example)
+
+
+@pytest.mark.parametrize("example", ["demo-local", "try static-site/version-1 {}/host"])
+def test_an_example_in_a_clone_that_was_moved_names_the_command_that_repairs_it(tmp_path: Path, example: str) -> None:
+    shutil.copytree(PROJECT / "appspec-examples", tmp_path / "appspec-examples")
+    program = tmp_path / ".venv-demo/bin/codedeploy-local"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/no/such/python\n")
+    program.chmod(0o755)
+    assert_setting_up_is_advised(tmp_path, example)
+
+
+def assert_setting_up_is_advised(clone: Path, example: str) -> None:
     environment = {**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
-    name, *arguments = example.format(tmp_path).split()
-    command = [tmp_path / "appspec-examples" / name, *arguments]
+    name, *arguments = example.format(clone).split()
+    command = [clone / "appspec-examples" / name, *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 1
     assert '"make demo-setup"' in done.stderr

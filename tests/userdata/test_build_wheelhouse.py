@@ -96,10 +96,43 @@ def test_something_that_is_no_wheel_of_the_agent_is_refused(builder, tmp_path) -
     assert (done.returncode, "is not a wheel of the agent" in done.stderr) == (65, True)
 
 
-def test_an_unknown_option_shows_how_it_is_called(builder) -> None:
-    done = builder.run("-z")
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["-z"], "The option -z is unknown."),
+        (["-p"], "The option -p needs a value."),
+        (["more", "words"], "Unexpected: more words"),
+    ],
+)
+def test_a_wrong_command_line_shows_how_it_is_called(builder, arguments, told) -> None:
+    done = builder.run(*arguments)
     assert done.returncode == 64
     assert "[-p PYTHON_VERSION]" in done.stderr
+    assert done.stderr.endswith(f"userdata/build-wheelhouse: {told}\n")
+
+
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_is_no_error(option) -> None:
+    done = subprocess.run([PROGRAM, option], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "[-p PYTHON_VERSION]" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["-p", "banana"], '"banana" is not a Python version'),
+        (["-p", "3.11", "-p", "3.11.4"], '"3.11.4" is not a Python version'),
+        (["-p", ""], '"" is not a Python version'),
+        (["-p", "3.11 *"], "is not a Python version"),
+        (["-a", "sparc"], "The architecture sparc is unknown. Choose x86_64 or aarch64"),
+    ],
+)
+def test_a_host_that_cannot_be_is_refused_before_anything_is_fetched(builder, arguments, told) -> None:
+    (builder.index / "leaf-1.0-py3-none-any.whl").unlink()
+    done = builder.run(*arguments)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (64, "", 1)
+    assert told in done.stderr
 
 
 @pytest.mark.needs_tool("git")

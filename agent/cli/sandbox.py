@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     if missing := [name for name in ("moto", "flask") if find_spec(name) is None]:
         raise SandboxError(
             f"The sandbox needs the package moto with its server; {' and '.join(missing)} cannot be imported.",
-            remedy="Install it from a clone of the project: pip install '.[sandbox]'",
+            remedy="Run \"make demo-setup\" in a clone of the project, or pip install '.[sandbox]' in an environment.",
         )
     _configure_log(verbose=options.verbose)
     try:
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _run_in_folder(options: argparse.Namespace) -> int:
     if options.folder is not None:
-        from agent.filesystem.locks import FileLock
+        from agent.filesystem.locks import FileLock, LockTimeoutError
         from agent.sandbox.files import LOCK
 
         folder = os.path.abspath(options.folder)
@@ -69,8 +69,14 @@ def _run_in_folder(options: argparse.Namespace) -> int:
         os.makedirs(folder, mode=0o700, exist_ok=True)
         _check_owner(folder)
         _check_content(folder)
-        lock = FileLock(os.path.join(folder, LOCK), purpose="the sandbox of this folder")
-        lock.acquire(limit=0)
+        lock = FileLock(os.path.join(folder, LOCK), purpose="the sandbox of this directory")
+        try:
+            lock.acquire(limit=0)
+        except LockTimeoutError as error:
+            raise SandboxError(
+                f"Another sandbox uses the directory {folder}.",
+                remedy="Stop that sandbox, or choose another directory with --folder.",
+            ) from error
         try:
             return _serve(options, folder)
         finally:

@@ -58,7 +58,8 @@ def lines(found: dict[str, Any], now: float) -> list[str]:
     if last:
         message = " ".join(last["message"].split()).removeprefix(f"{last['status']}:").strip()
         of = f", deployment {last['deployment']}" if last["deployment"] else ""
-        text.append(f"Last outcome: {last['status']}{of}, {_ago(last['ended'], now)}{f': {message}' if message else ''}")
+        why = f": {message}" if message else ""
+        text.append(f"Last outcome: {last['status']}{of}, {_ago(last['ended'], now)}{why}")
     text += [outage_line(row, _stamp(row["since"] or 0)) for row in found["out_of_service"]]
     if found["unreported"]:
         text.append(f"Not yet reported: {found['unreported']}")

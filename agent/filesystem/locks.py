@@ -23,12 +23,14 @@ class FileLock:
 
     The kernel keeps it on the open file, so it needs no clean-up after a crash, and the descriptor is
     close-on-exec, so that no program started meanwhile inherits it. A child that is forked and does not
-    exec shares it until it ends. ``purpose`` completes "waiting for ..." in messages.
+    exec shares it until it ends. ``purpose`` completes "waiting for ..." in messages; ``remedy`` ends
+    that of a timeout.
     """
 
-    def __init__(self, path: str, *, purpose: str) -> None:
+    def __init__(self, path: str, *, purpose: str, remedy: str = "Try again when that process has ended.") -> None:
         self.path = path
         self.purpose = purpose
+        self._remedy = remedy
         self._descriptor: int | None = None
 
     def acquire(self, *, limit: float | None = None, on_wait: Callable[[str], None] | None = None) -> None:
@@ -59,7 +61,7 @@ class FileLock:
                 raise LockTimeoutError(
                     f"Waited {limit:g} s for {self.purpose}, and process {self._holder(descriptor)} still holds the"
                     f" lock {self.path}.",
-                    remedy="Try again when that process has ended; lock_wait_seconds sets how long to wait.",
+                    remedy=self._remedy,
                 )
             time.sleep(pause if end is None else min(pause, max(end - time.monotonic(), 0.001)))
             pause = min(pause * 1.5, LONGEST_PAUSE)

@@ -11,7 +11,7 @@ _REMEDIES = {
     errno.EACCES: "The agent's user may not do this: check the owner and mode of the folders on the way.",
     errno.EPERM: "Check the owner, and with lsattr whether the file or its folder is marked immutable.",
     errno.EIO: "The disk reports an error: see the kernel log, then check the file system.",
-    errno.ELOOP: "Symbolic links lead in a circle: mend the links.",
+    errno.ELOOP: "Symbolic links lead in a circle: correct the links.",
     errno.ENAMETOOLONG: "Shorten the path, or the names in the revision.",
     errno.EMFILE: "Raise the limit on open files for the agent.",
 }

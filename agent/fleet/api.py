@@ -33,9 +33,15 @@ class Api:
             session = boto3.session.Session(region_name=options.region, profile_name=options.profile)
             self._codedeploy: Any = session.client("codedeploy", endpoint_url=options.endpoint_url)
             self._iam: Any = session.client("iam", endpoint_url=options.endpoint_url)
-        except self._error as error:
+        except botocore.exceptions.NoRegionError as error:
             raise RegistrationError(
-                f"AWS cannot be asked: {error}", remedy="Give --region and --profile, or set AWS_REGION and so on."
+                "The AWS region is missing.",
+                remedy="Pass --region, set AWS_DEFAULT_REGION, or pass a --profile that has a region.",
+            ) from error
+        except (*self._error, ValueError) as error:  # the library's for an endpoint that is not a URL
+            raise RegistrationError(
+                f"The AWS client cannot be set up: {str(error).rstrip('.')}.",
+                remedy="Correct --profile or --endpoint-url, or the AWS configuration of this account.",
             ) from error
         self.region: str = session.region_name
 

@@ -111,7 +111,7 @@ def remove_package(
     if busy and not force:
         raise OfficialAgentError(
             f"The official agent has deployments in progress: {', '.join(busy)}.",
-            remedy="Wait for their end; if there is none, an old crash has left the files: repeat with --force.",
+            remedy="Wait for their end, or use --force if these are only stale files from a crash.",
         )
     ran = manager.is_active()
     manager.stop()

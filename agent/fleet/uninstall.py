@@ -127,7 +127,11 @@ def _remove_remains(host: Places, options: UninstallOptions, tell: Tell, left: l
             _tell_of_places_elsewhere(host, tell)
             kept = [path for path in _PURGED if host.holder(path)]
             left += _purge(host)
-            tell(f"Removed what was kept before: {', '.join(path for path in kept if path not in left) or 'nothing'}.")
+            removed = [path for path in kept if path not in left]
+            if removed:
+                tell(f"Removed what was kept before: {', '.join(removed)}.")
+            elif not left:
+                tell("Nothing was left to remove.")
     elif options.purge:
         raise FleetError(
             f"Nothing was removed: the agent on this host is the official one: {found}.",

@@ -89,7 +89,7 @@ def _key(entry: AclEntry, owners: OwnerLookup) -> tuple[tuple[int, int], str]:
     if who is None:
         return nothing, (
             f"the acls entry {written(entry)} is for the {entry.tag} {entry.name!r}, which this host does not have;"
-            " create it in a BeforeInstall script, or mend the name"
+            " create it in a BeforeInstall script, or correct the name"
         )
     return (_NAMED_TAGS[entry.tag], who), ""
 

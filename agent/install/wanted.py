@@ -75,7 +75,8 @@ class Wanted:
         try:
             mode = os.lstat(path).st_mode
         except (FileNotFoundError, NotADirectoryError):
-            advice = "patterns are not expanded" if set("*?[") & set(mapping.source) else "mend the name, or pack it"
+            pattern = set("*?[") & set(mapping.source)
+            advice = "patterns are not expanded" if pattern else "correct the name, or add it to the revision"
             self._problem(mapping, f"the source {mapping.source!r} is not in the revision; {advice}")
             return
         if stat.S_ISLNK(mode) and os.path.isdir(path):

@@ -6,6 +6,8 @@ from agent.filesystem.locks import FileLock
 from agent.store.folders import make_state_folder
 from agent.store.layout import Layout
 
+_REMEDY = "Try again when that process has ended; lock_wait_seconds sets how long to wait."
+
 
 def group_lock(layout: Layout, group_id: str) -> FileLock:
     """The lock that lets one command of a deployment group run at a time; not yet taken.
@@ -14,10 +16,11 @@ def group_lock(layout: Layout, group_id: str) -> FileLock:
     """
     layout.group(group_id)
     make_state_folder(layout, layout.locks)
-    return FileLock(layout.group_lock(group_id), purpose=f"another deployment of the group {group_id}")
+    purpose = f"another deployment of the group {group_id}"
+    return FileLock(layout.group_lock(group_id), purpose=purpose, remedy=_REMEDY)
 
 
 def install_lock(layout: Layout) -> FileLock:
     """The lock that lets one Install run at a time below this root folder; not yet taken. Raises RootFolderError."""
     make_state_folder(layout, layout.locks)
-    return FileLock(layout.install_lock, purpose="an Install of another deployment group")
+    return FileLock(layout.install_lock, purpose="an Install of another deployment group", remedy=_REMEDY)

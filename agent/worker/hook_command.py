@@ -109,7 +109,7 @@ def _of_earlier_revision(error: ScriptError, event: LifecycleEvent, revision: Ch
     text = (
         f"{error.message} This is the script of the {revision.choice.value} revision"
         f" ({os.path.basename(revision.deployment)}), not of the one being deployed: {event.name} runs before that is"
-        f" unpacked. To get past it, mend the script in {revision.archive}, or deploy once without {event.name}"
+        f" unpacked. To get past it, correct the script in {revision.archive}, or deploy once without {event.name}"
         f" (in the service: ignore ApplicationStop failures; codedeploy-local: name the other events with --events)."
     )
     explained = ScriptError(text, code=error.code, script_name=error.script_name, log=error.log)

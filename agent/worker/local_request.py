@@ -200,7 +200,7 @@ def _check_appspec(folder: str, requested: str) -> None:
     if found != requested and requested not in DEFAULT_NAMES:
         raise AppSpecMissingError(
             f"The folder {folder} holds no AppSpec file {requested}, but {found}.",
-            remedy=f"Leave --appspec-filename away to deploy with {found}, or mend the name.",
+            remedy=f"Leave --appspec-filename away to deploy with {found}, or correct the name.",
         )
 
 

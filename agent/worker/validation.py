@@ -55,7 +55,7 @@ def validate_path(path: str, requested: str) -> Validation:
 
 
 def _validate_revision(folder: str, shown: str, requested: str) -> Validation:
-    name = find_appspec(folder, requested, shown=shown)
+    name = find_appspec(folder, requested, shown=os.path.abspath(shown))  # "." reads badly in a sentence
     file = os.path.normpath(os.path.join(shown, name))
     data = read_start(os.path.join(folder, name))
     appspec, problems = check(data, filename=file)

@@ -358,11 +358,18 @@ def test_a_service_that_cannot_be_reached_is_explained(host, monkeypatch) -> Non
         host.register()
 
 
+@pytest.mark.parametrize("options", [{"profile": "no-such-profile"}, {"endpoint_url": "no-url"}])
+def test_a_client_that_cannot_be_set_up_is_an_error_with_what_to_correct(host, options) -> None:
+    api = ApiOptions(host.sandbox.region, **options)
+    with pytest.raises(RegistrationError, match=r"(profile|endpoint).*Correct --profile or --endpoint-url"):
+        register(RegisterOptions(host.name, str(host.path), api, create_user=True), tell=host.said.append)
+
+
 def test_a_region_that_nobody_names_is_asked_for(host, monkeypatch) -> None:
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     host.sandbox.region, region = "", host.sandbox.region
     try:
-        with pytest.raises(RegistrationError, match="Give --region"):
+        with pytest.raises(RegistrationError, match=r"region is missing\. Pass --region, set AWS_DEFAULT_REGION"):
             register(RegisterOptions(host.name, str(host.path), ApiOptions(), create_user=True), tell=host.said.append)
     finally:
         host.sandbox.region = region

@@ -149,6 +149,8 @@ def test_what_an_uninstall_kept_can_be_purged_later(used) -> None:
     assert not remove(used, purge=True)
     assert files(used) == ["usr/local/bin/other"]
     assert used.said[-1] == f"Removed what was kept before: {DEPLOYMENT_ROOT}, /etc/codedeploy-agent, {LOGS}."
+    assert not remove(used, purge=True)
+    assert used.said[-1] == "Nothing was left to remove."
 
 
 def test_an_uninstall_prints_the_line_that_purges_after_it_when_its_program_is_gone(used) -> None:

@@ -173,7 +173,7 @@ def test_a_hundred_hosts_wait_at_once(sandbox: SandboxServer, scene: Scene) -> N
 def test_two_sandboxes_do_not_share_a_folder(sandbox: SandboxServer) -> None:
     done = subprocess.run(command("--folder", str(sandbox.folder)), capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1
-    assert "the sandbox of this folder" in done.stderr
+    assert f"Another sandbox uses the directory {sandbox.folder}. Stop that sandbox" in done.stderr
     assert json.loads((sandbox.folder / "sandbox.json").read_text())["pid"] == sandbox.process.pid
 
 

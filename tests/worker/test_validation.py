@@ -170,6 +170,12 @@ def test_an_archive_cannot_write_outside_its_folder(tmp_path):
         validate_path(str(archive), "appspec.yml")
 
 
+def test_the_current_directory_is_named_where_it_has_no_appspec(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AppSpecMissingError, match=f"at the top of {tmp_path}\\."):
+        validate_path(".", "appspec.yml")
+
+
 def test_a_missing_appspec_is_reported_with_what_was_looked_for_and_where(folder, tmp_path):
     (folder / "appspec.yml").unlink()
     (folder / "noappspec").mkdir()

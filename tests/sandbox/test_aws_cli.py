@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from host_agent_stub import HostAgentStub
 from sandbox_server import SandboxServer
 
 
+@pytest.mark.long  # tests/end_to_end and the demo do the same with an agent
 def test_aws_deploy_pushes_registers_deploys_and_waits(sandbox: SandboxServer, tmp_path: Path) -> None:
     (tmp_path / "site").mkdir()
     (tmp_path / "site/appspec.yml").write_text("version: 0.0\nos: linux\n")

@@ -147,6 +147,7 @@ def test_of_twenty_balancers_one_that_refuses_is_named_and_the_host_is_nowhere_l
     assert scene.outage() is None
 
 
+@pytest.mark.long  # tests/traffic/test_control.py has a host that does not come back
 def test_a_host_that_is_never_healthy_fails_its_deployment_and_is_out_with_the_reason(
     balancers: Balancers, start
 ) -> None:

@@ -166,6 +166,7 @@ def holds_open(workers: list[psutil.Process], ending: str) -> bool:
     return False
 
 
+@pytest.mark.long  # a rollback is a deployment that allows traffic, as others here
 def test_a_rollback_that_succeeds_puts_the_host_back(scene: Scene) -> None:
     scene.done("ApplicationStop", "DownloadBundle")
     command = scene.command("AfterInstall")

@@ -30,8 +30,8 @@ BIN := $(VENV)/bin
 DEMO_VENV := .venv-demo
 # The AWS CLI pins one botocore, so it has an environment of its own.
 AWS_VENV := .venv-aws
-# One more than processors, because some tests only wait.
-JOBS ?= $(shell echo $$(( $$(nproc) + 1 )))
+# Twice as many as processors, because many tests wait for something half of their time.
+JOBS ?= $(shell echo $$(( $$(nproc) * 2 )))
 PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 LINT = $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 PYTEST_ARGS ?=
@@ -68,8 +68,10 @@ aws: python
 	@.ci/environment $(AWS_VENV) "the AWS CLI" 'awscli>=1.44'
 
 # As installing does it: tests and benches start thousands of processes, and each would compile the sources for itself.
+# Collecting the tests once has pytest compile them, which each of the test processes would do otherwise.
 compiled: environment
 	@$(BIN)/python -m compileall -q agent
+	@test -d tests/__pycache__ || $(BIN)/python -m pytest --collect-only -q >/dev/null
 
 test: setup compiled
 	$(PYTEST) $(PYTEST_ARGS)

@@ -11,6 +11,7 @@ BENCH = os.path.join(os.path.dirname(__file__), "bench.py")
 
 
 @pytest.mark.needs_tool("tar", "zip", "unzip")
+@pytest.mark.long  # a whole bench
 def test_the_bench_measures_every_item_beside_its_floor(tmp_path: Path) -> None:
     command = [sys.executable, BENCH, "--runs", "1", "--scale", "0.002", "--places", "disk", "--disk", str(tmp_path)]
     command += ["--very-many", "tgz,zip"]

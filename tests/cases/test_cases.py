@@ -20,7 +20,7 @@ def parameter(case: Case) -> object:
 
 @pytest.mark.needs("root")
 @pytest.mark.needs_tool("bash", "tar", "zip")
-@pytest.mark.parametrize("case", map(parameter, CASES))
+@pytest.mark.parametrize("case", [parameter(case) for case in CASES])
 def test_a_revision_ends_as_with_the_official_agent(
     case: Case, tmp_path: object, program: Callable[[str], str], record_property: Callable[[str, object], None]
 ) -> None:

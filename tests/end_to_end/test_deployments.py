@@ -197,6 +197,7 @@ def test_a_restart_uses_the_revision_that_is_on_the_host(fleet: Fleet) -> None:
     assert [body for body in told if "archive-reuse" in body["Diagnostics"]["Payload"]]
 
 
+@pytest.mark.long  # tests/bundle/test_github.py and tests/cli have GitHub
 def test_a_commit_on_github_is_deployed(fleet: Fleet) -> None:
     source = fleet.revision("v1", {"ApplicationStart": f"echo $BUNDLE_COMMIT > {fleet.folder}/seen"})
     commit = "0123456789abcdef0123456789abcdef01234567"

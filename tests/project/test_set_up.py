@@ -33,6 +33,7 @@ class Clone:
         return done.stdout.splitlines()
 
 
+@pytest.mark.long  # it makes two environments
 def test_an_environment_that_lacks_pip_or_was_moved_is_made_again_and_a_whole_one_is_left_alone(tmp_path: Path) -> None:
     clone = Clone(tmp_path / "clone")
     subprocess.run([PYTHON, "-m", "venv", "--without-pip", clone.place / ".venv"], check=True)

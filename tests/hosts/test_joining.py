@@ -143,11 +143,17 @@ def test_a_server_in_a_rack_joins_by_one_command_and_leaves_by_another(fleet: Fl
 
 
 def guide(heading: str) -> list[str]:
-    """The commands that docs/installing.md gives under a heading."""
+    """Return the commands that docs/installing.md has under a heading."""
     text = (PROJECT / "docs" / "installing.md").read_text()
     section = re.search(rf"^## {heading}$(.*?)^## ", text, re.MULTILINE | re.DOTALL)
     assert section, heading
-    return re.findall(r"^    (\S.*)$", section[1], re.MULTILINE)
+    commands = [
+        line
+        for block in re.findall(r"^```sh\n(.*?)^```$", section[1], re.MULTILINE | re.DOTALL)
+        for line in block.splitlines()
+    ]
+    assert commands, heading
+    return commands
 
 
 def test_the_commands_of_the_guide_do_what_it_says(fleet: Fleet) -> None:

@@ -228,7 +228,7 @@ def test_metadata_that_come_late_are_waited_for(fleet: Fleet, soak: bool) -> Non
     assert told_to_systemd(host)["StatusText"] != "Polling"
     host.plug()
     identity = f"arn:aws:ec2:{fleet.sandbox.region}:{fleet.sandbox.account}:instance/{instance}"
-    fleet.sandbox.wait_for_poll(identity, seconds=120)
+    fleet.sandbox.wait_for_poll(identity)
     until(lambda: told_to_systemd(host)["StatusText"] == "Polling", "systemd to be told")
     assert told_to_systemd(host)["NRestarts"] == "0"
 

@@ -64,7 +64,9 @@ class Site:
             "ApplicationStop": (
                 f"kill $(cat {self.pid})\nwhile kill -0 $(cat {self.pid}) 2>/dev/null; do sleep 0.02; done"
             ),
-            "AfterInstall": f"[ ! -e {self.hold} ] || {{ touch {self.held}; sleep 3600; }}",
+            "AfterInstall": (
+                f"[ -e {self.hold} ] || exit 0\ntouch {self.held}\nwhile [ -e {self.held} ]; do sleep 0.1; done"
+            ),
             "ApplicationStart": (
                 f"setsid {sys.executable} {self.folder}/app/app.py {self.port} >/dev/null 2>&1 </dev/null &\n"
                 f"echo $! > {self.pid}"
@@ -83,6 +85,7 @@ class Site:
         return subprocess.run(command, capture_output=True, text=True, check=check)
 
     def end(self) -> None:
+        self.held.unlink(missing_ok=True)
         if self.pid.exists():
             with suppress(ProcessLookupError, ValueError):
                 os.kill(int(self.pid.read_text()), signal.SIGKILL)

@@ -61,6 +61,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # A shell starts what runs in the background with these ignored, and so would be every process of a test.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if not config.option.basetemp:  # a worker gets its own from the run that started it
         config.option.basetemp = temporary_folder()
     config.addinivalue_line("markers", f"needs(*wants): the machine must grant these: {', '.join(WANTS)}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -140,6 +141,13 @@ def _labels(folder: str) -> None:
     _python(_LABEL, f"{folder}/labelled")
 
 
+def _localhost(_: str) -> None:
+    try:
+        socket.getaddrinfo("localhost", None)
+    except OSError as error:
+        raise _LackingError(f"{error.strerror} (a line in /etc/hosts)") from error
+
+
 def _processors(_: str) -> None:
     if len(os.sched_getaffinity(0)) < 2:
         raise _LackingError("there is one")
@@ -168,6 +176,7 @@ WANTS = {
     "tracing": Want("strace of another process", _tracing),
     "devices": Want("the right to make devices", _devices),
     "labels": Want("the right to label files for SELinux", _labels),
+    "localhost": Want("the name localhost", _localhost),
     "processors": Want("a second processor", _processors),
     "aws": Want("the AWS CLI", _aws),
 }

@@ -182,6 +182,7 @@ def test_a_connection_that_is_reset_under_the_second_request_fails_none(server, 
     assert client.request("POST", server.url, body=b"again").read() == b"at last"
 
 
+@pytest.mark.needs("localhost")
 def test_a_kept_tls_connection_that_is_closed_fails_no_request(tmp_path):
     authority = Authority(tmp_path)
     with running_server(tls=authority.server_context("localhost")) as server:
@@ -398,6 +399,7 @@ def test_an_error_status_is_an_answer_and_not_repeated(server, client, status):
     assert len(server.requests) == 1
 
 
+@pytest.mark.needs("localhost")
 @pytest.mark.parametrize("over_tls", [False, True])
 def test_a_long_poll_is_ended_at_once_by_a_stop(tmp_path, over_tls):
     authority = Authority(tmp_path)
@@ -433,6 +435,7 @@ def test_a_client_that_was_closed_connects_no_more(server, client):
     assert server.connections == 1
 
 
+@pytest.mark.needs("localhost")
 def test_a_client_that_is_closed_while_it_connects_sends_nothing(tmp_path):
     authority = Authority(tmp_path)
     context = authority.server_context("localhost")

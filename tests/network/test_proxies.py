@@ -161,7 +161,7 @@ def test_a_host_in_no_proxy_is_reached_directly():
     assert "proxy" not in error.message
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("localhost", marks=pytest.mark.needs("localhost"))])
 def test_a_service_on_this_host_is_never_asked_through_a_proxy(server, host):
     client = HttpClient(HttpOptions(proxy="http://127.0.0.1:1"))
     assert client.request("GET", f"http://{host}:{server.port}/").read() == b"hello"

@@ -16,6 +16,8 @@ from agent.network.http import HttpClient, HttpOptions, NetworkError, NetworkRea
 from agent.network.tls import make_context
 from wire_server import Answer, Authority, running_server
 
+pytestmark = pytest.mark.needs("localhost")
+
 
 @pytest.fixture
 def authority(tmp_path):

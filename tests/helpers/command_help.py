@@ -40,9 +40,9 @@ def printed() -> dict[str, str]:
 def words(text: str) -> list[str]:
     """Return the words of a help text as Python 3.13 writes it.
 
-    Earlier versions repeat the name of an option's value after the short option.
+    Earlier versions repeat the name of an option's value after each of its names.
     """
-    return re.sub(r"(-\w) (\S+), (--[\w-]+) \2", r"\1, \3 \2", " ".join(text.split())).split()
+    return re.sub(r"(--?[\w-]+) [A-Z]\S*, (?=--)", r"\1, ", " ".join(text.split())).split()
 
 
 def _help(command: str) -> str:

@@ -260,6 +260,11 @@ class Authority:
             not_valid_after=now + datetime.timedelta(days=until),
         )
         builder = builder.add_extension(x509.BasicConstraints(ca=names is None, path_length=None), critical=True)
+        # From Python 3.13 on, a certificate must name the key that signed it, and say what its own is for.
+        signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        builder = builder.add_extension(signer, critical=False)
+        builder = builder.add_extension(_usage(of_an_authority=names is None), critical=True)
         if names is not None:
             alternatives = x509.SubjectAlternativeName([_alternative(each) for each in names])
             builder = builder.add_extension(alternatives, critical=False)
@@ -281,6 +286,16 @@ class Authority:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(path)
         return context
+
+
+def _usage(*, of_an_authority: bool):
+    from cryptography import x509
+
+    return x509.KeyUsage(
+        digital_signature=not of_an_authority, key_cert_sign=of_an_authority, crl_sign=of_an_authority,
+        content_commitment=False, key_encipherment=False, data_encipherment=False, key_agreement=False,
+        encipher_only=False, decipher_only=False,
+    )  # fmt: skip
 
 
 def _alternative(name: str):

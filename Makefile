@@ -51,7 +51,7 @@ setup: environment aws
 demo-setup: demo-environment aws
 
 python:
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) or print("python"))' 2>/dev/null | grep -q python || \
+	@"$(PYTHON)" -c 'import sys; print(sys.version_info >= (3, 11))' 2>/dev/null | grep -qx True || \
 		{ echo "$(or $(PYTHON),This machine) has no Python 3.11 or later. Install one, or name it: make PYTHON=/path/to/python3 …" >&2; exit 1; }
 	@.ci/system-packages venv
 
@@ -83,7 +83,7 @@ test-hosts: setup compiled
 soak: setup compiled
 	@.ci/system-packages hosts
 	$(PYTEST) --soak $(PYTEST_ARGS)
-	.ci/fresh-machine
+	$(BIN)/python .ci/fresh-machine
 
 room:
 	@test -n "$(ROOM)" && test -d "tests/$(ROOM)" || { echo "There is no room '$(ROOM)'. Name one: make check ROOM=install" \

@@ -100,8 +100,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _belongs(item: pytest.Item, part: str) -> bool:
-    if item.get_closest_marker("soak_only") or part == "both":
-        return not item.get_closest_marker("soak_only")
+    if item.get_closest_marker("soak_only"):
+        return False
+    if part == "both":
+        return True
     if item.get_closest_marker("long"):
         return part == "hosts"
     return part == "essential" or "sample" in getattr(item, "fixturenames", ())

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--folder",
         metavar="DIR",
         type=filled,
-        help="folder for sandbox.json, env.sh and the rest (default: a new one, removed at the end)",
+        help="directory for sandbox.json, env.sh and the rest (default: a new one, removed at the end)",
     )
     parser.add_argument(
         "--region", metavar="NAME", type=region, default="us-east-1", help="region to be (default: us-east-1)"
@@ -92,7 +92,8 @@ def _check_owner(folder: str) -> None:
     found = os.stat(folder)
     if found.st_uid != os.geteuid() or found.st_mode & 0o022:
         raise SandboxError(
-            f"Others may write to {folder}.", remedy=f"Choose another folder, or chmod 700 it if it is yours: {folder}"
+            f"Other users may write to {folder}.",
+            remedy=f"Choose another directory, or chmod 700 it if it is yours: {folder}",
         )
 
 
@@ -104,7 +105,7 @@ def _check_way(folder: str) -> None:
     while path != "/":
         found = os.lstat(path) if os.path.lexists(path) else None
         if found is not None and stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, os.geteuid()):
-            raise SandboxError(f"{path} is a link of another user.", remedy="Choose another folder.")
+            raise SandboxError(f"{path} is a link of another user.", remedy="Choose another directory with --folder.")
         path = os.path.dirname(path)
     for path in {os.path.realpath(os.path.dirname(folder)), os.path.dirname(os.path.realpath(folder))}:
         _check_folders_above(path)
@@ -116,7 +117,9 @@ def _check_folders_above(path: str) -> None:
             found = os.stat(path)
             loose = found.st_mode & 0o1002 == 0o002  # writable for all, and not sticky
             if loose or found.st_uid not in (0, os.geteuid()):
-                raise SandboxError(f"Others may change what lies in {path}.", remedy="Choose a folder somewhere else.")
+                raise SandboxError(
+                    f"Other users may change what is in {path}.", remedy="Choose a directory elsewhere with --folder."
+                )
         path = os.path.dirname(path)
 
 
@@ -126,7 +129,7 @@ def _check_content(folder: str) -> None:
 
     there = [name for name in files.WRITTEN if os.path.lexists(os.path.join(folder, name))]
     if there and not os.path.exists(os.path.join(folder, files.LOCK)):
-        raise SandboxError(f"{folder} has files of its own: {', '.join(there)}.", remedy="Choose an empty folder.")
+        raise SandboxError(f"{folder} has files of its own: {', '.join(there)}.", remedy="Choose an empty directory.")
 
 
 def _serve(options: argparse.Namespace, folder: str) -> int:

@@ -172,7 +172,8 @@ class _Installation:
         if len(fitting) == 1:
             return fitting[0]
         listed = ", ".join(sorted(there)) or "none"
-        raise (SourceError if self.options.version else SourceUsageError)(
+        error = SourceError if self.options.version else SourceUsageError
+        raise error(
             f"Without --source, --version must name one of the versions that are there: {listed}.",
             remedy="A source is a wheelhouse: a folder, a .tar.gz, or an https:// or s3:// address of one.",
         )

@@ -33,7 +33,7 @@ _PURGED = (
     f"{places.RESTART_STEPS}.saved",
     places.INSTALL_LOG,
 )
-"""What only a purge removes; the ``.saved`` ones are units that somebody had changed."""
+"""What only a purge removes; the ``.saved`` ones are units that an administrator had changed."""
 _PID_FILE = f"{places.STATE}/.pid/codedeploy-agent.pid"
 _RECORDS = f"{places.DEPLOYMENT_ROOT}/agent-state"
 _MADE_BY_THE_AGENT = (places.VERSION_FILE, _PID_FILE, f"{_PID_FILE}.lock", f"{_RECORDS}/status.json")

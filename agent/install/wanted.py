@@ -103,7 +103,7 @@ class Wanted:
                 self._problem(mapping, f"{text!r} climbs out with '..', and {setting}", key=key)
                 return None
         if mapping.destination.startswith("~") and os.path.expanduser(mapping.destination).startswith("~"):
-            text = f"the home in the destination {mapping.destination!r} is of a user whom nobody knows"
+            text = f"the home in the destination {mapping.destination!r} is of a user that this host does not have"
             self._problem(mapping, text, key="destination")
             return None
         return expand(mapping.destination, self._cwd)

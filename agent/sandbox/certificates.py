@@ -55,13 +55,13 @@ def make_tls_identity(hosts: Sequence[str]) -> TlsIdentity:
     issuer = named("codedeploy-agent sandbox CA")
     ca = (
         builder(issuer, issuer, ca_key.public_key(), is_ca=True)
-        .add_extension(_usage(is_ca=True), critical=True)
+        .add_extension(key_usage(is_ca=True), critical=True)
         .sign(ca_key, hashes.SHA256())
     )
     certificate = (
         builder(named("codedeploy-agent sandbox"), issuer, key.public_key(), is_ca=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
-        .add_extension(_usage(is_ca=False), critical=True)
+        .add_extension(key_usage(is_ca=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.SubjectAlternativeName([_alternative(host) for host in hosts]), critical=False)
         .sign(ca_key, hashes.SHA256())
@@ -89,7 +89,8 @@ def _alternative(host: str) -> x509.GeneralName:
         return x509.DNSName(host)
 
 
-def _usage(*, is_ca: bool) -> x509.KeyUsage:
+def key_usage(*, is_ca: bool) -> x509.KeyUsage:
+    """Return what the key of a certificate is for, which Python 3.13 wants to be told."""
     return x509.KeyUsage(
         digital_signature=not is_ca,
         key_cert_sign=is_ca,

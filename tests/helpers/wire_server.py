@@ -250,6 +250,8 @@ class Authority:
         from cryptography.hazmat.primitives import hashes, serialization
         from cryptography.x509.oid import NameOID
 
+        from agent.sandbox.certificates import key_usage
+
         now = datetime.datetime.now(datetime.UTC)
         builder = x509.CertificateBuilder(
             issuer_name=x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self._name)]),
@@ -264,7 +266,7 @@ class Authority:
         signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
         builder = builder.add_extension(signer, critical=False)
-        builder = builder.add_extension(_usage(of_an_authority=names is None), critical=True)
+        builder = builder.add_extension(key_usage(is_ca=names is None), critical=True)
         if names is not None:
             alternatives = x509.SubjectAlternativeName([_alternative(each) for each in names])
             builder = builder.add_extension(alternatives, critical=False)
@@ -286,16 +288,6 @@ class Authority:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(path)
         return context
-
-
-def _usage(*, of_an_authority: bool):
-    from cryptography import x509
-
-    return x509.KeyUsage(
-        digital_signature=not of_an_authority, key_cert_sign=of_an_authority, crl_sign=of_an_authority,
-        content_commitment=False, key_encipherment=False, data_encipherment=False, key_agreement=False,
-        encipher_only=False, decipher_only=False,
-    )  # fmt: skip
 
 
 def _alternative(name: str):

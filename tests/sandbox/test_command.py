@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from agent.sandbox.files import LOCK
+from guards import unavailable_unless
 from host_agent_stub import HostAgentStub
 from sandbox_scene import Scene
 from sandbox_server import ROOT, START, SandboxServer, running_sandbox
@@ -78,7 +79,7 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
 @pytest.mark.needs_tool("setpriv")
 def test_a_port_that_is_for_root_is_refused_with_the_systems_reason(tmp_path: Path) -> None:
     if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) < 2:
-        pytest.skip("everybody may listen on low ports here")
+        unavailable_unless(["needs ports that are for root alone"])
     without = ["setpriv", "--inh-caps=-net_bind_service", "--bounding-set=-net_bind_service"]
     wanted = [*(without if os.geteuid() == 0 else []), *command("--port", "1", "--folder", str(tmp_path))]
     done = subprocess.run(wanted, capture_output=True, text=True, cwd=ROOT)
@@ -114,7 +115,7 @@ def test_the_files_have_an_address_that_a_client_can_use(
     tmp_path: Path, listen: str, host: str | None, tls: tuple[str, ...]
 ) -> None:
     if ":" in listen and not Path("/proc/net/if_inet6").exists():
-        pytest.skip("no IPv6 on this machine")
+        unavailable_unless(["needs IPv6"])
     with running_sandbox(tmp_path, "--listen", listen, *tls) as server:
         where = urlsplit(server.url)
         assert server.client("codedeploy").list_applications()["applications"] == []
@@ -179,7 +180,7 @@ def test_a_folder_that_others_may_write_to_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     done = subprocess.run(command("--folder", str(tmp_path)), capture_output=True, text=True, cwd=ROOT)
     assert done.returncode != 0
-    assert "Others may write" in done.stderr
+    assert "Other users may write" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -237,5 +238,5 @@ def test_a_folder_in_which_another_user_may_exchange_ours_is_refused(tmp_path: P
     os.chown(theirs, 65534, 65534)
     done = subprocess.run(command("--folder", str(theirs / "mine")), capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1
-    assert f"Others may change what lies in {theirs}" in done.stderr
+    assert f"Other users may change what is in {theirs}" in done.stderr
     assert list(theirs.iterdir()) == []

@@ -63,7 +63,7 @@ class Body:
         return self._is_chunked or waits or self._left > IN_MEMORY
 
     def discard(self) -> None:
-        """Read what nobody asked for, up to a limit, so that the client gets to read its answer."""
+        """Read an unused body, up to a limit, so that the client gets to read its answer."""
         if self._file is None and self._proceed is None:
             budget = IN_MEMORY
             while budget > 0 and (chunk := self._read()):

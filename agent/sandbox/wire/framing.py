@@ -13,7 +13,7 @@ _MOST_TRAILERS = 64
 
 
 def framing_fault(headers: Message) -> str:
-    """Return why nobody can say where the body of a request ends, or nothing."""
+    """Return why the end of a request's body is uncertain, or nothing."""
     lengths, codings = headers.get_all("Content-Length", []), headers.get_all("Transfer-Encoding", [])
     if codings and (lengths or [coding.strip().lower() for coding in codings] != ["chunked"]):
         return "Transfer-Encoding is chunked, without a Content-Length beside it"

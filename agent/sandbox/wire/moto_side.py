@@ -58,7 +58,7 @@ class MotoSide:
 
     def _running(self) -> list[Any]:
         # moto loads EC2, which takes longer than all else of the sandbox, when a caller first asks for it. Before that
-        # nobody has started an instance.
+        # there are no instances.
         loaded = sys.modules.get("moto.ec2.models")
         return loaded.ec2_backends[self._scope.account][self._scope.region].all_running_instances() if loaded else []
 

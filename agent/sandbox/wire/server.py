@@ -56,7 +56,7 @@ class Handler(MotoRequestHandler):
                 self.close_connection = True
 
     def handle_expect_100(self) -> bool:
-        """Let the client wait until somebody wants its body."""
+        """Let the client wait until the application wants its body."""
         return True
 
     def _proceed(self) -> None:
@@ -117,7 +117,7 @@ class Server(ThreadedWSGIServer):
         self._answering = 0
 
     def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401  # as socketserver has it
-        """Serve one connection; with TLS the handshake is made here, where a slow client keeps nobody waiting."""
+        """Serve one connection; with TLS the handshake is made here, where a slow client keeps no other waiting."""
         if self.ssl_context is None:
             super().finish_request(request, client_address)
             return

@@ -149,8 +149,8 @@ def _signature(request: Request, claim: Claim, key: Key, stamp: str) -> str:
 def _payload_digest(request: Request, service: str) -> str:
     """Return the digest that was signed.
 
-    A declared one is believed for the signature, and compared with the body when that is read. So nobody without a key
-    makes the sandbox read a body that is large.
+    A declared one is believed for the signature, and compared with the body when that is read. So without a key
+    no caller makes the sandbox read a large body.
     """
     declared = request.headers.get("x-amz-content-sha256", "")
     if _DIGEST.fullmatch(declared):

@@ -86,7 +86,7 @@ soak: setup compiled
 	$(BIN)/python .ci/fresh-machine
 
 room:
-	@test -n "$(ROOM)" && test -d "tests/$(ROOM)" || { echo "There is no room '$(ROOM)'. Name one: make check ROOM=install" \
+	@test -n "$(ROOM)" && test -d "tests/$(ROOM)" || { echo "$(if $(ROOM),There is no room '$(ROOM)'. )Name a room: make check ROOM=install" \
 		"(also: $(sort $(notdir $(patsubst %/,%,$(dir $(wildcard tests/*/test_*.py))))))" >&2; exit 1; }
 
 check: room environment compiled

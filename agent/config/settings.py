@@ -109,6 +109,12 @@ class Settings(NamedTuple):
         OURS,
         "a symbolic link to a folder is installed as a copy of the folder (as official) or stays a link",
     )
+    unsafe_links: str = _setting(
+        choice("refuse", "follow"),
+        "refuse",
+        OURS,
+        "a link or directory of one account that leads to what another one owns: refused, or followed as official",
+    )
     # Hooks
     hook_outputs_left_open: str = _setting(
         choice("ignore", "wait"),

@@ -7,8 +7,6 @@ import os
 import stat
 from collections.abc import Iterable
 
-_libc_syncfs = None
-
 
 def write_durably(path: str, data: bytes, *, mode: int = 0o644) -> None:
     """Replace the content of a file whole, durably.
@@ -87,6 +85,8 @@ def sync_file_systems(paths: Iterable[str]) -> None:
 
     One such call stands for an fsync of every file written since, at a small part of the price. Raises OSError.
     """
+    from agent.filesystem.kernel import sync_file_system  # it loads ctypes, and costs start-up time
+
     seen: set[int] = set()
     for path in paths:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -94,22 +94,9 @@ def sync_file_systems(paths: Iterable[str]) -> None:
             device = os.fstat(descriptor).st_dev
             if device not in seen:
                 seen.add(device)
-                _syncfs(descriptor)
+                sync_file_system(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _syncfs(descriptor: int) -> None:
-    global _libc_syncfs
-    if _libc_syncfs is None:
-        import ctypes  # only needed where something is installed, and it costs start-up time
-
-        _libc_syncfs = ctypes.CDLL(None, use_errno=True).syncfs
-    if _libc_syncfs(descriptor) != 0:
-        import ctypes
-
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
 
 
 def remove_if_there(path: str) -> bool:

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 
-_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+from agent.filesystem.kernel import open_directory
 
 # So many folders are held open at once; deeper ones are moved up, which needs neither more files nor a deeper stack.
 _MAX_DEPTH = 64
@@ -14,28 +14,63 @@ _MAX_DEPTH = 64
 _NAME_IS_TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 
 
-def remove_tree(path: str) -> bool:
-    """Remove a file, a symbolic link (not what it points to) or a folder with everything below it.
+def remove_tree(path: str, *, parent: int | None = None) -> bool:
+    """Remove a file, a symbolic link (not what it points to) or a directory with everything below it.
 
-    Tells whether there was anything. Depth is limited neither by the stack nor by open files nor by the length of
-    a path, and nobody who may write below the folder can lead the removal out of it: folders are opened without
-    following links, and those further down are moved up into the top one before they are emptied.
-    Raises OSError, and then a part may be left.
+    With ``parent``, the descriptor of a directory, ``path`` is a name in it. Tells whether there was anything. Depth is
+    limited neither by the stack nor by open files nor by the length of a path, and nobody who may write below the
+    directory can lead the removal out of it: directories are opened over no link and no mount, and those further down
+    are moved up into the top one before they are emptied. Raises OSError, with EBUSY for a mount; then a part may be
+    left.
     """
+    if parent is not None:
+        return _remove(path, parent)
     try:
-        top = _open_folder(path, None)
+        above = os.open(os.path.dirname(path.rstrip("/")) or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    try:
+        return _remove(os.path.basename(path.rstrip("/")), above)
+    finally:
+        os.close(above)
+
+
+def _remove(name: str, parent: int) -> bool:
+    try:
+        top = _open_folder(name, parent)
     except FileNotFoundError:
         return False
     except OSError as error:
         if error.errno not in (errno.ENOTDIR, errno.ELOOP):
             raise
-        os.unlink(path)
+        os.unlink(name, dir_fd=parent)
         return True
     try:
         _empty(top, 0)
     finally:
         os.close(top)
-    os.rmdir(path)
+    os.rmdir(name, dir_fd=parent)
+    return True
+
+
+def remove_empty_tree(name: str, parent: int) -> bool:
+    """Remove a directory below an open one and all directories in it, but nothing else; tell whether it is gone.
+
+    Raises OSError.
+    """
+    for _, folders, _, descriptor in os.fwalk(name, topdown=False, dir_fd=parent):
+        for folder in folders:
+            _remove_if_empty(folder, descriptor)
+    return _remove_if_empty(name, parent)
+
+
+def _remove_if_empty(name: str, parent: int) -> bool:
+    try:
+        os.rmdir(name, dir_fd=parent)
+    except OSError as error:
+        if error.errno not in _NAME_IS_TAKEN:
+            raise
+        return False
     return True
 
 
@@ -67,14 +102,19 @@ def _flatten(top: int) -> None:
             os.rmdir(name, dir_fd=top)
 
 
-def _open_folder(name: str, parent: int | None) -> int:
+def _open_folder(name: str, parent: int) -> int:
     if os.geteuid() != 0:
         # Ordinary users may own folders in which they may not write; root needs no permission.
         _permit(name, parent)
-    return os.open(name, _OPEN_FOLDER, dir_fd=parent)
+    try:
+        return open_directory(name, parent, same_mount=True)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        raise OSError(errno.EBUSY, "Something is mounted here, and it is not removed", name) from error
 
 
-def _permit(name: str, parent: int | None) -> None:
+def _permit(name: str, parent: int) -> None:
     mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
     if stat.S_ISDIR(mode) and mode & 0o700 != 0o700:
         os.chmod(name, 0o700, dir_fd=parent)

@@ -129,6 +129,14 @@ def default_acl(acl: Acl, *, mode: int) -> bytes | None:
     return _packed(items)
 
 
+def with_mode(value: bytes, mode: int) -> bytes:
+    """Give a list as chmod(2) would leave it: owner, others, and the mask (or else the group) get the mode's bits."""
+    items = {(tag, who): perm for tag, perm, who in _ITEM.iter_unpack(value[_HEAD.size :])}
+    middle = _MASK if (_MASK, _NO_ID) in items else _GROUP_OBJ
+    items.update({(_USER_OBJ, _NO_ID): mode >> 6 & 7, (middle, _NO_ID): mode >> 3 & 7, (_OTHER, _NO_ID): mode & 7})
+    return _packed(items)
+
+
 def _packed(items: dict[tuple[int, int], int]) -> bytes:
     return _HEAD.pack(_VERSION) + b"".join(_ITEM.pack(tag, perm, who) for (tag, who), perm in sorted(items.items()))
 

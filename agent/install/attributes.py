@@ -31,6 +31,14 @@ class Attributes(NamedTuple):
             found = step.permission.context or found
         return found
 
+    @property
+    def mode(self) -> int | None:
+        """The mode that the object ends with, or None where none is given."""
+        found = None
+        for step in self.steps():
+            found = found if step.permission.mode is None else step.permission.mode
+        return found
+
     def steps(self) -> Iterator[Attributes]:
         """Give this and what follows it, in the order of application."""
         step: Attributes | None = self
@@ -80,42 +88,40 @@ def _describe(permission: Permission) -> str:
     return ", ".join(parts) or "nothing"
 
 
-def apply_attributes(target: int | str, attributes: Attributes, *, is_directory: bool, shown: str = "") -> None:
-    """Give an object its mode, ACLs, owner and group, by descriptor or by real path; labels are set elsewhere.
+def apply_attributes(target: int | str, attributes: Attributes, *, is_directory: bool, shown: str) -> None:
+    """Give an object its owner, group, ACLs and mode; labels are set elsewhere.
 
-    The order is the official agent's. The owner comes last, so the kernel clears setuid and setgid of a file
-    whose owner or group is given, also to what it was; folders keep theirs. ``shown`` is the path for messages. Raises
-    OSError with a file name, and InstallError where the ACL cannot be set.
+    ``target`` is a descriptor or, for an ``O_PATH`` one, what ``by_descriptor`` gives; ``shown`` is the path for
+    messages. What comes out is what the official agent's order gives (mode, ACL, owner): where an owner or group is
+    given, a file loses setuid and setgid as by chown(2), a folder keeps them. But the owner comes first and the mode
+    last, and so the object is never wider than in the end. Raises OSError with a file name, and InstallError where the
+    ACL cannot be set.
     """
-    if isinstance(target, int):
-        _apply_all(target, attributes, is_directory, shown or f"descriptor {target}")
-        return
-    # The owner of the folder may exchange the name for a link meanwhile; what is opened here stays the same object.
-    descriptor = os.open(target, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    steps = list(attributes.steps())
     try:
-        _apply_all(f"/proc/self/fd/{descriptor}", attributes, is_directory, shown or target)
-    finally:
-        os.close(descriptor)
-
-
-def _apply_all(target: int | str, attributes: Attributes, is_directory: bool, shown: str) -> None:
-    try:
-        for step in attributes.steps():
-            _apply(target, step, is_directory, shown)
+        for number, step in enumerate(steps):
+            limit = 0o7777
+            for later in steps[number + 1 :]:
+                limit &= 0o7777 if later.permission.mode is None else later.permission.mode
+            _apply(target, step, limit, is_directory, shown)
     except OSError as error:
         error.filename = shown
         raise
 
 
-def _apply(target: int | str, step: Attributes, is_directory: bool, shown: str) -> None:
-    mode = step.permission.mode
+def _apply(target: int | str, step: Attributes, limit: int, is_directory: bool, shown: str) -> None:
+    before = stat.S_IMODE(os.stat(target).st_mode)
+    mode = (before if step.permission.mode is None else step.permission.mode) & limit
     owned = step.uid is not None or step.gid is not None
-    if mode is not None:
-        # Not even for a moment is there a file that runs as the agent's user and soon belongs to another.
-        os.chmod(target, mode & ~stat.S_ISUID if owned and not is_directory else mode)
-    if step.acl is not None:
-        now = stat.S_IMODE(os.stat(target).st_mode)
-        default = acls.default_acl(step.acl, mode=now)
-        acls.apply(target, acls.access_acl(step.acl, mode=now), default, shown=shown)
     if owned:
+        if not is_directory and before & ~mode & 0o777:
+            os.chmod(target, before & mode & 0o777)  # the new owner's file shows nobody more than it will
         os.chown(target, -1 if step.uid is None else step.uid, -1 if step.gid is None else step.gid)
+    if step.acl is not None:
+        default = acls.default_acl(step.acl, mode=mode)
+        acls.apply(target, acls.access_acl(step.acl, mode=mode), default, shown=shown)
+        mode = os.stat(target).st_mode & 0o777 | mode & 0o7000
+    if owned and not is_directory:
+        mode &= ~(stat.S_ISUID | (stat.S_ISGID if mode & stat.S_IXGRP else 0))
+    if step.permission.mode is not None or step.acl is not None:
+        os.chmod(target, mode)

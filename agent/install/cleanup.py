@@ -8,15 +8,19 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from agent.install.cleanup_list import SEMANAGE_PREFIX
-from agent.install.host import FOLDER, Host, View
+from agent.install.host import FOLDER, Host, Link, View
 
 
 class Cleanup(NamedTuple):
-    """What a clean-up will remove: real paths, in the order of removal; ``rules`` are paths of SELinux rules."""
+    """What a clean-up will remove: real paths, in the order of removal; ``rules`` are paths of SELinux rules.
+
+    ``links`` are the host's links that lead there.
+    """
 
     files: list[str]
     folders: list[str]
     rules: list[str]
+    links: tuple[Link, ...] = ()
 
 
 # A line that the kernel cannot follow names nothing that could be removed.
@@ -34,6 +38,7 @@ def plan_cleanup(paths: Sequence[str], host: Host) -> Cleanup:
     folders: list[str] = []
     rules: list[str] = []
     gone: set[str] = set()
+    links: dict[Link, None] = {}
     for path in reversed(paths):
         if path.startswith(SEMANAGE_PREFIX):
             rules.append(path.removeprefix(SEMANAGE_PREFIX))
@@ -43,21 +48,24 @@ def plan_cleanup(paths: Sequence[str], host: Host) -> Cleanup:
             continue
         if kind is None:
             continue
-        if kind != FOLDER:
-            gone.add(real)
-            files.append(real)
-        elif real != "/" and all(f"{real}/{name}" in gone for name in host.children(real)):
-            gone.add(real)
-            folders.append(real)
-    return Cleanup(files, folders, rules)
+        if kind == FOLDER and (real == "/" or any(f"{real}/{name}" not in gone for name in host.children(real))):
+            continue
+        gone.add(real)
+        (folders if kind == FOLDER else files).append(real)
+        links.update(dict.fromkeys(now.links(os.path.dirname(_tidied(path)))))
+    return Cleanup(files, folders, rules, tuple(links))
 
 
 def _look_up(path: str, now: View) -> tuple[str, str | None]:
     """Give the real path of a line and what is there."""
     try:
-        real = now.real(os.path.normpath("/" + path.lstrip("/")))
+        real = now.real(_tidied(path))
         return real, now.kind(real)
     except OSError as error:
         if error.errno not in _NOTHING_THERE:
             raise
         return path, None
+
+
+def _tidied(path: str) -> str:
+    return os.path.normpath("/" + path.lstrip("/"))

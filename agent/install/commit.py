@@ -2,90 +2,119 @@
 
 from __future__ import annotations
 
-import errno
 import os
-from collections.abc import Callable
+import stat
+from collections.abc import Mapping
 
 from agent.filesystem.copying import copy_bytes
+from agent.filesystem.directories import Directories, MovedError, by_descriptor
+from agent.filesystem.kernel import Identity, identity
 from agent.install import acl
 from agent.install.attributes import apply_attributes
 from agent.install.plan import ADJUST, CREATE, IN_PLACE, REMOVE, REPLACE, RESET, SWAP, Operation, Plan
 from agent.install.reset import reset_folder
 
 
-def check_names(plan: Plan) -> None:
-    """Look whether every folder is still where the plan saw it, so that nobody leads the commit elsewhere.
+def check_names(plan: Plan, directories: Directories) -> None:
+    """Look whether every folder is still where the plan saw it, so that no file lands where nobody looks for it.
 
-    Who owns a folder of the application may exchange it for a link while files are copied. Raises OSError.
+    Who owns a folder of the application may exchange it while files are copied. Raises MovedError.
     """
     folders = {os.path.dirname(operation.path) for operation in plan.operations}
     folders.update(operation.path for operation in plan.operations if operation.kind == RESET)
     for folder in sorted(folders):
-        if os.path.realpath(folder) != folder:
-            raise OSError(errno.EEXIST, "This became a symbolic link while the revision was being installed", folder)
+        directories.verify(folder)
 
 
-def commit(plan: Plan) -> None:
-    """Carry out every operation of a staged plan. Raises OSError; the journal tells the way back."""
-    for operation in plan.operations:
-        change = _COMMIT.get(operation.kind)
-        if change is not None:
-            change(operation)
-        if operation.kind in (RESET, ADJUST) and operation.path in plan.attributes:
-            is_directory = os.path.isdir(operation.path)
-            apply_attributes(operation.path, plan.attributes[operation.path], is_directory=is_directory)
+class Committer:
+    """Carries out the operations of one staged plan; ``before`` tells what was at their paths when it was journalled.
 
+    What is another object by now is left alone. Raises OSError, MovedError for that; the journal tells the way back.
+    """
 
-def _create(operation: Operation) -> None:
-    # A rename would silently take the place of whatever somebody has put there since the plan was made.
-    if os.path.lexists(operation.path):
-        raise FileExistsError(
-            errno.EEXIST, "Something appeared here while the revision was being installed", operation.path
-        )
-    os.rename(operation.temp, operation.path)
+    def __init__(self, plan: Plan, directories: Directories, before: Mapping[str, Identity]) -> None:
+        self._plan = plan
+        self._directories = directories
+        self._before = before
 
+    def run(self) -> None:
+        """Do all of it."""
+        ways = {
+            CREATE: self._create,
+            REPLACE: self._replace,
+            SWAP: self._replace,
+            IN_PLACE: self._write_in_place,
+            REMOVE: self._remove,
+            RESET: self._settle,
+            ADJUST: self._settle,
+        }
+        for operation in self._plan.operations:
+            ways[operation.kind](operation)
 
-def _replace(operation: Operation) -> None:
-    if not os.path.lexists(operation.backup):
-        os.rename(operation.path, operation.backup)
-    os.rename(operation.temp, operation.path)
+    def _create(self, operation: Operation) -> None:
+        # A plain rename would silently take the place of whatever somebody has put there since the plan was made.
+        self._directories.rename_to_free_name(operation.temp, operation.path)
 
+    def _replace(self, operation: Operation) -> None:
+        if operation.kind == SWAP or not self._directories.is_there(operation.backup):
+            self._directories.take(operation.path, operation.backup, self._before[operation.path])
+            self._directories.rename_to_free_name(operation.temp, operation.path)
+        else:
+            self._directories.rename(operation.temp, operation.path)
 
-def _remove(operation: Operation) -> None:
-    try:
-        os.rename(operation.path, operation.backup)
-    except FileNotFoundError:
-        return  # somebody was quicker; the aim is reached
-
-
-def _write_in_place(operation: Operation) -> None:
-    overwrite(operation.temp, operation.path)
-    os.unlink(operation.temp)
-
-
-def overwrite(source: str, target: str) -> None:
-    """Give a file the content, mode, owner, ACL and times of another without renaming it. Raises OSError."""
-    reader = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        writer = os.open(target, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW)
+    def _remove(self, operation: Operation) -> None:
         try:
-            status = os.fstat(reader)
-            copy_bytes(reader, writer, status.st_size)
-            os.fchown(writer, status.st_uid, status.st_gid)
-            os.fchmod(writer, status.st_mode & 0o7777)
-            acl.write(writer, acl.read(reader)[0], None)
-            os.utime(writer, ns=(status.st_atime_ns, status.st_mtime_ns))
+            self._directories.take(operation.path, operation.backup, self._before[operation.path])
+        except FileNotFoundError:
+            return  # somebody was quicker; the aim is reached
+
+    def _write_in_place(self, operation: Operation) -> None:
+        overwrite(self._directories, operation.temp, operation.path, self._before[operation.path])
+        self._directories.remove_file(operation.temp)
+
+    def _settle(self, operation: Operation) -> None:
+        """Give an object that stays what a new folder has, and what permissions ask for."""
+        attributes = self._plan.attributes.get(operation.path)
+        before = self._before[operation.path]
+        with self._directories.pinned(operation.path) as pinned:
+            if not identity("", pinned).is_same(before):
+                raise MovedError(operation.path)
+            if operation.kind == RESET:
+                above = self._directories.open(os.path.dirname(operation.path))
+                reset_folder(pinned, above, mode=attributes.mode if attributes else None)
+            if attributes is not None:
+                is_directory = stat.S_ISDIR(before.type)
+                apply_attributes(by_descriptor(pinned), attributes, is_directory=is_directory, shown=operation.path)
+
+
+def overwrite(directories: Directories, source: str, target: str, before: Identity) -> None:
+    """Give a file the content, mode, owner, ACL and times of another without renaming it.
+
+    Nobody can read more of it meanwhile than afterwards, but through a descriptor that they hold already. Raises
+    OSError, MovedError where the target is another file than ``before``.
+    """
+    reader = directories.open_file(source, os.O_RDONLY)
+    try:
+        writer = directories.open_file(target, os.O_WRONLY)
+        try:
+            if not identity("", writer).is_same(before, same_boot=directories.same_boot):
+                raise MovedError(target)
+            _overwrite(reader, writer)
         finally:
             os.close(writer)
     finally:
         os.close(reader)
 
 
-_COMMIT: dict[str, Callable[[Operation], None]] = {
-    CREATE: _create,
-    REPLACE: _replace,
-    SWAP: _replace,
-    IN_PLACE: _write_in_place,
-    REMOVE: _remove,
-    RESET: lambda operation: reset_folder(operation.path),
-}
+def _overwrite(reader: int, writer: int) -> None:
+    status, now, access = os.fstat(reader), os.fstat(writer), acl.read(reader)[0]
+    os.ftruncate(writer, 0)
+    wanted = (status.st_uid, status.st_gid, status.st_mode, access)
+    if wanted != (now.st_uid, now.st_gid, now.st_mode, acl.read(writer)[0]):
+        os.fchmod(writer, 0o600)
+        os.fchown(writer, status.st_uid, status.st_gid)
+    copy_bytes(reader, writer, status.st_size)
+    acl.write(writer, access, None)
+    if os.fstat(writer).st_mode != status.st_mode:
+        os.fchmod(writer, stat.S_IMODE(status.st_mode))
+    os.utime(writer, ns=(status.st_atime_ns, status.st_mtime_ns))

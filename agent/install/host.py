@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterable
+from typing import NamedTuple
 
 FILE = "file"
 FOLDER = "directory"
@@ -60,6 +61,14 @@ class Host:
         return listed
 
 
+class Link(NamedTuple):
+    """A symbolic link of the host that a path leads over: its real path, its owner, and the real path it leads to."""
+
+    path: str
+    uid: int
+    target: str
+
+
 class View:
     """The host as it will be after a clean-up: ``removed`` holds the real paths that will be gone by then."""
 
@@ -67,6 +76,7 @@ class View:
         self.host = host
         self.removed: set[str] = set(removed)
         self._resolved: dict[str, str] = {"/": "/"}
+        self._links: dict[str, tuple[Link, ...]] = {}
         self._gone: dict[str, bool] = {"": False, "/": False}
 
     def kind(self, path: str) -> str | None:
@@ -115,28 +125,52 @@ class View:
         parent = self.resolve(folder)
         return f"{parent}/{name}" if parent != "/" else f"/{name}"
 
+    def links(self, path: str) -> tuple[Link, ...]:
+        """Give the links that ``resolve`` follows from a path, in their order. Raises OSError as it does."""
+        self.resolve(path)
+        return self._links.get(path, ())
+
     def _walk(self, path: str) -> str:
-        real, links = "", 0
-        rest = path.split("/")[::-1]
+        real = ""
+        links: list[Link] = []
+        rest: list[str | Link] = [*path.split("/")[::-1]]
         while rest:
             name = rest.pop()
-            if name in ("", "."):
-                continue
-            if name == "..":
+            if isinstance(name, Link):
+                links.append(name._replace(target=self._existing(real)))
+            elif name == "..":
                 real = real[: max(real.rfind("/"), 0)]
-                continue
-            here = f"{real}/{name}"
-            if self.kind(here) != LINK:
-                real = here
-                continue
-            links += 1
-            if links > MAX_LINKS:
-                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
-            target = os.readlink(here)
-            if target.startswith("/"):
-                real = ""
-            rest += target.split("/")[::-1]
+            elif name not in ("", "."):
+                here = f"{real}/{name}"
+                if self.kind(here) != LINK:
+                    real = here
+                    continue
+                link = read_link(here)
+                if len(links) + sum(isinstance(part, Link) for part in rest) >= MAX_LINKS:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+                if link.target.startswith("/"):
+                    real = ""
+                rest += [link, *link.target.split("/")[::-1]]
+        self._links[path] = tuple(links)
         return real or "/"
+
+    def _existing(self, path: str) -> str:
+        """Give a path, or the lowest directory above it that is there: what is missing will be made by us."""
+        while path and self.kind(path) is None:
+            path = path[: path.rfind("/")]
+        return path or "/"
+
+
+def read_link(path: str) -> Link:
+    """Read owner and text of one link, which nobody can exchange for another in between. Raises OSError."""
+    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return Link(path, os.fstat(descriptor).st_uid, os.readlink("", dir_fd=descriptor))
+    except OSError as error:
+        error.filename = path
+        raise
+    finally:
+        os.close(descriptor)
 
 
 def _kind_of(path: str) -> str | None:

@@ -15,20 +15,24 @@ from typing import NamedTuple
 
 from agent.appspec.model import AppSpec
 from agent.errors import InstallError
-from agent.filesystem.durable import make_folder, sync_file_systems, write_durably
+from agent.filesystem.boot import boot_id
+from agent.filesystem.directories import Directories
+from agent.filesystem.durable import make_folder, write_durably
 from agent.filesystem.hands import written_ahead
+from agent.filesystem.kernel import Identity, identity
 from agent.install.cleanup_list import digest, encode
-from agent.install.commit import check_names, commit
+from agent.install.commit import Committer, check_names
 from agent.install.explain import explained
 from agent.install.instructions import instructions
 from agent.install.journal import COMMITTED, STAGED, Journal, Record, Step, open_journals
 from agent.install.labels import add_rules, label_installed, obsolete_rules, rules_of
-from agent.install.plan import ADJUST, RESET, Operation, Plan, PlanRequest, make_plan
-from agent.install.recovery import folders_of, go_back, go_forward
+from agent.install.plan import ADJUST, CREATE, RESET, Operation, Plan, PlanRequest, make_plan
+from agent.install.recovery import folders_of, go_back, go_forward, left_alone
 from agent.install.recovery import recover as recover_one
 from agent.install.reset import read_metadata
 from agent.install.stage import Stager
 from agent.install.state import InstallState
+from agent.install.transitions import Transitions, open_directories
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +59,7 @@ class InstallOptions(NamedTuple):
     reject_unsafe_permissions: bool = False
     reject_unconfined_selinux: bool = False
     reject_symlink_permission_targets: bool = False
+    follow_unsafe_links: bool = False
     state_file_mode: int = 0o644
     state_folder_mode: int = 0o755
 
@@ -74,24 +79,38 @@ def install(
         for message in [*done, *failed]:
             _log.warning("%s", message)
         plan = _plan(request, state, options)
-        make_folder(state.instructions_dir, mode=options.state_folder_mode)
-        make_folder(state.journal_dir, mode=0o700)
-        write_durably(state.instructions(request.group_id), instructions(plan), mode=options.state_file_mode)
-    journal = state.journal(request.group_id)
-    with explained("writing the journal"):
-        meanwhile = plan.listed_meanwhile()
-        record = _record(request, plan, state, meanwhile)
-        journal.begin(record)
-    _carry_out(plan, record, meanwhile, journal, state, progress)
-    with explained("finishing the Install (the new files are in place)"):
-        go_forward(record, journal, state)
+    transitions = _transitions(plan, options)
+    with Directories(judge=transitions.judge) as directories:
+        with explained("preparing the Install"):
+            open_directories(plan, directories, transitions)
+            make_folder(state.instructions_dir, mode=options.state_folder_mode)
+            make_folder(state.journal_dir, mode=0o700)
+            write_durably(state.instructions(request.group_id), instructions(plan), mode=options.state_file_mode)
+        journal = state.journal(request.group_id)
+        with explained("writing the journal"):
+            meanwhile = plan.listed_meanwhile()
+            record = _record(request, plan, state, meanwhile, directories)
+            journal.begin(record)
+        _Execution(plan, record, journal, state, directories).run(meanwhile, progress)
+        with explained("finishing the Install (the new files are in place)"):
+            left = go_forward(record, journal, state, directories)
+    if left:
+        _log.warning("%s", left_alone(left))
     return plan
 
 
 def plan_install(request: InstallRequest, *, options: InstallOptions) -> Plan:
     """Plan an Install without changing anything. Raises InstallConflictError with all conflicts, or InstallError."""
     with explained("planning the Install"):
-        return _plan(request, _state(request.root_dir, options), options)
+        plan = _plan(request, _state(request.root_dir, options), options)
+        transitions = _transitions(plan, options)
+        with Directories(judge=transitions.judge) as directories:
+            open_directories(plan, directories, transitions)
+        return plan
+
+
+def _transitions(plan: Plan, options: InstallOptions) -> Transitions:
+    return Transitions(dict.fromkeys(plan.old_paths), follow=options.follow_unsafe_links)
 
 
 def recover(root_dir: str, *, options: InstallOptions) -> list[str]:
@@ -146,13 +165,16 @@ def _plan(request: InstallRequest, state: InstallState, options: InstallOptions)
     )
 
 
-def _record(request: InstallRequest, plan: Plan, state: InstallState, meanwhile: list[str]) -> Record:
+def _record(
+    request: InstallRequest, plan: Plan, state: InstallState, meanwhile: list[str], directories: Directories
+) -> Record:
     cleanup = state.cleanup_file(request.group_id)
     before = cleanup.content()
+    steps = [_step(operation, directories) for operation in plan.operations]
     return Record(
         group=request.group_id,
         deployment_dir=request.deployment_dir,
-        steps=[_step(operation) for operation in plan.operations],
+        steps=steps,
         obsolete=plan.obsolete,
         cleanup_before=None if before is None else os.fsdecode(before),
         odd_before=cleanup.odd_paths(before),
@@ -160,50 +182,79 @@ def _record(request: InstallRequest, plan: Plan, state: InstallState, meanwhile:
         digests={"before": digest(before), "during": digest(encode(meanwhile))},
         rules=rules_of(plan),
         obsolete_rules=obsolete_rules(plan),
+        boot=boot_id(),
+        directories=dict(directories.identities),
+        mounted=sorted(plan.mounts.intersection(directories.identities)),
+        stages=plan.stages,
     )
 
 
-def _step(operation: Operation) -> Step:
-    old = read_metadata(operation.path) if operation.kind in (RESET, ADJUST) else None
-    return Step(operation.kind, operation.path, operation.temp, operation.backup, old)
+def _step(operation: Operation, directories: Directories) -> Step:
+    step = Step(operation.kind, operation.path, operation.temp, operation.backup)
+    if operation.kind in (RESET, ADJUST):
+        with directories.pinned(operation.path) as pinned:
+            return step._replace(old=read_metadata(pinned), before=identity("", pinned))
+    if operation.kind != CREATE:
+        return step._replace(before=directories.identity(operation.path))
+    return step
 
 
-def _carry_out(
-    plan: Plan,
-    record: Record,
-    meanwhile: list[str],
-    journal: Journal,
-    state: InstallState,
-    progress: Callable[[int, int], None] | None,
-) -> None:
-    """Stage and commit; on any failure, an interrupt too, put everything back and raise."""
-    cleanup = state.cleanup_file(record.group)
-    try:
-        with explained("installing"):
-            cleanup.write(meanwhile, keep=[record.digests["before"]])
-            stager = Stager(plan, progress)
-            with written_ahead(folders_of(record)) if stager.is_long else nullcontext():
-                stager.run()
-            add_rules(record.rules)
-            sync_file_systems(folders_of(record))
-            journal.mark(STAGED)
-            check_names(plan)
-            commit(plan)
-            label_installed(plan)
-            sync_file_systems(folders_of(record))
-            journal.mark(COMMITTED)
-    except BaseException as error:
-        _undo(journal, state, error)
-        raise
+class _Execution:
+    """Carries out one journalled plan."""
 
+    def __init__(
+        self, plan: Plan, record: Record, journal: Journal, state: InstallState, directories: Directories
+    ) -> None:
+        self._plan = plan
+        self._record = record
+        self._journal = journal
+        self._cleanup = state.cleanup_file(record.group)
+        self._directories = directories
 
-def _undo(journal: Journal, state: InstallState, error: BaseException) -> None:
-    try:
-        record = journal.read()
-        if record is not None:
-            go_back(record, journal, state.cleanup_file(record.group))
-    except (OSError, InstallError) as second:
-        raise InstallError(
-            f"{error} While undoing this: {second}. The host holds parts of both revisions.",
-            remedy=_TRY_AGAIN,
-        ) from error
+    def run(self, meanwhile: list[str], progress: Callable[[int, int], None] | None) -> None:
+        """Stage and commit; on any failure, an interrupt too, put everything back and raise."""
+        try:
+            with explained("installing"):
+                self._cleanup.write(meanwhile, keep=[self._record.digests["before"]])
+                self._stage(progress)
+                self._commit()
+        except BaseException as error:
+            self._undo(error)
+            raise
+
+    def _before(self) -> dict[str, Identity]:
+        return {step.path: step.before for step in self._record.steps if step.before is not None}
+
+    def _stage(self, progress: Callable[[int, int], None] | None) -> None:
+        stager = Stager(self._plan, self._directories, progress, before=self._before())
+        folders = folders_of(self._record)
+        with written_ahead(folders) if stager.is_long else nullcontext():
+            stager.run()
+        add_rules(self._record.rules)
+        self._directories.sync(folders)
+        self._journal.mark(STAGED, made=self._made())
+
+    def _made(self) -> list[int]:
+        """Give the inode of the new object of each step, 0 where a step makes none."""
+        found = {
+            f"{stage}/{name}": inode for stage in self._plan.stages for name, inode in self._directories.names(stage)
+        }
+        return [found.get(step.temp, 0) for step in self._record.steps]
+
+    def _commit(self) -> None:
+        check_names(self._plan, self._directories)
+        Committer(self._plan, self._directories, self._before()).run()
+        label_installed(self._plan)
+        self._directories.sync(folders_of(self._record))
+        self._journal.mark(COMMITTED)
+
+    def _undo(self, error: BaseException) -> None:
+        try:
+            record = self._journal.read()
+            left = go_back(record, self._journal, self._cleanup, self._directories) if record is not None else []
+        except (OSError, InstallError) as second:
+            raise InstallError(
+                f"{error} While undoing this: {second}. The host holds parts of both revisions.", remedy=_TRY_AGAIN
+            ) from error
+        if left:
+            raise InstallError(f"{error} {left_alone(left)}", remedy=getattr(error, "remedy", "")) from error

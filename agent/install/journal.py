@@ -2,7 +2,8 @@
 
 All operations are known before the first change, so the journal is written whole, once, with a single sync; after
 that only a few marks are appended. Recovery needs nothing else: which operations have happened is read from the
-temporary and backup names on the host.
+temporary and backup names on the host. The journal also says which object each name stands for; recovery touches no
+other.
 
     begun      -> the host is untouched, but temporary files may lie about
     staged     -> every temporary file and backup is on the disk; names may have been exchanged
@@ -16,11 +17,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from agent.filesystem.durable import append_durably, remove_if_there, sync_folder, write_durably
+from agent.filesystem.kernel import Identity
 
-VERSION = 1
+VERSION = 2
+_READABLE = (1, VERSION)  # the first knew no identities
 STAGED = "staged"
 COMMITTED = "committed"
 REVERTING = "reverting"
@@ -28,13 +31,19 @@ REVERTED = "reverted"
 
 
 class Step(NamedTuple):
-    """One operation as the journal keeps it; ``old`` is the earlier metadata of a folder that is reset."""
+    """One operation as the journal keeps it.
+
+    ``old`` is the earlier metadata of a folder that is reset, ``before`` the object that was at the path, ``made`` the
+    inode of the new one; None and 0 where there is none, or an older agent has not written it down.
+    """
 
     kind: str
     path: str
     temp: str = ""
     backup: str = ""
     old: dict[str, object] | None = None
+    before: Identity | None = None
+    made: int = 0
 
 
 class Record(NamedTuple):
@@ -44,6 +53,8 @@ class Record(NamedTuple):
     ``odd_before`` are names that belong to the first but cannot stand in it. ``digests`` name the contents of the list
     "before" and of the one "during" the Install, which is like no other, to notice another agent's hand.
     ``obsolete_rules`` are SELinux rules of the old revision, ``rules`` those that are added, with what they replace.
+    ``directories`` are all that hold a name of the Install, as they were in the boot ``boot``; those that something was
+    mounted on are ``mounted`` too. ``stages`` are the private directories for temporary names.
     """
 
     group: str
@@ -56,6 +67,10 @@ class Record(NamedTuple):
     cleanup_after: Sequence[str] = ()
     rules: Sequence[dict[str, object]] = ()
     obsolete_rules: Sequence[str] = ()
+    boot: str = ""
+    directories: Mapping[str, Identity] = {}
+    mounted: Sequence[str] = ()
+    stages: Sequence[str] = ()
     marks: Sequence[str] = ()
     version: int = VERSION
 
@@ -79,10 +94,11 @@ class Journal(NamedTuple):
         table = record._replace(marks=())._asdict()
         write_durably(self.path, (json.dumps(table) + "\n").encode("ascii"), mode=0o600)
 
-    def mark(self, word: str) -> None:
-        """Add a mark durably. Raises OSError."""
+    def mark(self, word: str, *, made: Sequence[int] = ()) -> None:
+        """Add a mark durably, with the inodes of what was made for each step. Raises OSError."""
+        line = f"{json.dumps(made, separators=(',', ':'))}\n" if made else ""
         # The leading newline ends whatever part of an earlier mark a failed write may have left.
-        append_durably(self.path, f"\n{word}\n".encode("ascii"))
+        append_durably(self.path, f"\n{line}{word}\n".encode("ascii"))
 
     def read(self) -> Record | None:
         """Give the record with its marks, or None where nothing is open. Raises OSError, JournalDamagedError."""
@@ -93,11 +109,16 @@ class Journal(NamedTuple):
             return None
         try:
             table = json.loads(first)
-            if table["version"] != VERSION:
+            if table["version"] not in _READABLE:
                 raise ValueError(f"it has version {table['version']}, this program reads {VERSION}")
             # What follows the last newline is a mark that was being written at a power cut: it does not count.
-            table["marks"] = [line.decode("ascii", "replace") for line in rest[:-1] if line]
-            table["steps"] = [Step(*values) for values in table["steps"]]
+            lines = [line.decode("ascii", "replace") for line in rest[:-1] if line]
+            table["marks"] = [line for line in lines if not line.startswith("[")]
+            made: list[int] = next((json.loads(line) for line in lines if line.startswith("[")), [])
+            made += [0] * (len(table["steps"]) - len(made))
+            table["steps"] = [_step(values, inode) for values, inode in zip(table["steps"], made, strict=True)]
+            named = table.get("directories", {})
+            table["directories"] = {path: Identity(*values) for path, values in named.items()}
             record = Record(**table)
         except (ValueError, TypeError, KeyError) as error:
             raise JournalDamagedError(f"{self.path}: {error}") from error
@@ -114,6 +135,11 @@ class Journal(NamedTuple):
         os.rename(self.path, aside)
         sync_folder(os.path.dirname(self.path))
         return aside
+
+
+def _step(values: Sequence[Any], made: int) -> Step:
+    step = Step(*values)
+    return step._replace(before=None if step.before is None else Identity(*step.before), made=made)
 
 
 def open_journals(folder: str) -> Iterable[Journal]:

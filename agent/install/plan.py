@@ -9,7 +9,7 @@ from agent.appspec.model import AppSpec, Permission
 from agent.errors import InstallConflictError
 from agent.install.cleanup import Cleanup, plan_cleanup
 from agent.install.cleanup_list import other_lists
-from agent.install.host import FILE, FOLDER, LINK, Host, View
+from agent.install.host import FILE, FOLDER, LINK, Host, Link, View
 from agent.install.wanted import Entry, Wanted
 
 if TYPE_CHECKING:
@@ -58,9 +58,10 @@ class Plan:
     """Everything that an Install will do; nothing of it has happened yet.
 
     ``staged`` gives for every new folder the path where it is built, and ``nested`` what is built inside those, each
-    with its temporary path; ``recorded`` are the paths of the new clean-up list in its order; ``attributes`` what
-    permissions ask for, by real path, and ``settings`` the same in the AppSpec's words and order; ``obsolete`` are old
-    folders to remove if they are empty after the commit.
+    with its temporary path; ``stages`` are the private directories that hold all temporary names; ``recorded`` are the
+    paths of the new clean-up list in its order; ``attributes`` what permissions ask for, by real path, and ``settings``
+    the same in the AppSpec's words and order; ``obsolete`` are old folders to remove if they are empty after the
+    commit; ``links`` are the host's links that the plan leads over, ``mounts`` the host's mount points.
     """
 
     def __init__(
@@ -80,11 +81,14 @@ class Plan:
         self.operations: list[Operation] = []
         self.staged: dict[str, str] = {}
         self.nested: list[tuple[Entry, str]] = []
+        self.stages: list[str] = []
         self.kept: list[str] = []
         self.recorded: list[str] = []
         self.obsolete: list[str] = []
         self.attributes: dict[str, Attributes] = {}
         self.settings: list[tuple[str, Attributes]] = []
+        self.links: list[Link] = list(cleanup.links)
+        self.mounts: frozenset[str] = frozenset()
 
     @property
     def changes(self) -> list[Change]:
@@ -96,7 +100,7 @@ class Plan:
 
         The temporary names come last and folders before what they hold, because the list is worked off backwards.
         """
-        names = dict.fromkeys([*self.old_paths, *self.recorded])
+        names = dict.fromkeys([*self.old_paths, *self.recorded, *self.stages])
         for operation in self.operations:
             names.update(dict.fromkeys(name for name in (operation.temp, operation.backup) if name))
         names.update(dict.fromkeys([temp for _, temp in self.nested]))
@@ -104,14 +108,13 @@ class Plan:
         return list(names)
 
     def _swapped_out(self) -> Iterator[str]:
-        """Where the old contents of folders lie once these are kept aside; folders before what they hold."""
-        swaps = [step for step in self.operations if step.kind == SWAP and step.entry and step.entry.kind != FOLDER]
-        removals = [operation.backup for operation in self.operations if operation.kind == REMOVE] if swaps else []
-        for swap in swaps:
-            below = f"{swap.path}/"
-            for path in [*reversed(self.cleanup.folders), *removals]:
-                if path.startswith(below):
-                    yield f"{swap.backup}/{path.removeprefix(below)}"
+        """Where the old folders in folders lie once these are kept aside; folders before what they hold."""
+        for swap in self.operations:
+            if swap.kind == SWAP and swap.entry and swap.entry.kind != FOLDER:
+                below = f"{swap.path}/"
+                for path in reversed(self.cleanup.folders):
+                    if path.startswith(below):
+                        yield f"{swap.backup}/{path.removeprefix(below)}"
 
 
 class PlanRequest(NamedTuple):
@@ -159,6 +162,7 @@ def make_plan(request: PlanRequest) -> Plan:
         old_paths=list(request.old_paths),
         warnings=wanted.warnings,
     )
+    plan.links += wanted.links
     conflicts = list(wanted.problems)
     planner = _Planner(plan, host, after, request)
     for entry in wanted.entries.values():
@@ -181,8 +185,9 @@ class _Planner:
         self._after = after
         self._request = request
         self._count = 0
-        self._reset: set[str] = set()
-        self._mounts = _mount_points()
+        self._cleared = frozenset(plan.cleanup.folders)
+        self._stages: dict[str, str] = {}
+        self._mounts = plan.mounts = mount_points()
         self._others: dict[str, frozenset[str]] | None = None
 
     def add(self, entry: Entry) -> str:
@@ -205,7 +210,6 @@ class _Planner:
         if entry.path in self._mounts and entry.kind == FILE and now == FILE:
             self._add_in_place(entry)
         elif entry.kind == FOLDER and now == FOLDER:
-            self._reset.add(entry.path)
             plan.operations.append(Operation(RESET, entry.path, entry=entry))
         else:
             self._add_renamed(entry, now)
@@ -281,21 +285,24 @@ class _Planner:
                 plan.obsolete.append(path)
 
     def _names(self, path: str) -> tuple[str, str]:
-        """Temporary and backup names: hidden, short, and with an ending that no include pattern matches.
+        """Name the temporary object and the backup, which lie in a private directory beside the path.
 
-        The backup lies beside the path. So does the temporary object, but not in a folder that is about to be reset:
-        there it would inherit what the old revision's permissions gave to that folder (setgid, a default ACL).
+        In that directory a new object inherits what it would inherit beside the path (setgid, a default ACL, a label).
+        It is not in a folder that the old revision leaves, because that is about to be removed or made as new.
         """
         self._count += 1
-        beside = path[: path.rfind("/")]
-        folder = beside
-        while folder in self._reset and folder not in self._mounts:
+        folder = path[: path.rfind("/")]
+        while folder in self._cleared and folder not in self._mounts:
             folder = folder[: folder.rfind("/")]
-        stem = f"/{TEMPORARY_PREFIX}{self._request.token}-{self._count}"
-        return f"{folder}{stem}.new~", f"{beside}{stem}.old~"
+        stage = self._stages.get(folder)
+        if stage is None:
+            number = len(self._stages) + 1
+            stage = self._stages[folder] = f"{folder}/{TEMPORARY_PREFIX}{self._request.token}-{number}~"
+            self._plan.stages.append(stage)
+        return f"{stage}/{self._count}.new", f"{stage}/{self._count}.old"
 
 
-def _mount_points() -> frozenset[str]:
+def mount_points() -> frozenset[str]:
     """The paths that something is mounted on; a name among them can be neither renamed nor removed (EBUSY)."""
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:

@@ -1,7 +1,8 @@
 """Going back or forward by the journal: after an error, after a kill, after a power cut.
 
 Every step may be repeated any number of times, because recovery itself may be interrupted: what has happened is read
-from the names on the host, never from the memory of an earlier attempt.
+from the names on the host, never from the memory of an earlier attempt. A name that stands for another object than
+the journal says is left alone, and named.
 """
 
 from __future__ import annotations
@@ -11,19 +12,22 @@ import logging
 import os
 import stat
 
-from agent.filesystem.durable import remove_if_there, sync_file_systems, write_durably
-from agent.filesystem.trees import remove_tree
+from agent.filesystem.boot import boot_id
+from agent.filesystem.directories import Directories, MovedError
+from agent.filesystem.durable import write_durably
 from agent.install.cleanup_list import CleanupFile, digest
 from agent.install.commit import overwrite
 from agent.install.journal import COMMITTED, REVERTED, REVERTING, STAGED, Journal, JournalDamagedError, Record, Step
 from agent.install.labels import drop_rules
-from agent.install.plan import ADJUST, CREATE, IN_PLACE, REMOVE, RESET, SWAP, TEMPORARY_PREFIX
+from agent.install.plan import ADJUST, CREATE, IN_PLACE, REMOVE, RESET, SWAP, mount_points
 from agent.install.reset import write_metadata
 from agent.install.selinux import undo_rule
 from agent.install.state import InstallState
 
 _NOT_EMPTY_OR_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST})
 _NOT_REMOVABLE = frozenset({errno.EBUSY, errno.EPERM, errno.EACCES, errno.EROFS})
+
+_NAMED_AT_MOST = 10
 
 _log = logging.getLogger(__name__)
 
@@ -44,15 +48,20 @@ def recover(journal: Journal, state: InstallState, *, installing: str) -> str:
         )
     if record is None:
         return ""
-    said = _bring_to_its_end(record, journal, state, installing=installing)
+    same_boot = record.boot == boot_id()
+    with Directories(known=record.directories, same_boot=same_boot) as directories:
+        said = _bring_to_its_end(record, journal, state, directories, installing=installing)
     return f"An Install of deployment group {record.group} was interrupted. {said}"
 
 
-def _bring_to_its_end(record: Record, journal: Journal, state: InstallState, *, installing: str) -> str:
+def _bring_to_its_end(
+    record: Record, journal: Journal, state: InstallState, directories: Directories, *, installing: str
+) -> str:
     cleanup = state.cleanup_file(record.group)
     found = digest(cleanup.content())
     forward = COMMITTED in record.marks and REVERTING not in record.marks
     untouched = STAGED not in record.marks or REVERTED in record.marks
+    left: list[str] = []
     if found == record.digests["during"]:
         missing = _missing_folder(record)
         if missing and record.group != installing:
@@ -61,61 +70,78 @@ def _bring_to_its_end(record: Record, journal: Journal, state: InstallState, *, 
             aside = journal.set_aside()
             return f"Its folder {missing} is gone, so the clean-up takes away the rest; the journal is now {aside}."
         if forward:
-            go_forward(record, journal, state)
+            left = go_forward(record, journal, state, directories)
         else:
-            go_back(record, journal, cleanup)
+            left = go_back(record, journal, cleanup, directories)
     elif forward or (untouched and found == record.digests["before"]):
         journal.end()  # all was done but this, or another agent has cleaned up since; or nothing had begun
     else:
         # Only our own list of the time between names the temporary objects: without it somebody else has worked here.
         aside = journal.set_aside()
         return f"Another agent has changed the clean-up list since; nothing was touched, the journal is now {aside}."
-    return "It was completed." if forward else "It was undone; the host is as it was before it."
+    done = "It was completed." if forward else "It was undone; the host is as it was before it."
+    return " ".join([done, left_alone(left)]) if left else done
 
 
-def go_back(record: Record, journal: Journal, cleanup: CleanupFile) -> None:
-    """Leave the host as it was before the Install. Raises OSError."""
+def left_alone(paths: list[str]) -> str:
+    """Say which names stand for other objects than the journal says."""
+    rest = len(paths) - _NAMED_AT_MOST
+    shown = ", ".join(paths[:_NAMED_AT_MOST]) + (f" and {rest} more" if rest > 0 else "")
+    return f"Somebody has exchanged what was there meanwhile, so this was left alone: {shown}."
+
+
+def go_back(record: Record, journal: Journal, cleanup: CleanupFile, directories: Directories) -> list[str]:
+    """Leave the host as it was before the Install; give the names that were left alone. Raises OSError."""
+    undoing = _Undoing(record, directories)
     folders = folders_of(record)
     if REVERTED not in record.marks:
         if STAGED in record.marks:
             if REVERTING not in record.marks:
                 journal.mark(REVERTING)
             for step in reversed(record.steps):
-                _revert(step)
+                undoing.revert(step)
         for rule in reversed(record.rules):
-            undo_rule(rule)
-        sync_file_systems(folders)
+            undo_rule(rule, directories)
+        directories.sync(folders)
         journal.mark(REVERTED)
     for step in record.steps:
-        _drop(step.temp)
-        if step.kind != REMOVE:
-            _drop(step.backup)
-    sync_file_systems(folders)
+        undoing.drop(step)
+    undoing.remove_stages()
+    directories.sync(folders)
     before = None if record.cleanup_before is None else os.fsencode(record.cleanup_before)
     cleanup.restore(before, odd=record.odd_before)
     journal.end()
+    return undoing.left
 
 
-def go_forward(record: Record, journal: Journal, state: InstallState) -> None:
-    """Finish a committed Install: drop what was kept aside and old folders, write list and pointer. Raises OSError."""
+def go_forward(record: Record, journal: Journal, state: InstallState, directories: Directories) -> list[str]:
+    """Finish a committed Install: drop what was kept aside and old folders, write list and pointer.
+
+    Gives the names that were left alone. Raises OSError.
+    """
+    finishing = _Undoing(record, directories)
     swapped = tuple(f"{step.path}/" for step in record.steps if step.kind == SWAP)
     for step in record.steps:
-        # What lay in a folder that was swapped out went with it; its name may lead anywhere by now.
-        if step.backup and not step.path.startswith(swapped):
-            _drop_old(step.backup)
-    kept = [path for path in record.obsolete if not _remove_folder(path)]
+        finishing.drop_old(step)
+    finishing.remove_stages()
+    # What lay in a folder that was swapped out went with it; its name may lead anywhere by now.
+    obsolete = [path for path in record.obsolete if not path.startswith(swapped)]
+    kept = [path for path in obsolete if not _remove_folder(path, directories)]
     drop_rules(record.obsolete_rules)
-    sync_file_systems(folders_of(record))
+    directories.sync(folders_of(record))
     # The list comes last: once it is there, nothing is left to do.
     write_durably(state.last_successful(record.group), os.fsencode(record.deployment_dir), mode=state.file_mode)
     state.cleanup_file(record.group).write([*kept, *record.cleanup_after], keep=[record.digests["during"]])
     journal.end()
+    return finishing.left
 
 
-def _remove_folder(path: str) -> bool:
+def _remove_folder(path: str, directories: Directories) -> bool:
     """Remove an old folder that the official agent would remove; tell whether the matter is settled."""
     try:
-        os.rmdir(path)
+        directories.remove_empty(path)
+    except MovedError:
+        return True
     except OSError as error:
         if error.errno in _NOT_EMPTY_OR_GONE:
             return True
@@ -126,82 +152,139 @@ def _remove_folder(path: str) -> bool:
     return True
 
 
-def _revert(step: Step) -> None:
-    """Put the old object back under its name."""
-    if step.kind in (RESET, ADJUST):
-        if step.old is not None:
-            write_metadata(step.path, step.old)
-    elif step.kind == CREATE:
-        # With its temporary name gone the rename has happened: what is there now is ours.
-        if not os.path.lexists(step.temp) and os.path.lexists(step.path):
-            os.rename(step.path, step.temp)
-    elif step.kind == IN_PLACE:
-        if os.path.lexists(step.backup):
-            overwrite(step.backup, step.path)
-    elif os.path.lexists(step.backup):
-        _restore(step)
+class _Undoing:
+    """Puts back, or drops, what single steps have done; ``left`` are the names that stand for something else now."""
 
+    def __init__(self, record: Record, directories: Directories) -> None:
+        self.left: list[str] = []
+        self._record = record
+        self._directories = directories
+        self._kept: set[str] = set()
+        self._private: dict[str, bool] = {}
 
-def _restore(step: Step) -> None:
-    old = os.lstat(step.backup)
-    try:
-        new = os.lstat(step.path)
-    except FileNotFoundError:
-        os.rename(step.backup, step.path)
-        return
-    if step.temp and (stat.S_ISDIR(old.st_mode) or stat.S_ISDIR(new.st_mode)):
-        os.rename(step.path, step.temp)
-    # Where both names are the same object still, this does nothing (rename(2)); the backup name is dropped later.
-    os.rename(step.backup, step.path)
-
-
-def _drop(name: str) -> None:
-    """Remove something that was built for this Install, a whole folder too."""
-    if not name:
-        return
-    try:
-        remove_if_there(name)
-    except (IsADirectoryError, PermissionError):
-        if not os.path.isdir(name):
-            raise
-        remove_tree(name)
-
-
-def _drop_old(name: str) -> None:
-    """Remove an old object that was kept aside; of a folder only what the plan has emptied, never a stranger's file."""
-    try:
-        remove_if_there(name)
-        return
-    except (IsADirectoryError, PermissionError):
-        if not os.path.isdir(name):
-            raise
-    for folder, folders, files in os.walk(name, topdown=False):
-        # Links to folders are among the folders here.
-        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
-        for kept in [*files, *links]:
-            if kept.startswith(TEMPORARY_PREFIX):
-                remove_if_there(os.path.join(folder, kept))
+    def revert(self, step: Step) -> None:
+        """Put the old object back under its name. Raises OSError."""
         try:
-            os.rmdir(folder)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-            _log.warning("Something was put into a folder while it was being replaced; it is kept as %s", folder)
+            reverting = {RESET: self._revert_metadata, ADJUST: self._revert_metadata, CREATE: self._revert_creation}
+            reverting.get(step.kind, self._revert_replacement)(step)
+        except MovedError:
+            self._leave(step.path)
+            self._kept.add(step.backup)
+
+    def _revert_metadata(self, step: Step) -> None:
+        if step.old is None:
+            return
+        try:
+            with self._directories.pinned(step.path) as pinned:
+                if step.before is not None and not self._directories.is_object(pinned, step.before):
+                    raise MovedError(step.path)
+                write_metadata(pinned, step.old)
+        except FileNotFoundError:
+            return
+
+    def _revert_creation(self, step: Step) -> None:
+        # With its temporary name gone the rename has happened: what is there now is ours.
+        if not self._is_there(step.temp) and self._directories.is_there(step.path):
+            self._take_out(step)
+
+    def _take_out(self, step: Step) -> None:
+        """Take the new object away from its path, back to its temporary name."""
+        self._directories.rename(step.path, step.temp)
+        if step.made and self._directories.status(step.temp).st_ino != step.made:
+            self._directories.rename_to_free_name(step.temp, step.path)
+            raise MovedError(step.path)
+
+    def _revert_replacement(self, step: Step) -> None:
+        if not self._is_there(step.backup):
+            return
+        if step.kind == IN_PLACE:
+            self._revert_content(step)
+            return
+        try:
+            now = self._directories.status(step.path)
+        except FileNotFoundError:
+            self._directories.rename_to_free_name(step.backup, step.path)
+            return
+        old = self._directories.status(step.backup)
+        if (now.st_dev, now.st_ino) == (old.st_dev, old.st_ino):
+            return  # nothing was exchanged yet; the backup name is dropped later
+        if step.kind == REMOVE or (step.made and now.st_ino != step.made):
+            raise MovedError(step.path)
+        if stat.S_ISDIR(old.st_mode) or stat.S_ISDIR(now.st_mode):
+            self._take_out(step)
+        self._directories.rename(step.backup, step.path)
+
+    def _revert_content(self, step: Step) -> None:
+        before = step.before or self._directories.identity(step.path)
+        overwrite(self._directories, step.backup, step.path, before)
+
+    def drop(self, step: Step) -> None:
+        """Remove what was built for a step, a whole folder too, and its backup. Raises OSError."""
+        for name in (step.temp, step.backup if step.kind != REMOVE else ""):
+            if name and name not in self._kept and self._is_there(name):
+                self._directories.remove_all(name)
+
+    def drop_old(self, step: Step) -> None:
+        """Remove an old object that was kept aside; of a folder only what the plan has emptied. Raises OSError."""
+        if step.backup and self._is_there(step.backup):
+            if not stat.S_ISDIR(self._directories.status(step.backup).st_mode):
+                self._directories.remove_file(step.backup)
+            elif not self._directories.remove_empty_tree(step.backup):
+                text = "Something was put into the folder %s while it was being replaced; it is kept as %s"
+                _log.warning(text, step.path, step.backup)
+                self._kept.add(step.backup)
+
+    def remove_stages(self) -> None:
+        """Remove the private directories; one that somebody has exchanged, or that keeps something, stays."""
+        for stage in self._record.stages:
+            if not self._is_private(stage) or any(os.path.dirname(kept) == stage for kept in self._kept):
+                continue
+            try:
+                self._directories.remove_empty(stage)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                    raise
+                self._leave(stage)
+
+    def _is_there(self, name: str) -> bool:
+        """Tell whether a temporary name exists, in a directory that nobody else could have put it into."""
+        if self._record.stages and not self._is_private(os.path.dirname(name)):
+            return False
+        return self._directories.is_there(name)
+
+    def _is_private(self, stage: str) -> bool:
+        known = self._private.get(stage)
+        if known is None:
+            try:
+                known = self._directories.is_private(stage)
+            except FileNotFoundError:
+                known = self._private[stage] = False  # not made yet, or gone already
+                return known
+            except MovedError:
+                known = False
+            if not known:
+                self._leave(stage)
+            self._private[stage] = known
+        return known
+
+    def _leave(self, name: str) -> None:
+        if name not in self.left:
+            self.left.append(name)
 
 
 def _missing_folder(record: Record) -> str:
     """Name a folder that was there when the Install began and that it cannot have taken away itself."""
     swapped = tuple(f"{step.path}/" for step in record.steps if step.kind == SWAP)
-    folders = {os.path.dirname(name) for step in record.steps for name in (step.path, step.temp) if name}
-    expected = sorted(folders.difference(record.obsolete))
-    return next((path for path in expected if not f"{path}/".startswith(swapped) and not os.path.isdir(path)), "")
+    mounts = mount_points()
+    for path in sorted(folders_of(record)):
+        gone = not os.path.isdir(path) or (path in record.mounted and path not in mounts)
+        if gone and path not in record.obsolete and not f"{path}/".startswith(swapped):
+            return path
+    return ""
 
 
 def folders_of(record: Record) -> list[str]:
-    """The existing folders that hold the changed names, for syncing their file systems."""
-    folders = set()
-    for folder in {os.path.dirname(path) for path in [*(step.path for step in record.steps), *record.obsolete]}:
-        while not os.path.isdir(folder):
-            folder = os.path.dirname(folder)
-        folders.add(folder)
-    return sorted(folders)
+    """The folders that hold the changed names, for syncing their file systems."""
+    return sorted({os.path.dirname(path) for path in [*(step.path for step in record.steps), *record.obsolete]})

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 
+from agent.filesystem.directories import by_descriptor
 from agent.install import acl
 
 
-@contextmanager
-def _pinned(path: str) -> Iterator[str]:
-    """Open an object, never a link, and give a path that stays with it whatever its name becomes. Raises OSError."""
-    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        if stat.S_ISLNK(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EEXIST, "This became a symbolic link while the revision was being installed", path)
-        yield f"/proc/self/fd/{descriptor}"
-    finally:
-        os.close(descriptor)
-
-
-def read_metadata(path: str) -> dict[str, object]:
-    """Give mode, owner, group and both ACLs (hexadecimal) of an object, for the journal. Raises OSError."""
-    with _pinned(path) as pinned:
-        status = os.stat(pinned)
-        access, default = acl.read(pinned)
+def read_metadata(descriptor: int) -> dict[str, object]:
+    """Give mode, owner, group and both ACLs (hexadecimal) of an open object, for the journal. Raises OSError."""
+    status = os.fstat(descriptor)
+    access, default = acl.read(by_descriptor(descriptor))
     return {
         "mode": stat.S_IMODE(status.st_mode),
         "uid": status.st_uid,
@@ -37,46 +22,45 @@ def read_metadata(path: str) -> dict[str, object]:
     }
 
 
-def write_metadata(path: str, metadata: dict[str, object]) -> None:
-    """Put back what ``read_metadata`` gave; what is gone, or became a link, is passed over. Raises OSError."""
+def write_metadata(descriptor: int, metadata: dict[str, object]) -> None:
+    """Put back what ``read_metadata`` gave. Raises OSError."""
     uid, gid, mode = (int(str(metadata[name])) for name in ("uid", "gid", "mode"))
-    try:
-        with _pinned(path) as pinned:
-            status = os.stat(pinned)
-            if (status.st_uid, status.st_gid) != (uid, gid):
-                os.chown(pinned, uid, gid)
-            acl.write(pinned, _bytes(metadata["access"]), _bytes(metadata["default"]))
-            _set_mode(pinned, mode)
-    except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EEXIST):
-            raise
+    target = by_descriptor(descriptor)
+    _set_owner(descriptor, uid, gid)
+    acl.write(target, _bytes(metadata["access"]), _bytes(metadata["default"]))
+    _set_mode(descriptor, mode)
 
 
-def reset_folder(path: str) -> None:
-    """Make a folder look newly made by this process. Raises OSError.
+def reset_folder(descriptor: int, above: int, *, mode: int | None = None) -> None:
+    """Make an open folder look newly made in the folder ``above`` by this process. Raises OSError.
 
     The group is inherited from a setgid parent, and ACLs from a parent's default ACL, as mkdir(2) and acl(5) have it.
+    ``mode`` is what the folder will have in the end: then nobody gets more than that in between either.
     """
-    parent = os.path.dirname(path)
-    above = os.stat(parent)
-    setgid = above.st_mode & stat.S_ISGID
-    owner = (os.geteuid(), above.st_gid if setgid else os.getegid())
-    _, inherited = acl.read(parent)
-    with _pinned(path) as pinned:
-        status = os.stat(pinned)
-        if (status.st_uid, status.st_gid) != owner:
-            os.chown(pinned, *owner)
-        # With a default ACL above, the umask does not count and mkdir's 0777 takes nothing away from what it grants.
-        acl.write(pinned, inherited, inherited)
-        if inherited is None:
-            _set_mode(pinned, (0o777 & ~_umask()) | setgid)
-        else:
-            _set_mode(pinned, (os.stat(pinned).st_mode & 0o777) | setgid)
+    parent, target = os.fstat(above), by_descriptor(descriptor)
+    setgid = parent.st_mode & stat.S_ISGID
+    _set_owner(descriptor, os.geteuid(), parent.st_gid if setgid else os.getegid())
+    _, inherited = acl.read(by_descriptor(above))
+    # With a default ACL above, the umask does not count and mkdir's 0777 takes nothing away from what it grants.
+    access = inherited if inherited is None or mode is None else acl.with_mode(inherited, mode)
+    if mode is not None and inherited is None:
+        _set_mode(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) & mode)
+    acl.write(target, access, inherited)
+    if inherited is None:
+        _set_mode(descriptor, ((0o777 & ~_umask()) if mode is None else mode & 0o777) | setgid)
+    else:
+        _set_mode(descriptor, (os.fstat(descriptor).st_mode & 0o777) | setgid)
 
 
-def _set_mode(path: str, mode: int) -> None:
-    if stat.S_IMODE(os.stat(path).st_mode) != mode:
-        os.chmod(path, mode)
+def _set_owner(descriptor: int, uid: int, gid: int) -> None:
+    status = os.fstat(descriptor)
+    if (status.st_uid, status.st_gid) != (uid, gid):
+        os.chown(by_descriptor(descriptor), uid, gid)
+
+
+def _set_mode(descriptor: int, mode: int) -> None:
+    if stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:
+        os.chmod(by_descriptor(descriptor), mode)
 
 
 def _umask() -> int:

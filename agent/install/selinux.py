@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from agent.appspec.model import SelinuxContext
 from agent.errors import InstallError
+from agent.filesystem.directories import Directories, by_descriptor
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ def add_rule(rule: Rule) -> None:
     _store("-a" if rule["before"] is None else "-m", str(rule["spec"]), _context(rule["context"]))
 
 
-def undo_rule(rule: Rule) -> None:
+def undo_rule(rule: Rule, directories: Directories) -> None:
     """Take a rule back, to what was there before, and give the object at its path its former label.
 
     May be repeated, and holds too where the rule was never stored. Where the tools are gone by now this is
@@ -99,7 +100,7 @@ def undo_rule(rule: Rule) -> None:
         _semanage("-d", spec)
     elif before is not None and found != before:
         _store("-a" if found is None else "-m", spec, before)
-    _restore_label(path, rule["label"])
+    _restore_label(path, rule["label"], directories)
 
 
 def remove_rule(entry: str) -> bool:
@@ -216,10 +217,11 @@ def _label(path: str) -> str | None:
         return None  # nothing there, or no labels: nothing to put back
 
 
-def _restore_label(path: str, label: object) -> None:
+def _restore_label(path: str, label: object, directories: Directories) -> None:
     if not isinstance(label, str) or _label(path) in (None, label):
         return
     try:
-        os.setxattr(path, _LABEL, bytes.fromhex(label), follow_symlinks=False)
+        with directories.pinned(path) as pinned:
+            os.setxattr(by_descriptor(pinned), _LABEL, bytes.fromhex(label))
     except OSError as error:
         _log.warning("The former SELinux label of %s could not be set: %s", path, error.strerror)

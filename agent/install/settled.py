@@ -63,10 +63,14 @@ class _Targets:
             if entry is None:
                 real = self._after.resolve(path)
                 entry = self._plan.entries.get(real)
+                if entry is None and self._after.kind(real) is not None:
+                    self._plan.links += self._after.links(path)
+                    return real
                 if entry is None:
-                    return real if self._after.kind(real) is not None else None
+                    return None
             if entry.kind != LINK:
                 return entry.shown
-            target = os.path.join(os.path.dirname(entry.path), os.readlink(entry.source))
-            path = self._after.real(os.path.normpath(target))
+            target = os.path.normpath(os.path.join(os.path.dirname(entry.path), os.readlink(entry.source)))
+            path = self._after.real(target)
+            self._plan.links += self._after.links(os.path.dirname(target))
         return None

@@ -1,22 +1,23 @@
-"""Build every new file beside its destination, under a temporary name, complete with mode, owner and ACL."""
+"""Build every new file in a private directory beside its destination, complete with mode, owner and ACL."""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from agent.filesystem.copying import copy_bytes
+from agent.filesystem.directories import Directories, MovedError, by_descriptor
 from agent.filesystem.hands import Hand, is_worth_a_hand, is_worth_writing_ahead
+from agent.filesystem.kernel import Identity
 from agent.install import acl
-from agent.install.attributes import Attributes, apply_attributes
+from agent.install.attributes import apply_attributes
 from agent.install.host import FILE, FOLDER, LINK
 from agent.install.plan import IN_PLACE, REPLACE, Operation, Plan
 from agent.install.wanted import Entry
 
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-_MAKE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
 # What a kernel answers where this object cannot have another name: another user's file, or no hard links here.
 _NO_LINKS = frozenset({errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS})
@@ -27,8 +28,18 @@ Progress = Callable[[int, int], None]
 class Stager:
     """Builds the temporary objects of one plan; knows what a new file's owner is without asking the kernel twice."""
 
-    def __init__(self, plan: Plan, progress: Progress | None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        directories: Directories,
+        progress: Progress | None = None,
+        *,
+        before: Mapping[str, Identity] | None = None,
+    ) -> None:
+        """``before`` tells what the plan found at the paths of its operations; anything else there is an error."""
         self._plan = plan
+        self._directories = directories
+        self._before = before or {}
         self._progress = progress
         self._done = 0
         self._total = len(plan.nested) + sum(1 for operation in plan.operations if operation.temp)
@@ -47,6 +58,8 @@ class Stager:
     def run(self) -> None:
         """Build everything. Raises OSError; what was built until then is named by the journal."""
         files = []
+        for stage in self._plan.stages:
+            self._make_private(stage)
         for entry, temp in self._wanted():
             if entry.kind == FILE:
                 files.append((entry, temp))
@@ -56,11 +69,20 @@ class Stager:
         self._build_files(files)
         for operation in self._plan.operations:
             if operation.kind == REPLACE:
-                _link_aside(operation)
+                self._link_aside(operation)
             elif operation.kind == IN_PLACE:
-                self._copy(operation.path, operation.backup, None, operation.path)
-                acl.write(operation.backup, acl.read(operation.path)[0], None)
+                self._keep_copy(operation)
         self._settle_folders()
+
+    def _make_private(self, stage: str) -> None:
+        try:
+            self._directories.make_private(stage)
+        except OSError as error:
+            if not isinstance(error, MovedError):
+                # Operators know what is installed there.
+                names = ((operation.path, operation.temp or operation.backup) for operation in self._plan.operations)
+                error.filename = next(path for path, name in names if os.path.dirname(name) == stage)
+            raise
 
     def _wanted(self) -> Iterator[tuple[Entry, str]]:
         """What is to be built, each with its temporary path, and a folder before what it holds."""
@@ -90,11 +112,11 @@ class Stager:
     def _build(self, entry: Entry, temp: str) -> None:
         try:
             if entry.kind == FOLDER:
-                os.mkdir(temp)
+                self._directories.make(temp)
             elif entry.kind == LINK:
-                os.symlink(os.readlink(entry.source), temp)
+                self._directories.symlink(os.readlink(entry.source), temp)
             else:
-                self._copy(entry.source, temp, self._plan.attributes.get(entry.path), entry.path)
+                self._copy(entry, temp)
         except OSError as error:
             # Operators know the destination, not the temporary name, and errors by descriptor name nothing.
             if error.filename != entry.source:
@@ -111,22 +133,24 @@ class Stager:
         for path in reversed(self._plan.staged):
             attributes = self._plan.attributes.get(path)
             if attributes is not None:
-                apply_attributes(self._plan.staged[path], attributes, is_directory=True, shown=path)
+                with self._directories.pinned(self._plan.staged[path]) as pinned:
+                    apply_attributes(by_descriptor(pinned), attributes, is_directory=True, shown=path)
 
-    def _copy(self, source: str, target: str, attributes: Attributes | None, shown: str) -> None:
+    def _copy(self, entry: Entry, temp: str) -> None:
         """Copy one file with mode, owner and time, as the official agent keeps them, then apply the permissions."""
-        reader = os.open(source, _READ)
+        reader = os.open(entry.source, _READ)
         try:
             status = os.fstat(reader)
-            writer = os.open(target, _MAKE, 0o600)
+            writer = self._directories.create(temp)
             try:
                 if copy_bytes(reader, writer, status.st_size) != status.st_size:
-                    raise OSError(errno.EIO, "The file became shorter while it was copied", source)
-                if status.st_uid != self._uid or status.st_gid != self._group_below(target[: target.rfind("/")]):
+                    raise OSError(errno.EIO, "The file became shorter while it was copied", entry.source)
+                if status.st_uid != self._uid or status.st_gid != self._group_below(temp[: temp.rfind("/")]):
                     os.fchown(writer, status.st_uid, status.st_gid)
                 os.fchmod(writer, stat.S_IMODE(status.st_mode))
+                attributes = self._plan.attributes.get(entry.path)
                 if attributes is not None:
-                    apply_attributes(writer, attributes, is_directory=False, shown=shown)
+                    apply_attributes(writer, attributes, is_directory=False, shown=entry.path)
                 os.utime(writer, ns=(status.st_atime_ns, status.st_mtime_ns))
             finally:
                 os.close(writer)
@@ -137,16 +161,38 @@ class Stager:
         """The group of a file that is made in a folder: ours, or the folder's where it is setgid."""
         group = self._groups.get(folder)
         if group is None:
-            status = os.stat(folder or "/")
+            status = os.fstat(self._directories.open(folder))
             group = status.st_gid if status.st_mode & stat.S_ISGID else os.getegid()
             self._groups[folder] = group
         return group
 
+    def _link_aside(self, operation: Operation) -> None:
+        """Keep the old object under its backup name too, where the file system can; else the commit renames it."""
+        try:
+            self._directories.link(operation.path, operation.backup)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            return
+        before = self._before.get(operation.path)
+        if before is not None and not self._directories.is_same(operation.backup, before):
+            raise MovedError(operation.path)
 
-def _link_aside(operation: Operation) -> None:
-    """Keep the old object under its backup name too, where the file system can; else the commit renames it."""
-    try:
-        os.link(operation.path, operation.backup, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
+    def _keep_copy(self, operation: Operation) -> None:
+        """Copy what will be written over in its place. Raises MovedError where it is another file by now."""
+        reader = self._directories.open_file(operation.path, os.O_RDONLY)
+        try:
+            status = os.fstat(reader)
+            if status.st_nlink > 1:
+                raise OSError(errno.EMLINK, "The file has other names, which would change with it", operation.path)
+            writer = self._directories.create(operation.backup)
+            try:
+                copy_bytes(reader, writer, status.st_size)
+                os.fchown(writer, status.st_uid, status.st_gid)
+                acl.write(writer, acl.read(reader)[0], None)
+                os.fchmod(writer, stat.S_IMODE(status.st_mode))
+                os.utime(writer, ns=(status.st_atime_ns, status.st_mtime_ns))
+            finally:
+                os.close(writer)
+        finally:
+            os.close(reader)

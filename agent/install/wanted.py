@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable, Sequence
 
 from agent.appspec.model import FileMapping, located, place_of
-from agent.install.host import FILE, FOLDER, LINK, OTHER, View
+from agent.install.host import FILE, FOLDER, LINK, OTHER, Link, View
 
 # A revision with folders linked into each other in many ways unfolds without end; no real one comes near this.
 _MAX_ENTRIES = 2_000_000
@@ -36,7 +36,10 @@ class Entry:
 
 
 class Wanted:
-    """The entries by their real path, in the order in which the official agent makes them, and all problems."""
+    """The entries by their real path, in the order in which the official agent makes them, and all problems.
+
+    ``links`` are the host's links that lead to a wanted folder.
+    """
 
     def __init__(
         self,
@@ -53,6 +56,7 @@ class Wanted:
         self.entries: dict[str, Entry] = {}
         self.problems: list[str] = []
         self.warnings: list[str] = []
+        self.links: list[Link] = []
         self._archive = archive
         self._after = after
         self._cwd = cwd
@@ -224,7 +228,10 @@ class Wanted:
         wanted = self.entries.get(target)
         # A file that is wanted where a folder stands is refused elsewhere, or left out by RETAIN: the folder stays.
         is_folder = self._after.kind(target) == FOLDER or (wanted is not None and wanted.kind == FOLDER)
-        return target if is_folder else None
+        if not is_folder:
+            return None
+        self.links += self._after.links(link)
+        return target
 
     def _add(self, entry: Entry) -> None:
         self.entries[entry.path] = entry

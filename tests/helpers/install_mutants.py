@@ -22,6 +22,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).parents[2]
 MODULES = (
+    "filesystem/directories.py",
     "filesystem/durable.py",
     "install/cleanup_list.py",
     "install/commit.py",
@@ -32,8 +33,11 @@ MODULES = (
     "install/stage.py",
 )
 # A statement that only calls one of these is a mutant without it.
-SYNCS = frozenset({"fsync", "sync_folder", "sync_file_systems", "_syncfs"})
-NAMES = frozenset({"rename", "link", "unlink", "rmdir", "remove_if_there", "remove_tree"})
+SYNCS = frozenset({"fsync", "sync", "sync_folder", "sync_file_systems", "sync_file_system"})
+NAMES = frozenset(
+    {"rename", "rename_to_free_name", "take", "link", "unlink", "rmdir", "remove_if_there", "remove_tree"}
+    | {"remove_file", "remove_empty", "remove_all"}
+)
 RECORDS = frozenset({"mark", "begin", "end", "write_durably", "append_durably", "write", "restore"})
 
 # Quick to fail first: most mutants do not get past the first two files, and of the others the most are noticed by the

@@ -123,7 +123,7 @@ class Order:
 
     def _marked(self, word: str) -> int:
         text = f"\n{word}\n"
-        found = [at for at, call in enumerate(self._calls) if call.name == "write" and call.texts[-1] == text]
+        found = [at for at, call in enumerate(self._calls) if call.name == "write" and call.texts[-1].endswith(text)]
         return found[0] if found else -1
 
     def _on_host(self, call: Call) -> bool:

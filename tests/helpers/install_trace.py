@@ -202,7 +202,7 @@ def parse(log: bytes) -> list[Call]:
         name, arguments, result, rest = found.groups()
         texts = tuple(_decoded(one or two) for one, two in _TEXT.findall(arguments))
         if name.startswith(b"open"):
-            opened[f"/proc/self/fd/{result.decode()}"] = texts[-1]
+            opened[f"/proc/self/fd/{result.decode()}"] = _decoded(rest.strip()[1:-1])
         calls.append(
             Call(
                 number=len(calls) + 1,

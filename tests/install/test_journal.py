@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.filesystem.kernel import Identity
 from agent.install.journal import (
     COMMITTED,
     REVERTING,
@@ -24,7 +25,7 @@ RECORD = Record(
     group="group-a",
     deployment_dir="/root/group-a/d-2",
     steps=[
-        Step("remove", "/srv/old\n\udce9", backup="/srv/.b~"),
+        Step("remove", "/srv/old\n\udce9", backup="/srv/.b~", before=Identity(1, 2, 0o100000, 3)),
         Step("reset", "/srv/d", old={"mode": 0o755, "uid": 0, "gid": 0, "access": None, "default": "02"}),
         Step("create", "/srv/new", temp="/srv/.t~"),
     ],
@@ -35,6 +36,10 @@ RECORD = Record(
     rules=[{"path": "/srv/new", "before": None}],
     odd_before=[],
     obsolete_rules=[],
+    boot="b",
+    directories={"/srv": Identity(1, 5, 0o40000, 0)},
+    mounted=["/srv"],
+    stages=["/srv/.s~"],
     marks=[],
 )
 
@@ -47,6 +52,31 @@ def journal(tmp_path: Path) -> Journal:
 def test_what_was_written_comes_back_with_names_of_any_bytes(journal: Journal) -> None:
     journal.begin(RECORD)
     assert journal.read() == RECORD
+
+
+def test_a_journal_of_the_last_version_is_still_read(journal: Journal) -> None:
+    # As it wrote them, before identities were known.
+    table = {
+        "group": "g",
+        "deployment_dir": "/d",
+        "digests": {},
+        "steps": [["create", "/srv/new", "/srv/.t~", "", None]],
+    }
+    with open(journal.path, "w", encoding="ascii") as file:
+        file.write(json.dumps({**table, "version": 1, "marks": []}) + "\n\nstaged\n")
+    record = journal.read()
+    assert record is not None
+    assert record.steps == [Step("create", "/srv/new", temp="/srv/.t~")]
+    assert record.marks == ["staged"]
+
+
+def test_the_new_objects_are_known_from_the_mark_on(journal: Journal) -> None:
+    journal.begin(RECORD)
+    journal.mark("staged", made=[0, 0, 77])
+    record = journal.read()
+    assert record is not None
+    assert [step.made for step in record.steps] == [0, 0, 77]
+    assert record.marks == ["staged"]
 
 
 def test_a_list_that_was_not_there_comes_back_as_not_there(journal: Journal) -> None:

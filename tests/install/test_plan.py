@@ -255,14 +255,10 @@ def test_the_list_meanwhile_names_what_moves_with_a_folder_that_is_swapped_out(b
     box.install({"app/gone/z": "1", "app/gone/inner/y": "1"})
     plan = box.plan({"app/gone": "now a file"})
     (swap,) = [operation for operation in plan.operations if operation.kind == "swap"]
-    moved = {
-        f"{swap.backup}/{operation.backup.removeprefix(f'{swap.path}/')}"
-        for operation in plan.operations
-        if operation.kind == "remove"
-    } | {f"{swap.backup}/inner"}
-    assert len(moved) == 3
-    names = plan.listed_meanwhile()
-    assert moved <= set(names)
+    aside = {operation.backup for operation in plan.operations if operation.kind == "remove"}
+    assert len(aside) == 2
+    assert not any(name.startswith(f"{swap.path}/") for name in aside)
+    assert aside | {swap.backup, f"{swap.backup}/inner", *plan.stages} <= set(plan.listed_meanwhile())
 
 
 def test_the_list_meanwhile_has_folders_before_what_they_hold(box: Box) -> None:
@@ -279,7 +275,7 @@ def test_temporary_names_are_hidden_and_match_no_usual_include_pattern(box: Box)
     box.install({"app/conf.d/a.conf": "1"})
     for operation in box.plan({"app/conf.d/a.conf": "2", "app/conf.d/b.conf": "2"}).operations:
         for name in filter(None, (operation.temp, operation.backup)):
-            assert re.fullmatch(r"\.codedeploy-[0-9a-f]{8}-\d+\.(new|old)~", os.path.basename(name))
+            assert re.fullmatch(r"\.codedeploy-[0-9a-f]{8}-\d+~", os.path.basename(os.path.dirname(name)))
 
 
 def test_a_long_name_gets_a_temporary_name_that_is_not_too_long(box: Box) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.filesystem.directories import Directories
 from agent.install.reset import read_metadata, reset_folder, write_metadata
 from host_tree import describe
 
@@ -26,6 +27,21 @@ def assert_as_new(parent: str) -> None:
     os.rmdir(f"{parent}/fresh")
 
 
+def reset(path: str, *, mode: int | None = None) -> None:
+    with Directories() as directories, directories.pinned(path) as pinned:
+        reset_folder(pinned, directories.open(os.path.dirname(path)), mode=mode)
+
+
+def metadata_of(path: str) -> dict[str, object]:
+    with Directories() as directories, directories.pinned(path) as pinned:
+        return read_metadata(pinned)
+
+
+def put_back(path: str, metadata: dict[str, object]) -> None:
+    with Directories() as directories, directories.pinned(path) as pinned:
+        write_metadata(pinned, metadata)
+
+
 def run(*command: str) -> None:
     subprocess.run(command, check=True)
 
@@ -37,7 +53,7 @@ def test_a_mode_set_by_hand_is_set_back_to_that_of_a_new_folder(parent: str, bit
     os.chmod(f"{parent}/kept", bits)
     before = os.umask(umask)
     try:
-        reset_folder(f"{parent}/kept")
+        reset(f"{parent}/kept")
         assert_as_new(parent)
         assert os.umask(umask) == umask  # looking at the umask has not changed it
     finally:
@@ -48,7 +64,7 @@ def test_a_mode_set_by_hand_is_set_back_to_that_of_a_new_folder(parent: str, bit
 def test_an_owner_set_by_hand_is_set_back(parent: str) -> None:
     os.mkdir(f"{parent}/kept")
     os.chown(f"{parent}/kept", 5, 60)
-    reset_folder(f"{parent}/kept")
+    reset(f"{parent}/kept")
     assert_as_new(parent)
 
 
@@ -59,7 +75,7 @@ def test_below_a_setgid_folder_the_group_is_inherited(parent: str) -> None:
     os.mkdir(f"{parent}/kept")
     os.chown(f"{parent}/kept", 5, 5)
     os.chmod(f"{parent}/kept", 0o1700)
-    reset_folder(f"{parent}/kept")
+    reset(f"{parent}/kept")
     assert_as_new(parent)
     assert os.stat(f"{parent}/kept").st_gid == 60
 
@@ -68,7 +84,7 @@ def test_below_a_setgid_folder_the_group_is_inherited(parent: str) -> None:
 def test_an_acl_set_by_hand_is_taken_away(parent: str) -> None:
     os.mkdir(f"{parent}/kept")
     run("setfacl", "-m", "u:games:rwx,d:u:games:rwx", f"{parent}/kept")
-    reset_folder(f"{parent}/kept")
+    reset(f"{parent}/kept")
     assert_as_new(parent)
 
 
@@ -80,7 +96,7 @@ def test_a_default_acl_above_is_inherited(parent: str, default: str, bits: int) 
     os.mkdir(f"{parent}/kept")
     run("setfacl", "-b", f"{parent}/kept")
     os.chmod(f"{parent}/kept", bits)
-    reset_folder(f"{parent}/kept")
+    reset(f"{parent}/kept")
     assert_as_new(parent)
 
 
@@ -93,14 +109,14 @@ def test_a_default_acl_and_a_setgid_folder_above_are_both_inherited(parent: str)
     os.mkdir(f"{parent}/kept")
     run("setfacl", "-b", f"{parent}/kept")
     os.chmod(f"{parent}/kept", 0o700)
-    reset_folder(f"{parent}/kept")
+    reset(f"{parent}/kept")
     assert_as_new(parent)
 
 
 def test_a_folder_that_is_as_new_is_not_touched(parent: str) -> None:
     os.mkdir(f"{parent}/kept")
     before = os.stat(f"{parent}/kept").st_ctime_ns
-    reset_folder(f"{parent}/kept")
+    reset(f"{parent}/kept")
     assert os.stat(f"{parent}/kept").st_ctime_ns == before
 
 
@@ -113,10 +129,10 @@ def test_undoing_brings_mode_owner_and_both_acls_back(parent: str) -> None:
     os.chmod(kept, 0o3750)
     run("setfacl", "-m", "u:games:rwx,d:u:games:rx", kept)
     before = describe(kept)
-    metadata = json.loads(json.dumps(read_metadata(kept)))
-    reset_folder(kept)
+    metadata = json.loads(json.dumps(metadata_of(kept)))
+    reset(kept)
     assert describe(kept) != before
-    write_metadata(kept, metadata)
+    put_back(kept, metadata)
     assert describe(kept) == before
 
 
@@ -124,15 +140,19 @@ def test_undoing_brings_mode_owner_and_both_acls_back(parent: str) -> None:
 def test_undoing_takes_an_acl_away_that_was_not_there(parent: str) -> None:
     kept = f"{parent}/kept"
     os.mkdir(kept)
-    before, metadata = describe(kept), read_metadata(kept)
+    before, metadata = describe(kept), metadata_of(kept)
     run("setfacl", "-m", "u:games:rwx,d:u:games:rx", kept)
-    write_metadata(kept, metadata)
+    put_back(kept, metadata)
     assert describe(kept) == before
 
 
-def test_undoing_passes_over_a_folder_that_is_gone(parent: str) -> None:
+@pytest.mark.needs_tool("setfacl")
+@pytest.mark.parametrize("default", ["", "u:games:rwx", "g::---,o::---"])
+def test_a_folder_that_ends_closed_is_never_open_in_between(parent: str, default: str) -> None:
+    if default:
+        run("setfacl", "-d", "-m", default, parent)
     os.mkdir(f"{parent}/kept")
-    metadata = read_metadata(f"{parent}/kept")
-    os.rmdir(f"{parent}/kept")
-    write_metadata(f"{parent}/kept", metadata)
-    assert not os.path.exists(f"{parent}/kept")
+    os.chmod(f"{parent}/kept", 0o700)
+    reset(f"{parent}/kept", mode=0o700)
+    status = os.stat(f"{parent}/kept")
+    assert status.st_mode & 0o777 == 0o700

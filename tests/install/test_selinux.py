@@ -10,6 +10,7 @@ import pytest
 
 from agent.appspec.model import SelinuxContext
 from agent.errors import InstallError
+from agent.filesystem.directories import Directories
 from agent.install import selinux
 
 # Strict as older releases are: adding what is there fails, as does changing or deleting what is not.
@@ -64,6 +65,11 @@ class Store:
         path = self.folder / name
         text = path.read_text() if path.exists() else ""
         return [call.split("\n")[:-1] for call in text.split("END\n")[:-1]]
+
+
+def undo(rule):
+    with Directories() as directories:
+        selinux.undo_rule(rule, directories)
 
 
 @pytest.fixture
@@ -132,7 +138,7 @@ def test_undoing_removes_a_rule_that_was_not_there_before(store):
     selinux.add_rule(rule)
     assert len(store.rules()) == 2
     for _ in range(2):
-        selinux.undo_rule(rule)
+        undo(rule)
         assert list(store.rules()) == ["/srv/other"]
 
 
@@ -143,7 +149,7 @@ def test_undoing_puts_an_administrators_rule_back_as_it_was(store):
     selinux.add_rule(rule)
     assert store.rules() != before
     for _ in range(2):
-        selinux.undo_rule(rule)
+        undo(rule)
         assert store.rules() == before
 
 
@@ -152,13 +158,13 @@ def test_undoing_brings_back_a_rule_that_has_vanished_meanwhile(store):
     (rule,) = planned(("/srv/app/html", HTTPD))
     before = store.rules()
     store.rules_file.write_text("")
-    selinux.undo_rule(rule)
+    undo(rule)
     assert store.rules() == before
 
 
 def test_undoing_a_rule_that_was_never_stored_is_nothing(store):
     (rule,) = planned(("/srv/app/one.txt", HTTPD))
-    selinux.undo_rule(rule)
+    undo(rule)
     assert store.rules() == {}
     assert [call[1] for call in store.calls()] == ["-l", "-l"]
 
@@ -170,14 +176,14 @@ def test_undoing_gives_an_object_its_former_label(store, tmp_path):
     os.setxattr(folder, "security.selinux", b"system_u:object_r:old_t:s0\0")
     (rule,) = planned((str(folder), HTTPD))
     os.setxattr(folder, "security.selinux", b"system_u:object_r:new_t:s0\0")
-    selinux.undo_rule(rule)
+    undo(rule)
     assert os.getxattr(folder, "security.selinux") == b"system_u:object_r:old_t:s0\0"
 
 
 def test_undoing_on_a_host_that_lost_its_tools_does_not_block_recovery(store, tmp_path, monkeypatch, caplog):
     (rule,) = planned(("/srv/app/one.txt", HTTPD))
     without_tools(tmp_path, monkeypatch)
-    selinux.undo_rule(rule)
+    undo(rule)
     assert "/srv/app/one.txt" in caplog.text
 
 

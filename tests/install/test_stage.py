@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from agent.errors import InstallError
+from agent.filesystem.directories import Directories
 from agent.install.plan import Plan
 from agent.install.stage import Stager
 from host_tree import describe
@@ -21,7 +22,8 @@ BIG = "0123456789abcdef" * 70_000  # more than one read and more than one step o
 
 def stage(plan: Plan) -> list[tuple[int, int]]:
     seen: list[tuple[int, int]] = []
-    Stager(plan, lambda done, total: seen.append((done, total))).run()
+    with Directories() as directories:
+        Stager(plan, directories, lambda done, total: seen.append((done, total))).run()
     return seen
 
 

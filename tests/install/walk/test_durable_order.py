@@ -22,7 +22,7 @@ SCENE_NAMES = [pytest.param(name, marks=[ROOT] if scene.in_place else []) for na
 def last_exchange(stage: Stage) -> Call:
     """The last call that puts a new object under its name."""
     committed = next(call for call in stage.calls if call.texts[-1:] == ("\ncommitted\n",)).number
-    exchanges = [call for call in stage.calls if call.name == "rename" and call.number < committed]
+    exchanges = [call for call in stage.calls if call.name.startswith("rename") and call.number < committed]
     return [call for call in exchanges if call.changed[1].startswith(stage.place.host)][-1]
 
 

@@ -32,6 +32,6 @@ def test_every_sync_rename_and_record_of_the_installer_has_its_mutant() -> None:
     assert len(names) > 50
     assert {
         "durable._write_and_rename: os.fsync(descriptor)",
-        "commit._replace: os.rename(operation.temp, operation.path)",
-        "installer._carry_out: journal.mark(COMMITTED)",
+        "commit.Committer._replace: self._directories.rename(operation.temp, operation.path)",
+        "installer._Execution._commit: self._journal.mark(COMMITTED)",
     } <= names

@@ -12,7 +12,7 @@ import pytest
 from host_tree import describe
 from install_scene import SOMEBODY, put
 from install_stage import Stage
-from install_trace import fault_at
+from install_trace import Call, fault_at
 
 MakeStage = Callable[[str], Stage]
 
@@ -114,9 +114,14 @@ def test_retained_files_stay_as_they_were_edited(make_stage: MakeStage) -> None:
     assert described(stage, wanted) == wanted
 
 
+def last_exchange(stage: Stage) -> Call:
+    renames = [call for call in stage.calls if call.name.startswith("rename")]
+    return [call for call in renames if call.changed[1].startswith(stage.place.host)][-1]
+
+
 def test_a_first_install_that_is_undone_leaves_no_records(make_stage: MakeStage) -> None:
     stage = make_stage("first")
-    last = [call for call in stage.calls if call.name == "rename" and call.changed[1].startswith(stage.place.host)][-1]
+    last = last_exchange(stage)
     assert not stage.run("install", faults=fault_at(stage.calls, last, "error=EIO")).ok
     assert not os.path.exists(stage.place.cleanup_list)
     assert not os.path.exists(stage.place.odd_names)
@@ -125,7 +130,7 @@ def test_a_first_install_that_is_undone_leaves_no_records(make_stage: MakeStage)
 
 def test_a_stranger_s_file_is_not_taken_for_ours_when_undoing_is_taken_up_again(make_stage: MakeStage) -> None:
     stage = make_stage("first")
-    last = [call for call in stage.calls if call.name == "rename" and call.changed[1].startswith(stage.place.host)][-1]
+    last = last_exchange(stage)
     failure = fault_at(stage.calls, last, "error=EIO")
     undone = stage.run("install", faults=failure).calls
     ended = next(call for call in undone if call.name == "unlink" and call.changed == (stage.place.journal,))

@@ -1,0 +1,372 @@
+"""Changes to a host, each relative to an opened directory that nobody can exchange for another.
+
+A path is walked once, from ``/``, part by part and over no link. From there on a change names the descriptor of the
+directory, so that whoever owns a directory on the way can rename it, or put a link or another directory in its place,
+and still leads nobody anywhere. The first walk also sees who owns each directory on the way.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import wraps
+from types import TracebackType
+from typing import Concatenate, ParamSpec, TypeVar
+
+from agent.filesystem.kernel import Identity, identity, open_directory, rename_to_free_name, sync_file_system
+from agent.filesystem.trees import remove_empty_tree, remove_tree
+
+_MOST_OPEN = 400
+"""Directories held open at once; a process may have 1,024 files open by default. More are opened again when needed."""
+
+_MAKE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+Judge = Callable[[str, int, os.stat_result, os.stat_result], None]
+"""Is told of each directory that is walked for the first time: its path, descriptor, the status of the one above and
+its own. Raises where it must not be gone on."""
+
+
+class MovedError(OSError):
+    """Under a name there is another object than there was, or a link."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(errno.EEXIST, "This is another object now than when the Install began", path)
+
+
+def by_descriptor(descriptor: int) -> str:
+    """Return a path that stays with an open object whatever its name becomes; for calls that take no ``O_PATH``."""
+    return f"/proc/self/fd/{descriptor}"
+
+
+_Rest = ParamSpec("_Rest")
+_Result = TypeVar("_Result")
+_Self = TypeVar("_Self")
+_Method = Callable[Concatenate[_Self, str, _Rest], _Result]
+
+
+def _named(method: _Method[_Self, _Rest, _Result]) -> _Method[_Self, _Rest, _Result]:
+    """Name the whole path in an error: what the kernel was given is the last part alone, or nothing."""
+
+    @wraps(method)
+    def naming(self: _Self, path: str, /, *rest: _Rest.args, **named: _Rest.kwargs) -> _Result:
+        try:
+            return method(self, path, *rest, **named)
+        except OSError as error:
+            if not isinstance(error.filename, str) or not error.filename.startswith("/"):
+                error.filename, error.filename2 = path, None
+            raise
+
+    return naming
+
+
+class Directories:
+    """The directories that a piece of work changes; to be used as a context manager.
+
+    ``known`` are identities of directories from an earlier process; ``same_boot`` tells whether it ran in this boot.
+    Every method that takes a path raises OSError with that path, MovedError where one of its directories is another.
+    """
+
+    def __init__(
+        self, *, known: Mapping[str, Identity] | None = None, same_boot: bool = True, judge: Judge | None = None
+    ) -> None:
+        self.identities: dict[str, Identity] = dict(known or {})
+        self.same_boot = same_boot
+        self._judge = judge
+        self._open: OrderedDict[str, int] = OrderedDict()
+        self._root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._seen: set[str] = set()
+
+    def __enter__(self) -> Directories:
+        """Return this."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while self._open:
+            os.close(self._open.popitem()[1])
+        os.close(self._root)
+
+    @_named
+    def open(self, path: str) -> int:
+        """Return a descriptor (``O_PATH``) of a directory; it stays ours, and open until many others were used."""
+        descriptor = self._open.get(path)
+        if descriptor is not None:
+            self._open.move_to_end(path)
+            return descriptor
+        if path in ("", "/"):
+            return self._root
+        descriptor = self._opened(path)
+        while len(self._open) >= _MOST_OPEN:
+            os.close(self._open.popitem(last=False)[1])
+        self._open[path] = descriptor
+        return descriptor
+
+    def _opened(self, path: str) -> int:
+        """Open a directory for the first time, or again."""
+        if path in self._seen:
+            # Its way was judged; where the kernel can walk it in one call there is nothing to see on it again.
+            with suppress(NotImplementedError):
+                return self._compared(path, self._walked(self._root, path[1:]))
+        above, name = self._split(path)
+        descriptor = self._compared(path, self._walked(above, name))
+        if self._judge is not None and path not in self._seen:
+            try:
+                self._judge(path, descriptor, os.fstat(above), os.fstat(descriptor))
+            except BaseException:
+                os.close(descriptor)
+                raise
+        self._seen.add(path)
+        return descriptor
+
+    def _walked(self, above: int, name: str) -> int:
+        try:
+            if "/" in name:
+                return open_directory(name, above, flags=os.O_PATH)
+            return os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                raise MovedError(name) from error
+            raise
+
+    def _compared(self, path: str, descriptor: int) -> int:
+        found = identity("", descriptor)
+        wanted = self.identities.setdefault(path, found)
+        if not wanted.is_same(found, same_boot=self.same_boot):
+            os.close(descriptor)
+            raise MovedError(path)
+        return descriptor
+
+    def _split(self, path: str) -> tuple[int, str]:
+        cut = path.rfind("/")
+        return self.open(path[:cut]), path[cut + 1 :]
+
+    def verify(self, path: str) -> None:
+        """Raise MovedError where a directory that was opened is not under its name any more."""
+        try:
+            try:
+                descriptor = open_directory(path[1:] or ".", self._root, flags=os.O_PATH)
+            except NotImplementedError:
+                descriptor = self._walked_again(path)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENOENT):
+                raise MovedError(path) from error
+            raise
+        os.close(self._compared(path, descriptor))
+
+    def _walked_again(self, path: str) -> int:
+        descriptor = os.dup(self._root)
+        for name in path.split("/")[1:]:
+            above = descriptor
+            try:
+                descriptor = self._walked(above, name)
+            finally:
+                os.close(above)
+        return descriptor
+
+    @_named
+    def identity(self, path: str) -> Identity:
+        """Return which object is at a path, a link itself."""
+        directory, name = self._split(path)
+        return identity(name, directory)
+
+    @_named
+    def status(self, path: str) -> os.stat_result:
+        """Return the status of what is at a path, of a link itself."""
+        directory, name = self._split(path)
+        return os.stat(name, dir_fd=directory, follow_symlinks=False)
+
+    def is_there(self, path: str) -> bool:
+        """Tell whether there is anything at a path; nothing is where its directory is not there."""
+        try:
+            self.status(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def is_same(self, path: str, wanted: Identity) -> bool:
+        """Tell whether an object is still at a path."""
+        try:
+            return self.identity(path).is_same(wanted, same_boot=self.same_boot)
+        except (FileNotFoundError, MovedError):
+            return False
+
+    @_named
+    def names(self, path: str) -> list[tuple[str, int]]:
+        """Return name and inode of all that is in a directory."""
+        descriptor = os.open(by_descriptor(self.open(path)), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with os.scandir(descriptor) as entries:
+                return [(entry.name, entry.inode()) for entry in entries]
+        finally:
+            os.close(descriptor)
+
+    def is_object(self, descriptor: int, wanted: Identity) -> bool:
+        """Tell whether an open object is the one that is wanted."""
+        return identity("", descriptor).is_same(wanted, same_boot=self.same_boot)
+
+    @contextmanager
+    def pinned(self, path: str) -> Iterator[int]:
+        """Open an object, never a link, as a descriptor (``O_PATH``); ``by_descriptor`` gives a path for it."""
+        directory, name = self._split(path)
+        descriptor = os.open(name or ".", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        try:
+            if stat.S_ISLNK(os.fstat(descriptor).st_mode):
+                raise MovedError(path)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    @_named
+    def make(self, path: str, mode: int = 0o777) -> None:
+        """Make a directory; the umask counts as usual."""
+        directory, name = self._split(path)
+        os.mkdir(name, mode, dir_fd=directory)
+
+    def make_private(self, path: str) -> None:
+        """Make a directory that is this user's alone, and see that it is the one that was made."""
+        self.make(path, 0o700)
+        self._seen.add(path)  # whoever owns the directory above, this one is ours
+        if not self.is_private(path) or self.names(path):
+            raise MovedError(path)
+
+    def is_private(self, path: str) -> bool:
+        """Tell whether a directory is this user's and closed to everybody else."""
+        status = os.fstat(self.open(path))
+        return status.st_uid == os.geteuid() and not status.st_mode & 0o077
+
+    @_named
+    def create(self, path: str) -> int:
+        """Create a file that only its owner may read, and return it open for writing."""
+        directory, name = self._split(path)
+        return os.open(name, _MAKE, 0o600, dir_fd=directory)
+
+    @_named
+    def open_file(self, path: str, flags: int) -> int:
+        """Open a regular file that is there; anything else raises MovedError, and nothing is waited for."""
+        directory, name = self._split(path)
+        try:
+            flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+            descriptor = os.open(name, flags, dir_fd=directory)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+                raise MovedError(path) from error
+            raise
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise MovedError(path)
+        return descriptor
+
+    @_named
+    def symlink(self, target: str, path: str) -> None:
+        """Make a symbolic link at a path."""
+        directory, name = self._split(path)
+        os.symlink(target, name, dir_fd=directory)
+
+    @_named
+    def link(self, path: str, new: str) -> None:
+        """Give an object a second name; a link is not followed."""
+        old_directory, old_name = self._split(path)
+        directory, name = self._split(new)
+        os.link(old_name, name, src_dir_fd=old_directory, dst_dir_fd=directory, follow_symlinks=False)
+
+    @_named
+    def rename(self, path: str, new: str) -> None:
+        """Rename, in the place of a file or link that is there."""
+        old_directory, old_name = self._split(path)
+        directory, name = self._split(new)
+        os.rename(old_name, name, src_dir_fd=old_directory, dst_dir_fd=directory)
+
+    @_named
+    def rename_to_free_name(self, path: str, new: str) -> None:
+        """Rename, but over nothing that is there; FileExistsError names ``new`` then."""
+        old_directory, old_name = self._split(path)
+        directory, name = self._split(new)
+        try:
+            rename_to_free_name(old_name, name, old_directory, directory)
+        except FileExistsError:
+            raise FileExistsError(
+                errno.EEXIST, "Something appeared here while the revision was being installed", new
+            ) from None
+
+    def take(self, path: str, new: str, wanted: Identity) -> None:
+        """Rename an object into a private directory and see there that it is the one that is wanted.
+
+        What is another is put back, and MovedError raised.
+        """
+        self.rename(path, new)
+        if not self.identity(new).is_same(wanted, same_boot=self.same_boot):
+            self.rename_to_free_name(new, path)
+            raise MovedError(path)
+
+    @_named
+    def remove_file(self, path: str) -> bool:
+        """Remove a file or link; tell whether there was one."""
+        try:
+            directory, name = self._split(path)
+            os.unlink(name, dir_fd=directory)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            # The kernel says this before it looks whether there is anything to remove.
+            if error.errno == errno.EROFS and not self.is_there(path):
+                return False
+            raise
+        return True
+
+    @_named
+    def remove_empty(self, path: str) -> None:
+        """Remove a directory that holds nothing."""
+        directory, name = self._split(path)
+        os.rmdir(name, dir_fd=directory)
+        self._forget(path)
+
+    @_named
+    def remove_all(self, path: str) -> None:
+        """Remove whatever is at a path with all that it holds, over no mount; to be used below private directories."""
+        directory, name = self._split(path)
+        remove_tree(name, parent=directory)
+        self._forget(path)
+
+    @_named
+    def remove_empty_tree(self, path: str) -> bool:
+        """Remove a directory and those in it, but nothing else; tell whether it is gone. For private directories."""
+        directory, name = self._split(path)
+        self._forget(path)
+        return remove_empty_tree(name, directory)
+
+    def sync(self, paths: Iterable[str]) -> None:
+        """Write everything that is dirty on the file systems that hold these directories, each once.
+
+        Where one is not there any more, the one above it stands for it.
+        """
+        seen: set[int] = set()
+        for path in paths:
+            descriptor = self._lowest(path)
+            device = os.fstat(descriptor).st_dev
+            if device not in seen:
+                seen.add(device)
+                readable = os.open(by_descriptor(descriptor), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    sync_file_system(readable)
+                finally:
+                    os.close(readable)
+
+    def _lowest(self, path: str) -> int:
+        while True:
+            try:
+                return self.open(path)
+            except (FileNotFoundError, MovedError):
+                path = path[: path.rfind("/")]
+
+    def _forget(self, path: str) -> None:
+        below = f"{path}/"
+        for known in [known for known in self._open if known == path or known.startswith(below)]:
+            os.close(self._open.pop(known))
+        for known in [known for known in self.identities if known == path or known.startswith(below)]:
+            del self.identities[known]
+            self._seen.discard(known)

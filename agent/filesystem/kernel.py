@@ -1,0 +1,132 @@
+"""System calls that Python has no function for, each with a plain way where the kernel or the C library lacks it."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+import struct
+from typing import NamedTuple
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_STATX = getattr(_LIBC, "statx", None)  # glibc 2.28
+_RENAMEAT2 = getattr(_LIBC, "renameat2", None)
+
+_AT_EMPTY_PATH = 0x1000
+_AT_SYMLINK_NOFOLLOW = 0x100
+_STATX_TYPE_INO_BTIME = 0x0001 | 0x0100 | 0x0800
+_STATX_BUFFER = ctypes.create_string_buffer(256)
+_STATX_ADDRESS = ctypes.addressof(_STATX_BUFFER)
+# struct statx: the mask of what is told, mode, inode, time of birth, and the device that the object is on.
+_MASK = struct.Struct("=I")
+_MODE_AND_INODE = struct.Struct("=HxxQ")
+_BIRTH = struct.Struct("=qI")
+_DEVICE = struct.Struct("=II")
+_MASK_AT, _MODE_AT, _BIRTH_AT, _DEVICE_AT = 0, 28, 80, 136
+
+_RENAME_NOREPLACE = 1
+_OPENAT2 = 437  # the same number on every processor
+_RESOLVE_NO_XDEV, _RESOLVE_NO_SYMLINKS = 0x01, 0x04
+_OPEN_HOW = struct.Struct("=QQQ")
+
+_NOT_THIS_WAY = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP})
+
+_lacks_openat2 = False
+
+
+class Identity(NamedTuple):
+    """Which object it is, whatever its name: device, inode, type and time of birth.
+
+    The device's number holds within one boot. ``born`` is in nanoseconds, 0 where the file system does not tell it.
+    """
+
+    device: int
+    inode: int
+    type: int
+    born: int
+
+    def is_same(self, other: Identity, *, same_boot: bool = True) -> bool:
+        """Tell whether both are one object; after a reboot the device's number may be another."""
+        if (self.inode, self.type) != (other.inode, other.type):
+            return False
+        if same_boot and self.device != other.device:
+            return False
+        return self.born == other.born or 0 in (self.born, other.born)
+
+
+def identity(name: str, directory: int) -> Identity:
+    """Return the identity of what a name in an open directory stands for; a link is not followed.
+
+    An empty name means the descriptor itself. Raises OSError.
+    """
+    if _STATX is None:
+        return _plain_identity(name, directory)
+    flags = _AT_SYMLINK_NOFOLLOW | (0 if name else _AT_EMPTY_PATH)
+    if _STATX(directory, os.fsencode(name), flags, _STATX_TYPE_INO_BTIME, ctypes.c_void_p(_STATX_ADDRESS)) != 0:
+        number = ctypes.get_errno()
+        if number == errno.ENOSYS:
+            return _plain_identity(name, directory)
+        raise OSError(number, os.strerror(number), name)
+    mode, inode = _MODE_AND_INODE.unpack_from(_STATX_BUFFER, _MODE_AT)
+    born = 0
+    if _MASK.unpack_from(_STATX_BUFFER, _MASK_AT)[0] & 0x0800:
+        seconds, nanoseconds = _BIRTH.unpack_from(_STATX_BUFFER, _BIRTH_AT)
+        born = seconds * 1_000_000_000 + nanoseconds
+    major, minor = _DEVICE.unpack_from(_STATX_BUFFER, _DEVICE_AT)
+    return Identity(os.makedev(major, minor), inode, stat.S_IFMT(mode), born)
+
+
+def _plain_identity(name: str, directory: int) -> Identity:
+    status = os.stat(name, dir_fd=directory, follow_symlinks=False) if name else os.fstat(directory)
+    return Identity(status.st_dev, status.st_ino, stat.S_IFMT(status.st_mode), 0)
+
+
+def rename_to_free_name(old: str, new: str, old_directory: int, new_directory: int) -> None:
+    """Rename, but never over something that is there already. Raises OSError, FileExistsError where there is."""
+    if _RENAMEAT2 is not None:
+        if _RENAMEAT2(old_directory, os.fsencode(old), new_directory, os.fsencode(new), _RENAME_NOREPLACE) == 0:
+            return
+        number = ctypes.get_errno()
+        if number not in _NOT_THIS_WAY:
+            raise OSError(number, os.strerror(number), old, None, new)
+    # Some file systems (NFS) cannot do it in one step.
+    try:
+        os.stat(new, dir_fd=new_directory, follow_symlinks=False)
+    except FileNotFoundError:
+        os.rename(old, new, src_dir_fd=old_directory, dst_dir_fd=new_directory)
+        return
+    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new)
+
+
+def open_directory(name: str, parent: int, *, same_mount: bool = False, flags: int = os.O_RDONLY) -> int:
+    """Open a directory below an open one, over no link, and with ``same_mount`` over no mount either.
+
+    ``name`` may have several parts where the kernel has openat2(2); ``NotImplementedError`` says that it has not.
+    Raises OSError: ELOOP for a link, EXDEV for a mount.
+    """
+    global _lacks_openat2
+    flags |= os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    if not _lacks_openat2:
+        how = _OPEN_HOW.pack(flags, 0, _RESOLVE_NO_SYMLINKS | (_RESOLVE_NO_XDEV if same_mount else 0))
+        result = _LIBC.syscall(_OPENAT2, parent, os.fsencode(name), how, len(how))
+        if result >= 0:
+            return int(result)
+        number = ctypes.get_errno()
+        if number not in (errno.ENOSYS, errno.EPERM):  # a container's filter answers EPERM to what it does not know
+            raise OSError(number, os.strerror(number), name)
+        _lacks_openat2 = number == errno.ENOSYS
+    if "/" in name:
+        raise NotImplementedError("openat2")
+    descriptor = os.open(name, flags, dir_fd=parent)
+    if same_mount and os.fstat(descriptor).st_dev != os.fstat(parent).st_dev:
+        os.close(descriptor)
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), name)
+    return descriptor
+
+
+def sync_file_system(descriptor: int) -> None:
+    """Write everything that is dirty on the file system that an open file is on. Raises OSError."""
+    if _LIBC.syncfs(descriptor) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

@@ -1,0 +1,85 @@
+"""Whose directories and links a plan leads through, and what of that is refused.
+
+The rule is that of systemd-tmpfiles: what one unprivileged account owns may lead only to what the same account owns,
+else that account could lead root to a place where it may not write itself.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+
+from agent.errors import InstallError
+from agent.filesystem.directories import Directories
+from agent.filesystem.kernel import Identity, identity
+from agent.filesystem.way import UnsafeTransition
+from agent.install.plan import ADJUST, RESET, Plan
+
+
+class Transitions:
+    """Judges each step from a directory to one in it.
+
+    ``own`` are the directories that this deployment group has installed, with their identity where it is known: they
+    may lie in a directory of any account. With ``follow`` nothing is refused.
+    """
+
+    def __init__(self, own: Mapping[str, Identity | None], *, follow: bool) -> None:
+        self.follow = follow
+        self._own = own
+        self._trusted = {0, os.geteuid(), os.stat("/").st_uid}
+
+    def judge(self, path: str, descriptor: int, above: os.stat_result, below: os.stat_result) -> None:
+        """Raise InstallError for an unsafe step into the directory ``path``."""
+        if self.is_safe(above.st_uid, below.st_uid) or self._is_own(path, descriptor):
+            return
+        raise refusal(UnsafeTransition(os.path.dirname(path), above.st_uid, path, below.st_uid))
+
+    def is_safe(self, owner: int, other: int) -> bool:
+        """Tell whether what one account owns may lead to what another owns."""
+        return self.follow or owner == other or owner in self._trusted
+
+    def _is_own(self, path: str, descriptor: int) -> bool:
+        if path not in self._own:
+            return False
+        known = self._own[path]
+        return known is None or identity("", descriptor).is_same(known, same_boot=False)
+
+
+def refusal(step: UnsafeTransition) -> InstallError:
+    """Return the error for an unsafe step."""
+    return InstallError(f"{step.message}.", remedy=step.remedy)
+
+
+def open_directories(plan: Plan, directories: Directories, transitions: Transitions) -> None:
+    """Open all directories that hold a name of a plan, before anything is changed.
+
+    Raises InstallError where one account could lead the Install to what another owns, OSError where the host has
+    changed since it was planned.
+    """
+    for operation in plan.operations:
+        directories.open(os.path.dirname(operation.path))
+        if operation.kind == RESET:
+            directories.open(operation.path)
+        elif operation.kind == ADJUST:
+            _check_object(operation.path, directories, transitions)
+    for path in [*plan.stages, *plan.obsolete]:
+        directories.open(os.path.dirname(path))
+    for link in dict.fromkeys(plan.links):
+        status = os.fstat(directories.open("/")) if link.target == "/" else directories.status(link.target)
+        if not transitions.is_safe(link.uid, status.st_uid):
+            raise refusal(UnsafeTransition(link.path, link.uid, link.target, status.st_uid))
+
+
+def _check_object(path: str, directories: Directories, transitions: Transitions) -> None:
+    """Refuse what is not part of this deployment, and got its name from an account that does not own it."""
+    status = directories.status(path)
+    above = os.fstat(directories.open(os.path.dirname(path)))
+    if not transitions.is_safe(above.st_uid, status.st_uid):
+        raise refusal(UnsafeTransition(os.path.dirname(path), above.st_uid, path, status.st_uid))
+    if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
+        raise InstallError(
+            f"An installed link leads to {path}, which has {status.st_nlink} names: what is set on one of them is set"
+            " on all.",
+            remedy="Let the link lead to a file with one name, or leave the link out of the permissions section.",
+        )

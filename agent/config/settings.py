@@ -128,6 +128,9 @@ class Settings(NamedTuple):
     strip_loader_env_in_hooks: bool = _setting(
         BOOL, False, OFFICIAL_2, "hooks do not get LD_PRELOAD, LD_LIBRARY_PATH and LD_AUDIT"
     )
+    reject_scripts_writable_by_others: bool = _setting(
+        BOOL, False, OURS, "an agent that runs as root refuses scripts that other accounts may change; false: it warns"
+    )
     disable_powershell_profile_in_hooks: bool = _setting(BOOL, False, OFFICIAL_2, "for Windows only, no effect here")
     # Load balancers
     traffic_control: dict[str, Any] | None = _setting(

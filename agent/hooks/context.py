@@ -10,14 +10,16 @@ class HookOptions(NamedTuple):
     """The settings that concern scripts.
 
     ``wait_for_outputs`` waits, as the official agents do, until everybody has closed the script's outputs, and fails
-    the event at the deadline. ``term_grace_seconds`` lie between TERM and KILL. ``umask`` is the scripts' own. The
-    others are the settings of the official agent 2.x.
+    the event at the deadline. ``term_grace_seconds`` lie between TERM and KILL. ``umask`` is the scripts' own.
+    ``reject_scripts_writable_by_others`` refuses what is only warned of without it. The others are the settings of the
+    official agent 2.x.
     """
 
     wait_for_outputs: bool = False
     restrict_env_to_allowlist: bool = False
     strip_loader_env: bool = False
     reject_path_traversal: bool = False
+    reject_scripts_writable_by_others: bool = False
     term_grace_seconds: float = 5.0
     umask: int = 0o022
 

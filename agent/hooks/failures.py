@@ -13,6 +13,7 @@ from agent.errors import DiagnosticCode, ScriptError
 from agent.hooks.accounts import Account, first_closed_folder
 from agent.hooks.follower import Ending
 from agent.hooks.launch import STEP_FOLDER, STEP_USER
+from agent.hooks.writers import Writer, explain
 
 _COMMAND_NOT_FOUND = (126, 127)  # as env and the shells have it
 _LONGEST_FIRST_LINE = 256
@@ -41,6 +42,19 @@ class FailureWriter:
         """The location leads out of the revision, and a setting forbids that."""
         return self._failed(
             "has a location that leads out of the revision, which the setting reject_path_traversal_in_bundle forbids."
+        )
+
+    def writable(self, found: Sequence[Writer], archive: str) -> ScriptError:
+        """Return the error for a script that other accounts may change, which a setting forbids."""
+        return self._failed(
+            f"was not run, because the setting reject_scripts_writable_by_others forbids it: {explain(found, archive)}"
+        )
+
+    def writable_warning(self, found: Sequence[Writer], archive: str) -> str:
+        """Return the warning for a script that other accounts may change."""
+        return (
+            f"S{self.subject[1:]} runs although another account may change it: {explain(found, archive)} "
+            "With reject_scripts_writable_by_others: true the agent refuses such scripts."
         )
 
     def not_executable(self, error: OSError) -> ScriptError:

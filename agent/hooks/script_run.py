@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from agent.appspec.model import Script
 from agent.hooks import processes
+from agent.hooks.accounts import Account
 from agent.hooks.channels import DRAIN_BOTH, DRAIN_NONE, DRAIN_STDERR, DRAIN_STDOUT
 from agent.hooks.context import EventContext, HookOptions, RunningScript, Started
 from agent.hooks.environment import script_environment
@@ -19,6 +20,7 @@ from agent.hooks.follower import Ending, EndKind, Follower
 from agent.hooks.keeper import Keeper
 from agent.hooks.launch import Launch, NoSudoError, User, choose_user, plan_launch
 from agent.hooks.output import Sinks
+from agent.hooks.writers import other_writers
 
 KILL_PATIENCE = 5.0
 """Seconds after the grace that killed processes have to disappear; one asleep in a dead file system stays longer."""
@@ -45,9 +47,13 @@ class ScriptRun:
 
     def run(self) -> None:
         """Run the script to its end. Raises ScriptError if it fails its event."""
-        self._check_file()
+        self._check_location()
+        user = self._user()
+        self._failure = FailureWriter(self._script, self._context.event, path=self._path, account=user.account)
+        self._check_writers(user.account)
+        self._make_executable()
         self._sinks.header(f"Script - {self._script.location}")
-        launch = self._plan()
+        launch = self._plan(user)
         _log.info("Running %s, timeout %d seconds", self._failure.subject, self._script.timeout)
         deadline = time.monotonic() + self._script.timeout
         try:
@@ -57,16 +63,32 @@ class ScriptRun:
         with keeper:
             self._follow(keeper, deadline)
 
-    def _check_file(self) -> None:
+    def _check_location(self) -> None:
         if self._options.reject_path_traversal and _climbs_out(self._script.location):
             raise self._failure.climbs_out()
         try:
-            mode = stat.S_IMODE(os.stat(self._path).st_mode)
+            os.stat(self._path)
         except (OSError, ValueError) as error:  # ValueError: there is a NUL in it
             raise self._failure.missing(error) from error
+
+    def _check_writers(self, account: Account | None) -> None:
+        """Warn where an account may change a script with more rights than its own, or refuse the script."""
+        if os.geteuid() != 0:  # the script has no more rights than the owner of everything here
+            return
+        try:
+            found = other_writers(self._path, account)
+        except OSError as error:
+            raise self._failure.missing(error) from error
+        if found and self._options.reject_scripts_writable_by_others:
+            raise self._failure.writable(found, self._context.archive)
+        if found:
+            _log.warning("%s", self._failure.writable_warning(found, self._context.archive))
+
+    def _make_executable(self) -> None:
         if os.access(self._path, os.X_OK):
             return
         try:
+            mode = stat.S_IMODE(os.stat(self._path).st_mode)
             os.chmod(self._path, mode | 0o111)
         except OSError as error:
             raise self._failure.not_executable(error) from error
@@ -77,9 +99,7 @@ class ScriptRun:
             mode,
         )
 
-    def _plan(self) -> Launch:
-        user = self._user()
-        self._failure = FailureWriter(self._script, self._context.event, path=self._path, account=user.account)
+    def _plan(self, user: User) -> Launch:
         environment = script_environment(
             os.environ,
             {**self._context.variables, "LIFECYCLE_EVENT": self._context.event},

@@ -37,6 +37,7 @@ def hook_options(settings: Settings) -> HookOptions:
         restrict_env_to_allowlist=settings.restrict_hook_env_to_allowlist,
         strip_loader_env=settings.strip_loader_env_in_hooks,
         reject_path_traversal=settings.reject_path_traversal_in_bundle,
+        reject_scripts_writable_by_others=settings.reject_scripts_writable_by_others,
     )
 
 

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import tarfile
 
 import pytest
 
@@ -95,6 +96,34 @@ def test_a_failing_script_of_an_earlier_revision_says_whose_it_is_and_how_to_get
     for text in ("last successful revision (d-0)", bench.layout.archive(earlier), "--events"):
         assert text in outcome.message
     assert "Script - stop.sh" in script_log(bench, "d-1")
+
+
+def packed_by_another_account(member):
+    member.uid = member.gid = 54321
+    member.uname = member.gname = ""
+    return member
+
+
+@pytest.mark.needs("root")
+def test_the_script_of_a_bundle_that_another_account_packed_is_refused_until_ownership_is_ignored(bench, caplog):
+    source = bench.revision("source", {"a.sh": SHOW}, appspec=hooks(AfterInstall="a.sh"))
+    with tarfile.open(f"{bench.top}/a.tar", "w") as tar:
+        tar.add(source, ".", filter=packed_by_another_account)
+    spec = bench.spec("d-1", revision=LocalRevision(f"{bench.top}/a.tar", BundleType.TAR))
+
+    def run(**settings):
+        bench.settings = bench.settings._replace(**settings)
+        assert execute("DownloadBundle", spec, bench.host).succeeded
+        caplog.clear()
+        return execute("AfterInstall", spec, bench.host)
+
+    assert run().succeeded
+    assert "a.sh of AfterInstall runs although another account may change it: user number 54321" in caplog.text
+    outcome = run(reject_scripts_writable_by_others=True)
+    assert (outcome.error_code, outcome.script_name) == (4, "a.sh")
+    assert "reject_scripts_writable_by_others forbids it: user number 54321" in outcome.message
+    assert run(ignore_ownership_in_bundle=True).succeeded
+    assert "may change it" not in caplog.text
 
 
 def test_a_missing_appspec_fails_the_hook_with_its_reason(bench):

@@ -138,7 +138,10 @@ class Settings(NamedTuple):
     )
     # The agent itself
     restrict_agent_dir_permissions: bool = _setting(
-        BOOL, False, OFFICIAL_2, "what lies below root_dir cannot be read by other users"
+        BOOL,
+        False,
+        OFFICIAL_2,
+        "other users can list no directory of the agent's below root_dir and read no file of it, see below",
     )
     restrict_log_dir_permissions: bool = _setting(
         BOOL, False, OFFICIAL_2, "what lies below log_dir cannot be read by other users"

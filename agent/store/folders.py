@@ -6,7 +6,7 @@ import os
 
 from agent.errors import AgentError
 from agent.filesystem.durable import sync_folder
-from agent.store.layout import Layout
+from agent.store.layout import OPEN, Layout
 
 
 class RootFolderError(AgentError):
@@ -16,10 +16,13 @@ class RootFolderError(AgentError):
 def make_deployment_folder(layout: Layout, group_id: str, deployment_id: str) -> str:
     """Make the folder of a deployment and those above it; give its path.
 
+    Where the layout is not the open one, what is open below the root directory is closed.
     Raises SpecificationError for ids that are no file names, RootFolderError where a folder cannot be made.
     """
     folder = layout.deployment(group_id, deployment_id)
     _make(folder, layout.modes.passage)
+    if layout.modes is not OPEN:
+        _close(layout)
     return folder
 
 
@@ -39,6 +42,19 @@ def make_shared_folder(layout: Layout, folder: str) -> None:
     """Make a folder below the root folder that the official agents use too. Raises RootFolderError."""
     _make(layout.root_dir, layout.modes.passage)
     _make(folder, layout.modes.instructions)
+
+
+def _close(layout: Layout) -> None:
+    from agent.store.restrict import close_to_others  # few hosts ask for this
+
+    try:
+        close_to_others(layout)
+    except OSError as error:
+        raise RootFolderError(
+            f"{layout.root_dir} cannot be closed to other users, as the setting restrict_agent_dir_permissions wants:"
+            f" {error.strerror}.",
+            remedy="Give it to the user that the agent runs as, with everything in it, or remove the setting.",
+        ) from error
 
 
 def _make(folder: str, mode: int) -> None:

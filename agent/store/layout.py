@@ -29,7 +29,11 @@ class Modes(NamedTuple):
 
 OPEN = Modes()
 RESTRICTED = Modes(passage=0o711, instructions=0o700, logs=0o750, state_file=0o600, log_file=0o640)
-"""What ``restrict_agent_dir_permissions`` asks for, as the official 2.x gives it."""
+"""What ``restrict_agent_dir_permissions`` asks for, as the official 2.x gives it.
+
+The unpacked revisions keep the modes of their bundles, below directories that can be searched and not listed: what
+a script that runs as another user is, it must be able to read.
+"""
 
 
 class Layout(NamedTuple):

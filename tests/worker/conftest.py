@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 
 import pytest
 
@@ -75,3 +77,12 @@ class Workbench:
 @pytest.fixture
 def bench(tmp_path):
     return Workbench(tmp_path)
+
+
+@pytest.fixture
+def open_bench():
+    """A workbench that every account may reach; pytest's own directories are closed to others."""
+    top = tempfile.mkdtemp(prefix="worker-test-")
+    os.chmod(top, 0o755)
+    yield Workbench(top)
+    shutil.rmtree(top)

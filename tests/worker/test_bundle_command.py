@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import logging
 import os
+import subprocess
+import sys
 import tarfile
 
 import pytest
@@ -17,6 +20,7 @@ from agent.worker.hook_command import variables
 from object_server import StoredObject, running_server
 
 APPSPEC = "version: 0.0\nos: linux\n"
+MODES = {"open": 0o644, "run.sh": 0o755}
 
 
 def bundle(files=None, *, compressed=True):
@@ -24,7 +28,7 @@ def bundle(files=None, *, compressed=True):
     with tarfile.open(fileobj=buffer, mode="w:gz" if compressed else "w") as archive:
         for name, text in {"appspec.yml": APPSPEC, **(files or {})}.items():
             entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(text), 0o640
+            entry.size, entry.mode = len(text), MODES.get(name, 0o640)
             archive.addfile(entry, io.BytesIO(text.encode()))
     return buffer.getvalue()
 
@@ -84,6 +88,64 @@ def test_with_closed_folders_the_bundle_is_closed_too(remote):
     remote.bench.settings = remote.bench.settings._replace(restrict_agent_dir_permissions=True)
     assert remote.download("d-1").succeeded
     assert [remote.mode("d-1", name) for name in ("bundle.tar", ".bundle-source", ".bundle-etag")] == [0o600] * 3
+
+
+READER = """
+import json, os, sys
+os.setgroups([])
+os.setgid(12345)
+os.setuid(12345)
+def can_read(path):
+    try:
+        os.close(os.open(path, os.O_RDONLY))
+    except PermissionError:
+        return False
+    return True
+top, *paths = sys.argv[1:]
+print(json.dumps([[place for place, *_ in os.walk(top) if can_read(place)], [*filter(can_read, paths)]]))
+"""
+
+
+def read_by_another_account(top):
+    """Return what another account finds below a directory, and what it can read if it knows every name there."""
+    paths = [os.path.join(place, name) for place, folders, files in os.walk(top) for name in (*folders, *files)]
+    done = subprocess.run([sys.executable, "-ISc", READER, top, *paths], capture_output=True, text=True, check=True)
+    found, readable = json.loads(done.stdout)
+    return found, {os.path.relpath(path, top) for path in readable}
+
+
+def deploy_as_games(open_bench, server, deployment, **settings):
+    """Deploy a revision with a script for games, while the agent's umask closes nothing."""
+    open_bench.settings = open_bench.settings._replace(**settings)
+    remote = Remote(open_bench, server)
+    appspec = f"{APPSPEC}files: [{{source: open, destination: {open_bench.destination}}}]\n"
+    appspec += "hooks: {AfterInstall: [{location: run.sh, runas: games}]}\n"
+    server.objects["/b/site.tgz"] = StoredObject(
+        bundle({"appspec.yml": appspec, "run.sh": "#!/bin/sh\nid -un\n", "open": "", "secret": ""})
+    )
+    before = os.umask(0)
+    try:
+        assert remote.download(deployment).succeeded
+        for event in ("Install", "AfterInstall"):
+            outcome = execute(event, open_bench.spec(deployment), open_bench.host)
+            assert outcome.succeeded, outcome.message
+    finally:
+        os.umask(before)
+    assert open_bench.observer.lines[-1] == ("stdout", b"games\n")
+
+
+@pytest.mark.needs("root", "users")
+def test_another_account_reads_nothing_below_a_restricted_root_but_what_the_bundle_opens(open_bench, server):
+    root = open_bench.layout.root_dir
+    deploy_as_games(open_bench, server, "d-1")
+    found, readable = read_by_another_account(root)
+    assert f"{root}/deployment-instructions" in found
+    assert {"g/d-1/bundle.tar", "deployment-instructions/g-cleanup"} <= readable
+    deploy_as_games(open_bench, server, "d-2", restrict_agent_dir_permissions=True)
+    found, readable = read_by_another_account(root)
+    assert found == []
+    archives = [f"g/{deployment}/deployment-archive" for deployment in ("d-1", "d-2")]
+    assert readable == {f"{archive}/{name}" for archive in archives for name in ("open", "run.sh")}
 
 
 def test_a_commit_of_github_is_unpacked_whatever_its_tarball_is_compressed_with(remote):

@@ -10,7 +10,7 @@ from functools import partial
 
 from agent.bundle.names import entry_error
 from agent.bundle.space import Need
-from agent.bundle.writer import TreeWriter
+from agent.bundle.writer import UNDESCRIBED, TreeWriter
 from agent.errors import BundleError
 from agent.filesystem.copying import SMALL, copy_bytes
 from agent.filesystem.durable import write_all
@@ -36,7 +36,7 @@ _KINDS = (
 class FolderReader:
     """Copies one folder to the writer.
 
-    As the official agent does it: files get their mode, setuid included, and folders 0777, both without what the
+    As the official agent does it: files get their mode, setuid included, and folders 0755, both without what the
     umask takes; owners and times are those of new files; symbolic links are copied as links, hard links become
     files of their own. With ``exact_modes`` files and folders keep their modes as they are. Every folder is opened in
     the one above it without following links, so nobody who may change the source can lead the copy elsewhere.
@@ -149,7 +149,7 @@ class FolderReader:
         files = part in (_ALL, zlib.crc32(name) & 1)
         frame = part in (_ALL, _FRAME)
         if name and frame:
-            mode = os.fstat(folder).st_mode & 0o7777 if self._exact_modes else 0o777 & ~self._umask
+            mode = os.fstat(folder).st_mode & 0o7777 if self._exact_modes else UNDESCRIBED & ~self._umask
             self._writer.make_folder(name, mode, None, None)
         folders = []
         with os.scandir(folder) as entries:

@@ -23,6 +23,12 @@ from agent.filesystem.hands import is_worth_a_hand
 if TYPE_CHECKING:
     from agent.bundle.second_writer import SecondWriter
 
+UNDESCRIBED = 0o755
+"""The mode, without what the umask takes, of a directory of which the bundle states none.
+
+Whatever the umask is, no other account may exchange what root will run.
+"""
+
 _SETUID_OR_SETGID = 0o6000
 
 # Names of folders and links are all that is remembered; archives made to fill the memory with them end here.
@@ -169,7 +175,7 @@ class TreeWriter:
         for name in sorted(self._folders, reverse=True):
             self.current = name
             attributes = self._folders[name]
-            mode, owner, mtime = attributes or (0o777 & ~self._umask, None, None)
+            mode, owner, mtime = attributes or (UNDESCRIBED & ~self._umask, None, None)
             if owner is not None and owner != self._files.own:
                 os.chown(name or b".", *owner, dir_fd=self._top, follow_symlinks=False)
             if name:

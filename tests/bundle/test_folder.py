@@ -42,6 +42,18 @@ def test_modes_lose_what_the_umask_takes_and_folders_have_no_mode_of_their_own(b
     assert shown == {"777": "0o755", "4775": "0o4755", "600": "0o600", "400": "0o400", "private": "0o755"}
 
 
+def test_a_directory_lets_no_other_account_exchange_what_is_in_it_even_if_the_umask_is_0(
+    box: Box, source: Path
+) -> None:
+    (source / "scripts").mkdir(mode=0o777)
+    before = os.umask(0)
+    try:
+        found = box.unpack(source, "directory")
+    finally:
+        os.umask(before)
+    assert found["scripts"][1] == "0o755"
+
+
 @pytest.mark.needs("root")
 def test_owners_and_times_are_those_of_new_files(box: Box, source: Path) -> None:
     os.chown(source / "appspec.yml", 5, 60)

@@ -221,6 +221,26 @@ def test_folders_that_no_entry_describes_follow_the_umask(box: Box) -> None:
     assert (found["a"][1], found["a/b"][1], found["a/b/f"][1]) == ("0o750", "0o750", "0o666")
 
 
+def test_directories_that_no_entry_describes_let_no_other_account_exchange_what_is_in_them(box: Box) -> None:
+    before = os.umask(0)
+    try:
+        found = box.unpack(tar(entry(b"a/b/f", mode=0o644)))
+        assert (found["a"][1], found["a/b"][1]) == ("0o755", "0o755")
+        found = box.unpack(zip_of({"a/b/f": b"x"}), "zip")
+        assert (found["a"][1], found["a/b"][1]) == ("0o755", "0o755")
+    finally:
+        os.umask(before)
+    assert box.destination.stat().st_mode & 0o7777 == 0o755
+
+
+@pytest.mark.needs_tool("setfacl")
+def test_an_inherited_access_control_list_lets_no_account_write_into_a_revision(box: Box) -> None:
+    subprocess.run(["setfacl", "-d", "-m", "u:games:rwx,g:games:rwx,o::rwx", str(box.deployment)], check=True)
+    box.unpack(tar(folder(b"d", mode=0o755), entry(b"d/f", mode=0o644), entry(b"a/b/f", mode=0o644)))
+    for path in (box.destination, *(box.destination / name for name in ("d", "d/f", "a", "a/b", "a/b/f"))):
+        assert path.stat().st_mode & 0o022 == 0, path  # the group's bits are the mask of the list
+
+
 def test_an_older_revision_is_replaced_whole(box: Box) -> None:
     box.unpack(tar(entry(b"old"), entry(b"both", b"1")))
     assert sorted(box.unpack(tar(entry(b"new"), entry(b"both", b"2")))) == ["both", "new"]

@@ -110,6 +110,14 @@ def test_times_come_from_the_unix_field_or_are_local_time(box: Box) -> None:
     assert 315_500_000 < found["without"][4] / 10**9 < 315_600_000  # 1 January 1980, somewhere on earth
 
 
+def test_a_directory_of_another_system_lets_nobody_else_write_even_if_the_umask_is_0(box: Box) -> None:
+    before = os.umask(0)
+    try:
+        assert box.unpack(Zip().add(b"d/", host=0, attributes=0).data(), "zip")["d"][1] == "0o755"
+    finally:
+        os.umask(before)
+
+
 def test_folders_have_the_attributes_of_their_entries(box: Box) -> None:
     found = box.unpack(Zip().add(b"d/", mode=0o40700).add(b"d/f", b"x").data(), "zip")
     assert found["d"][:2] == ("0o40000", "0o700")

@@ -1,10 +1,11 @@
 import os
+import subprocess
 
 import pytest
 
 from agent.errors import SpecificationError
 from agent.store.folders import RootFolderError, make_deployment_folder, make_instructions_folder, make_state_folder
-from agent.store.layout import RESTRICTED, Layout
+from agent.store.layout import OPEN, RESTRICTED, Layout
 
 
 def test_the_official_agents_find_everything_under_its_name():
@@ -63,6 +64,22 @@ def test_folders_are_made_with_their_modes_whatever_the_umask(tmp_path):
         os.umask(before)
     assert [mode(path) for path in (layout.root_dir, layout.group("g"), folder, layout.instructions)] == [0o755] * 4
     assert [mode(path) for path in (layout.state, layout.locks)] == [0o700] * 2
+
+
+@pytest.mark.needs_tool("setfacl")
+@pytest.mark.parametrize("modes", [OPEN, RESTRICTED])
+def test_no_other_account_can_exchange_a_name_on_the_way_to_a_revision(tmp_path, modes):
+    layout = Layout(f"{tmp_path}/r", modes=modes)
+    subprocess.run(["setfacl", "-d", "-m", "u:games:rwx,o::rwx", str(tmp_path)], check=True)
+    os.chmod(tmp_path, 0o2770)
+    before = os.umask(0)
+    try:
+        folder = make_deployment_folder(layout, "g", "d-1")
+        make_instructions_folder(layout)
+    finally:
+        os.umask(before)
+    for path in (layout.root_dir, layout.group("g"), folder, layout.instructions):
+        assert mode(path) & 0o7022 == 0  # the group's bits are the mask of the list
 
 
 def test_restricted_folders_let_scripts_pass_and_nobody_look(tmp_path):

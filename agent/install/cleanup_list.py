@@ -1,10 +1,12 @@
 """The clean-up list of a deployment group: which paths its next Install removes first.
 
-One path a line, folders before what they hold, in the file ``<group>-cleanup`` that the official agents
-write and read too, so that a host can change agents between two deployments. Some names cannot stand in that
-format (with a newline in it a reader would see two other paths, and blanks at the ends are stripped): these are
-kept in a file of our own, bound to the list they belong to by its digest, so that a list which another agent
-has written since never meets stale names.
+One path a line, directories before what they hold, in the file ``<group>-cleanup`` that the official agents write and
+read too, so that a host can change agents between two deployments. Beside each list that we write, a file of our own
+says that it is ours, by the list's digest, and keeps names that the format cannot hold: a name with a line end would
+be two other paths, and spaces at its ends are stripped.
+
+A list without such a proof was written, or extended, by another agent. Its lines may be parts of names, so only those
+count that the group's instructions, ``<group>-install.json``, name too.
 """
 
 from __future__ import annotations
@@ -14,10 +16,10 @@ import logging
 import os
 import stat
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from agent.filesystem.durable import make_folder, remove_if_there, sync_folder, write_durably
+from agent.filesystem.durable import remove_if_there, replace, sync_folder, write_durably
 
 _log = logging.getLogger(__name__)
 
@@ -48,22 +50,62 @@ def encode(paths: Iterable[str]) -> bytes:
 def decode(content: bytes) -> list[str]:
     """Read the paths of a list in its order, by the official agents' rules.
 
-    A last line without its newline was being written when its writer died, and does not count. Lines that are no
-    absolute path, or climb, are left out: nothing that an agent wrote looks so.
+    Lines that are not an absolute path, or climb, are left out: no agent writes such a line.
     """
-    paths, left_out = [], []
-    for line in os.fsdecode(content).split("\n")[:-1]:
-        path = line.strip(_BLANKS)
-        name = path.removeprefix(SEMANAGE_PREFIX)
-        if name.startswith("/") and "\0" not in name and "/../" not in name + "/":
-            paths.append(path)
-        elif path:
-            left_out.append(path)
-    for path in left_out[:_LEFT_OUT_SHOWN]:
-        _log.warning("A line of the clean-up list is no absolute path and is left out: %r", path[:200])
-    if len(left_out) > _LEFT_OUT_SHOWN:
-        _log.warning("So are %d more lines of it", len(left_out) - _LEFT_OUT_SHOWN)
+    lines = [line.strip(_BLANKS) for line in _lines(content)]
+    _warn(
+        "A line of the clean-up list is no absolute path and is left out", [x for x in lines if x and not _is_path(x)]
+    )
+    return [line for line in lines if _is_path(line)]
+
+
+def instructed(content: bytes) -> frozenset[str]:
+    """Return the names that an Install with these instructions puts into its list. Raises ValueError."""
+    table = json.loads(os.fsdecode(content))
+    instructions = table.get("instructions") if isinstance(table, dict) else None
+    if not isinstance(instructions, list) or not all(isinstance(one, dict) for one in instructions):
+        raise ValueError("it does not hold a list of instructions")
+    names = {one[key] for one in instructions for key in ("directory", "destination") if key in one}
+    for one in instructions:
+        if one.get("type") == "semanage" and isinstance(one.get("file"), str):
+            # The official agents list the path with all links in it followed.
+            names |= {SEMANAGE_PREFIX + path for path in (one["file"], os.path.realpath(one["file"]))}
+    return frozenset(name for name in names if isinstance(name, str))
+
+
+def confirmed(content: bytes, names: frozenset[str]) -> list[str]:
+    """Return the paths of another agent's list that are among the names; the others are left alone with a warning."""
+    lines, paths, left_alone = _lines(content), [], []
+    broken = sorted((name.split("\n") for name in names if "\n" in name), key=len, reverse=True)
+    at = 0
+    while at < len(lines):
+        parts = next((parts for parts in broken if lines[at : at + len(parts)] == parts), lines[at : at + 1])
+        at += len(parts)
+        line = "\n".join(parts)
+        name = line if line in names else line.strip(_BLANKS)
+        if name in names and _is_path(name):
+            paths.append(name)
+        elif name:
+            left_alone.append(name)
+    _warn("The clean-up list names what the Install of the agent that wrote it did not make; it stays", left_alone)
     return paths
+
+
+def _lines(content: bytes) -> list[str]:
+    # A last line without its line end was being written when its writer died, and does not count.
+    return os.fsdecode(content).split("\n")[:-1]
+
+
+def _is_path(line: str) -> bool:
+    name = line.removeprefix(SEMANAGE_PREFIX)
+    return name.startswith("/") and "\0" not in name and "/../" not in name + "/"
+
+
+def _warn(text: str, lines: Sequence[str]) -> None:
+    for line in lines[:_LEFT_OUT_SHOWN]:
+        _log.warning("%s: %r", text, line[:200])
+    if len(lines) > _LEFT_OUT_SHOWN:
+        _log.warning("%s: %d more lines", text, len(lines) - _LEFT_OUT_SHOWN)
 
 
 def other_lists(folder: str, *, but: str) -> dict[str, frozenset[str]]:
@@ -72,7 +114,7 @@ def other_lists(folder: str, *, but: str) -> dict[str, frozenset[str]]:
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
         group = name.removesuffix("-cleanup")
         if group not in (name, but):
-            lists[group] = frozenset(CleanupFile(os.path.join(folder, name), "").paths())
+            lists[group] = frozenset(decode(CleanupFile(os.path.join(folder, name), "").content() or b""))
     return lists
 
 
@@ -80,12 +122,45 @@ def _is_odd(path: str) -> bool:
     return path != path.strip() or "\n" in path
 
 
+def _read_trusted(path: str, what: str) -> bytes | None:
+    """Return a file's content, None where there is none; one that others could have written is left out."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        _log.warning("%s %s cannot be used and is left out: %s", what, path, error.strerror)
+        return None
+    status = os.fstat(descriptor)
+    trusted = status.st_uid in (0, os.geteuid()) and not status.st_mode & stat.S_IWOTH
+    if stat.S_ISREG(status.st_mode) and trusted:
+        with os.fdopen(descriptor, "rb") as file:
+            return file.read()
+    os.close(descriptor)
+    _log.warning("%s %s is not a regular file that only this user writes, and is left out", what, path)
+    return None
+
+
+def _texts(value: object) -> list[str]:
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
+
+
 class CleanupFile(NamedTuple):
-    """The list of one group on disk: ``path`` the official file, ``extra`` ours for the names it cannot hold."""
+    """The list of one group on disk: ``path`` the official file, ``extra`` ours, which says what is ours.
+
+    ``extra`` is a JSON object ``{"lists": {DIGEST: {"odd": [...]}}}`` with an entry for each list that we wrote and
+    that may be on the disk. A list of another agent has one with the ``confirmed`` paths while ours installs over it.
+    Earlier versions wrote ``{DIGEST: [...]}``, and only for lists with odd names.
+    """
 
     path: str
     extra: str
     mode: int = 0o644
+
+    @property
+    def instructions(self) -> str:
+        """The file with the instructions of the Install that the list is of."""
+        return f"{self.path.removesuffix('-cleanup')}-install.json"
 
     def content(self) -> bytes | None:
         """Give the raw content, or None where there is no list. Raises OSError.
@@ -93,27 +168,16 @@ class CleanupFile(NamedTuple):
         A list that somebody else could have written is not followed, because its lines are removed by root: it must be
         a regular file of this user or root that not everybody may write to, and is otherwise left out with a warning.
         """
-        try:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            _log.warning("The clean-up list %s cannot be used and is left out: %s", self.path, error.strerror)
-            return None
-        status = os.fstat(descriptor)
-        trusted = status.st_uid in (0, os.geteuid()) and not status.st_mode & stat.S_IWOTH
-        if stat.S_ISREG(status.st_mode) and trusted:
-            with os.fdopen(descriptor, "rb") as file:
-                return file.read()
-        os.close(descriptor)
-        _log.warning(
-            "The clean-up list %s is not a regular file that only this user writes, and is left out", self.path
-        )
-        return None
+        return _read_trusted(self.path, "The clean-up list")
 
     def paths(self) -> list[str]:
-        """Give all paths of the list, odd names too, folders before what they hold. Raises OSError."""
+        """Give all paths to act upon, odd names too, directories before what they hold. Raises OSError."""
         content = self.content()
+        entry = self._entries().get(digest(content))
+        if entry is None:
+            return self._confirmed_paths(content) if content else []
+        if "confirmed" in entry:
+            return [path for path in _texts(entry["confirmed"]) if _is_path(path)]
         paths = decode(content or b"")
         for odd in self.odd_paths(content):
             # Before what it holds: the list is worked off backwards.
@@ -123,8 +187,18 @@ class CleanupFile(NamedTuple):
 
     def odd_paths(self, content: bytes | None) -> list[str]:
         """Give the names that belong to a list of this content but cannot stand in it. Raises OSError."""
-        odd = self._read_extra().get(digest(content), [])
-        return [path for path in odd if isinstance(path, str) and path.startswith("/")]
+        odd = self._entries().get(digest(content), {}).get("odd")
+        return [path for path in _texts(odd) if path.startswith("/")]
+
+    def adopt(self, paths: Sequence[str]) -> None:
+        """Note the paths of another agent's list that were confirmed, before its instructions are replaced.
+
+        Should that Install be undone, the list counts as before. Raises OSError.
+        """
+        content, entries = self.content(), self._entries()
+        if content and digest(content) not in entries:
+            entries[digest(content)] = {"confirmed": list(paths)}
+            self._write_entries(entries)
 
     def write(self, paths: Sequence[str], *, keep: Sequence[str] = ()) -> bytes:
         """Replace the list durably and give its content. Raises OSError.
@@ -132,19 +206,45 @@ class CleanupFile(NamedTuple):
         ``keep`` are digests of lists that may still be on the disk when this is interrupted.
         """
         content = encode(paths)
-        self._write_extra(content, [path for path in paths if _is_odd(path)], keep)
+        entries = self._kept(keep)
+        entries[digest(content)] = {"odd": [path for path in paths if _is_odd(path)]}
+        self._write_entries(entries)
         write_durably(self.path, content, mode=self.mode)
         return content
 
     def restore(self, content: bytes | None, *, odd: Sequence[str]) -> None:
-        """Put an earlier content and its odd names back, durably. Raises OSError."""
+        """Put an earlier content and its odd names back, durably. Raises OSError.
+
+        It is ours again only if it was before.
+        """
         if content is not None:
             write_durably(self.path, content, mode=self.mode)
         elif remove_if_there(self.path):
             sync_folder(os.path.dirname(self.path))
-        self._write_extra(content, list(odd), ())
+        entries = self._kept([digest(content)])
+        if odd:
+            entries.setdefault(digest(content), {})["odd"] = list(odd)
+        self._write_entries(entries)
 
-    def _read_extra(self) -> dict[str, list[str]]:
+    def _confirmed_paths(self, content: bytes) -> list[str]:
+        """Return the paths of another agent's list that its instructions confirm."""
+        known = _read_trusted(self.instructions, "The instructions")
+        try:
+            if known is None:
+                raise ValueError("it is missing")
+            return confirmed(content, instructed(known))
+        except (ValueError, RecursionError) as error:
+            _log.warning(
+                "Another agent wrote the clean-up list %s, and %s, which would confirm its lines, cannot be used: %s."
+                " Nothing that it lists is removed; remove the old revision's files by hand",
+                self.path,
+                self.instructions,
+                error,
+            )
+            return []
+
+    def _entries(self) -> dict[str, dict[str, object]]:
+        """Return what our own file says of each list that is ours, by the list's digest."""
         try:
             with open(self.extra, "rb") as file:
                 table = json.loads(file.read())
@@ -153,16 +253,26 @@ class CleanupFile(NamedTuple):
         except ValueError:
             _log.warning("The file %s cannot be read and is left out", self.extra)
             return {}
-        pairs = table.items() if isinstance(table, dict) else ()
-        return {name: paths for name, paths in pairs if isinstance(paths, list)}
+        if not isinstance(table, dict):
+            return {}
+        if "lists" not in table:
+            return {name: {"odd": odd} for name, odd in table.items() if isinstance(odd, list)}
+        lists = table["lists"] if isinstance(table["lists"], dict) else {}
+        return {name: entry for name, entry in lists.items() if isinstance(entry, dict)}
 
-    def _write_extra(self, content: bytes | None, odd: list[str], keep: Sequence[str]) -> None:
-        before = self._read_extra()
-        table = {name: before[name] for name in keep if name in before}
-        if odd:
-            table[digest(content)] = odd
-        if table:
-            make_folder(os.path.dirname(self.extra), mode=0o700)
-            write_durably(self.extra, json.dumps(table).encode("ascii"), mode=0o600)
-        elif before:
+    def _kept(self, digests: Sequence[str]) -> dict[str, dict[str, object]]:
+        before = self._entries()
+        return {name: before[name] for name in digests if name in before}
+
+    def _write_entries(self, entries: Mapping[str, Mapping[str, object]]) -> None:
+        if not entries:
             remove_if_there(self.extra)
+            return
+        folder, text = os.path.dirname(self.extra), json.dumps({"lists": entries}).encode("ascii")
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        # These names are nowhere else; a lost proof only makes the list one of another agent's.
+        if any(entry.get("odd") or "confirmed" in entry for entry in entries.values()):
+            write_durably(self.extra, text, mode=0o600)
+            sync_folder(os.path.dirname(folder))
+        else:
+            replace(self.extra, text, mode=0o600)

@@ -85,6 +85,7 @@ def install(
             open_directories(plan, directories, transitions)
             make_folder(state.instructions_dir, mode=options.state_folder_mode)
             make_folder(state.journal_dir, mode=0o700)
+            state.cleanup_file(request.group_id).adopt(plan.old_paths)
             write_durably(state.instructions(request.group_id), instructions(plan), mode=options.state_file_mode)
         journal = state.journal(request.group_id)
         with explained("writing the journal"):

@@ -6,6 +6,7 @@ A tree is a table of relative paths with their content: a text, ``Link`` or ``No
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import stat
 import subprocess
@@ -169,14 +170,23 @@ class Box:
         return f"{self.root}/deployment-instructions/{group}-cleanup"
 
     def write_list(self, lines: Iterable[str], group: str = GROUP) -> None:
-        """Write a clean-up list as another agent would."""
+        """Write a clean-up list and its instructions as another agent would."""
+        lines = list(lines)
         put(self.list_path(group), "".join(f"{line}\n" for line in lines), mode=0o644)
+        put(self.state.instructions(group), official_instructions(lines), mode=0o644)
 
     def open_journals(self) -> list[str]:
         try:
             return sorted(os.listdir(f"{self.root}/agent-state/install"))
         except FileNotFoundError:
             return []
+
+
+def official_instructions(names: Iterable[str]) -> str:
+    """Return the instructions by which the official agent comes to a list of these names."""
+    copies = [{"type": "copy", "source": "/archive", "destination": name} for name in names if name[:1] == "/"]
+    rules = [{"type": "semanage", "context": {}, "file": name[9:]} for name in names if name[:1] != "/"]
+    return json.dumps({"instructions": [*copies, *rules]})
 
 
 def in_child(action: Callable[[], object], *, before: Callable[[], None] | None = None) -> str:

@@ -32,12 +32,13 @@ class Order:
             if not all(path.startswith(self._place.root) for path in call.changed):
                 continue
             target = call.changed[-1]
+            if self._says_whose(at, target):
+                continue
             if call.name.startswith("rename"):
                 if call.changed[0].endswith("~") and not self._is_synced(call.changed[0], at):
                     broken.append(f"renamed before its content was synced: {call}")
                 broken += self._next_syncs(at, os.path.dirname(target), call)
-            elif call.name.startswith("unlink") and not target.endswith("~") and target != self._place.odd_names:
-                # What is left of odd names does no harm: it belongs to a list that is not there any more.
+            elif call.name.startswith("unlink") and not target.endswith("~"):
                 broken += self._next_syncs(at, os.path.dirname(target), call)
             elif call.name.startswith("mkdir"):
                 skipped = at + 1 if self._named(at + 1, "chmod", target) else at
@@ -45,6 +46,19 @@ class Order:
             elif call.name.startswith("write") and not target.endswith("~"):
                 broken += self._next_syncs(at, target, call)
         return broken
+
+    def _says_whose(self, at: int, target: str) -> bool:
+        """Whether a change concerns the file that says which lists are ours, and odd names are not in it.
+
+        Without it a list counts as another agent's; and what is left of odd names is of a list that is gone.
+        """
+        call, file = self._calls[at], self._place.odd_names
+        if call.name.startswith("mkdir"):
+            return target == os.path.dirname(file)
+        if target != file:
+            return False
+        written = [one.texts[-1] for one in self._calls[:at] if one.name == "write" and call.changed[0] in one.changed]
+        return call.name.startswith("unlink") or '"odd": ["' not in written[-1]
 
     def install(self) -> list[str]:
         """The whole of an Install that succeeds."""

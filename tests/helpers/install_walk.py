@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from install_box import official_instructions
 from install_picture import identities, take
 from install_scene import put
 from install_stage import NEW, OLD, Stage
@@ -221,6 +222,8 @@ def _deploy_officially(stage: Stage, *, same_paths: bool) -> None:
     os.makedirs(os.path.dirname(place.cleanup_list), exist_ok=True)
     with open(place.cleanup_list, "wb") as file:
         file.write(content)
+    with open(place.instructions, "w", encoding="utf-8", errors="surrogateescape") as text:
+        text.write(official_instructions(os.fsdecode(content).splitlines()))
     with open(place.pointer, "wb") as file:
         file.write(b"another")
 

@@ -306,7 +306,8 @@ def official_state(host: BootedHost, group: str) -> None:
     listed = ["/srv/hello", "/srv/hello/old", "/srv/hello/old/deep", "/srv/hello/old/deep/file", "/srv/hello/version"]
     notes = f"{ROOT}/deployment-instructions/{group}"
     host.put(f"{notes}-cleanup", "".join(f"{path}\n" for path in listed))
-    host.put(f"{notes}-install.json", '{"instructions":[]}')
+    copies = [{"type": "copy", "source": archive, "destination": path} for path in listed]
+    host.put(f"{notes}-install.json", json.dumps({"instructions": copies}))
     host.put(f"{notes}_last_successful_install", folder)
     host.put(f"{notes}_most_recent_install", folder)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.install.cleanup_list import CleanupFile, decode, digest, encode, other_lists
-from install_box import NOBODY, put
+from install_box import NOBODY, official_instructions, put
 
 ASCII_BLANKS = " \t\n\v\f\r\0"
 
@@ -20,6 +21,12 @@ ASCII_BLANKS = " \t\n\v\f\r\0"
 def file(tmp_path: Path) -> CleanupFile:
     os.mkdir(tmp_path / "instructions")
     return CleanupFile(f"{tmp_path}/instructions/g-cleanup", f"{tmp_path}/extra/g.json")
+
+
+def by_another_agent(file: CleanupFile, *lines: str, instructed: Iterable[str] | None = None) -> None:
+    """Write a list and its instructions as another agent would; those name the lines, unless others are given."""
+    put(file.path, "".join(f"{line}\n" for line in lines))
+    put(file.instructions, official_instructions(lines if instructed is None else instructed))
 
 
 def by_ruby(content: bytes) -> list[str]:
@@ -140,7 +147,7 @@ def test_an_odd_folder_comes_before_what_it_holds(file: CleanupFile) -> None:
 
 def test_odd_names_are_stale_once_another_agent_has_written_the_list(file: CleanupFile) -> None:
     file.write(["/srv", "/srv/odd "])
-    put(file.path, "/other\n")
+    by_another_agent(file, "/other")
     assert file.paths() == ["/other"]
 
 
@@ -151,23 +158,28 @@ def test_odd_names_of_an_earlier_list_hold_while_that_list_may_come_back(file: C
     assert file.paths() == ["/srv", "/srv/old "]
 
 
-def test_no_file_of_ours_is_left_when_no_name_is_odd(file: CleanupFile) -> None:
-    file.write(["/srv/odd "])
-    assert os.path.exists(file.extra)
-    file.write(["/srv/plain"])
-    assert not os.path.exists(file.extra)
-
-
 def test_odd_names_are_for_nobody_elses_eyes(file: CleanupFile) -> None:
     file.write(["/srv/odd "])
     assert os.stat(file.extra).st_mode & 0o777 == 0o600
     assert os.stat(os.path.dirname(file.extra)).st_mode & 0o777 == 0o700
 
 
-@pytest.mark.parametrize("damage", ["{", "[]", '{"DIGEST": 5}', '{"DIGEST": [5, "relative"]}', ""])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "{",
+        "[]",
+        '{"DIGEST": 5}',
+        '{"DIGEST": [5, "relative"]}',
+        '{"lists": 5}',
+        '{"lists": {"DIGEST": {"odd": 5}}}',
+        "",
+    ],
+)
 def test_a_damaged_file_of_odd_names_does_not_stop_a_deployment(file: CleanupFile, damage: str) -> None:
     content = file.write(["/srv/plain"])
     put(file.extra, damage.replace("DIGEST", digest(content)))
+    put(file.instructions, official_instructions(["/srv/plain"]))
     assert file.paths() == ["/srv/plain"]
 
 
@@ -196,7 +208,8 @@ def test_a_list_of_another_user_is_left_out(file: CleanupFile, caplog: pytest.Lo
 
 
 def test_a_list_that_a_group_may_write_counts_as_it_does_for_the_official_agent(file: CleanupFile) -> None:
-    put(file.path, "/srv/a\n", mode=0o664)
+    by_another_agent(file, "/srv/a")
+    os.chmod(file.path, 0o664)
     assert file.paths() == ["/srv/a"]
 
 
@@ -247,11 +260,127 @@ def test_two_megabytes_of_paths_are_read_and_written(file: CleanupFile) -> None:
 
 
 def test_a_half_written_list_never_replaces_a_whole_one(file: CleanupFile) -> None:
-    file.write(["/srv/a"])
+    before = file.write(["/srv/a"])
     os.mkdir(f"{os.path.dirname(file.path)}/.g-cleanup.new~")
     with pytest.raises(OSError, match="Is a directory"):
-        file.write(["/srv/b"])
+        file.write(["/srv/b"], keep=[digest(before)])
     assert file.paths() == ["/srv/a"]
+
+
+# Whose list it is
+
+
+def test_what_we_have_listed_is_cleaned_up_whatever_the_instructions_say(file: CleanupFile) -> None:
+    file.write(["/srv", "/srv/mount"])
+    put(file.instructions, official_instructions([]))
+    assert file.paths() == ["/srv", "/srv/mount"]
+
+
+def test_a_list_of_an_earlier_version_with_odd_names_is_still_ours(file: CleanupFile) -> None:
+    content = file.write(["/srv/a", "/srv/odd "])
+    put(file.extra, json.dumps({digest(content): ["/srv/odd "]}))
+    assert file.paths() == ["/srv/a", "/srv/odd "]
+
+
+def test_the_second_line_of_a_foreign_name_deletes_no_foreign_file(
+    file: CleanupFile, caplog: pytest.LogCaptureFixture
+) -> None:
+    by_another_agent(file, "/srv/app", "/srv/app/x", "/etc/victim", instructed=["/srv/app", "/srv/app/x\n/etc/victim"])
+    assert file.paths() == ["/srv/app", "/srv/app/x\n/etc/victim"]
+    by_another_agent(file, "/srv/app", "/srv/app/x", "/etc/victim", instructed=["/srv/app", "/srv/app/x"])
+    assert file.paths() == ["/srv/app", "/srv/app/x"]
+    assert "/etc/victim" in caplog.text
+
+
+def test_a_foreign_name_with_a_space_at_its_end_deletes_no_neighbour(file: CleanupFile) -> None:
+    by_another_agent(file, "/srv/a ", "/srv/b ", instructed=["/srv/a ", "/srv/b"])
+    assert file.paths() == ["/srv/a ", "/srv/b"]
+
+
+def test_lines_that_another_agent_added_to_our_list_are_left_alone(
+    file: CleanupFile, caplog: pytest.LogCaptureFixture
+) -> None:
+    file.write(["/srv/a"])
+    by_another_agent(file, "/srv/a", "/etc/victim", instructed=["/srv/a"])
+    assert file.paths() == ["/srv/a"]
+    assert "/etc/victim" in caplog.text
+
+
+def test_many_lines_that_are_left_alone_do_not_fill_the_log(
+    file: CleanupFile, caplog: pytest.LogCaptureFixture
+) -> None:
+    by_another_agent(file, *[f"/etc/{number}" for number in range(1000)], instructed=["/srv/a"])
+    assert file.paths() == []
+    assert len(caplog.records) < 10
+    assert "995 more" in caplog.text
+
+
+def test_directories_and_rules_of_another_agent_are_cleaned_up(file: CleanupFile, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    instructions = [
+        {"type": "mkdir", "directory": "/srv"},
+        {"type": "copy", "source": "/archive/a", "destination": "/srv/a"},
+        {"type": "semanage", "context": {"type": "x"}, "file": f"{tmp_path}/link"},
+        {"type": "chmod", "mode": "644", "file": "/etc/passwd"},
+    ]
+    by_another_agent(file, "/srv", "/srv/a", f"semanage\0{tmp_path}/real", "/etc/passwd")
+    put(file.instructions, json.dumps({"instructions": instructions}))
+    assert file.paths() == ["/srv", "/srv/a", f"semanage\0{tmp_path}/real"]
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"instructions": 5}', '{"instructions": [5]}', "[" * 100_000])
+def test_without_usable_instructions_nothing_of_a_foreign_list_is_removed(
+    file: CleanupFile, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    by_another_agent(file, "/srv/a")
+    put(file.instructions, damage)
+    assert file.paths() == []
+    os.unlink(file.instructions)
+    assert file.paths() == []
+    for record in caplog.records:
+        assert file.instructions in record.message
+        assert "by hand" in record.message
+
+
+def test_instructions_that_everybody_may_write_confirm_nothing(file: CleanupFile) -> None:
+    by_another_agent(file, "/etc/passwd")
+    os.chmod(file.instructions, 0o666)
+    assert file.paths() == []
+
+
+def test_an_undone_install_makes_no_foreign_list_ours(file: CleanupFile) -> None:
+    by_another_agent(file, "/srv/a", "/etc/victim", instructed=["/srv/a"])
+    before = file.content()
+    file.write(["/srv/a", "/srv/new"], keep=[digest(before)])
+    file.restore(before, odd=[])
+    assert file.paths() == ["/srv/a"]
+
+
+def test_what_was_confirmed_holds_after_our_instructions_have_replaced_the_others(file: CleanupFile) -> None:
+    by_another_agent(file, "/srv/a", "/srv/b", "/etc/victim", instructed=["/srv/a", "/srv/b"])
+    before = file.content()
+    file.adopt(file.paths())
+    put(file.instructions, official_instructions(["/etc/victim"]))
+    file.write(["/srv/a", "/srv/b", "/srv/new"], keep=[digest(before)])
+    file.restore(before, odd=[])
+    assert file.paths() == ["/srv/a", "/srv/b"]
+
+
+def test_an_undone_install_leaves_our_list_ours(file: CleanupFile) -> None:
+    before = file.write(["/srv/a"])
+    file.write(["/srv/a", "/srv/new"], keep=[digest(before)])
+    file.restore(before, odd=[])
+    assert file.paths() == ["/srv/a"]
+
+
+def test_what_is_known_of_a_list_beside_its_odd_names_is_kept_with_it(file: CleanupFile) -> None:
+    before = file.write(["/srv/a"])
+    put(file.extra, json.dumps({"lists": {digest(before): {"odd": [], "directories": {"/srv": [1]}}}}))
+    file.write(["/srv/a", "/srv/new"], keep=[digest(before)])
+    file.restore(before, odd=[])
+    with open(file.extra, encoding="ascii") as text:
+        assert json.load(text)["lists"] == {digest(before): {"odd": [], "directories": {"/srv": [1]}}}
 
 
 def test_other_groups_are_known_by_their_lists(tmp_path: Path) -> None:

@@ -283,6 +283,22 @@ def test_a_list_of_the_official_agent_is_cleaned_up_before_our_install(box: Box)
     assert box.tree("out") == {"a": "ours"}
 
 
+def test_a_failed_install_leaves_the_official_agents_list_to_the_next_one(box: Box) -> None:
+    for path in ("out/a", "out/sub/b"):
+        box.put(path, "official")
+    box.write_list(f"{box.dest}/{path}" for path in ("out", "out/a", "out/sub", "out/sub/b"))
+    before = box.tree()
+
+    def fail(done: int, total: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(InstallError):
+        box.install({"app/c": "ours"}, progress=fail)
+    assert box.tree() == before
+    box.install({"app/c": "ours"})
+    assert box.tree("out") == {"c": "ours"}
+
+
 def test_our_list_lets_the_official_agent_clean_up_everything(box: Box) -> None:
     box.put("")
     box.install({**ONE, "app/deep/er/still/f": "1"})

@@ -62,6 +62,7 @@ class InstallOptions(NamedTuple):
     follow_unsafe_links: bool = False
     state_file_mode: int = 0o644
     state_folder_mode: int = 0o755
+    tracking_name: str = "ongoing-deployment"
 
 
 def install(
@@ -147,6 +148,7 @@ def _state(root_dir: str, options: InstallOptions) -> InstallState:
 
 def _plan(request: InstallRequest, state: InstallState, options: InstallOptions) -> Plan:
     behavior = request.appspec.file_exists_behavior
+    own = ("agent-state", "deployment-instructions", options.tracking_name)
     return make_plan(
         PlanRequest(
             appspec=request.appspec,
@@ -162,6 +164,7 @@ def _plan(request: InstallRequest, state: InstallState, options: InstallOptions)
             reject_unsafe_permissions=options.reject_unsafe_permissions,
             reject_unconfined_selinux=options.reject_unconfined_selinux,
             reject_symlink_permission_targets=options.reject_symlink_permission_targets,
+            reserved=[os.path.join(request.root_dir, name) for name in own],
         )
     )
 

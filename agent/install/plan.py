@@ -118,7 +118,10 @@ class Plan:
 
 
 class PlanRequest(NamedTuple):
-    """What a plan is made from; ``token`` makes the temporary names unlike any other Install's."""
+    """What a plan is made from; ``token`` makes the temporary names unlike any other Install's.
+
+    ``reserved`` are the agent's own directories, into which nothing is installed.
+    """
 
     appspec: AppSpec
     archive: str
@@ -133,6 +136,7 @@ class PlanRequest(NamedTuple):
     reject_unsafe_permissions: bool = False
     reject_unconfined_selinux: bool = False
     reject_symlink_permission_targets: bool = False
+    reserved: Sequence[str] = ()
 
 
 def make_plan(request: PlanRequest) -> Plan:
@@ -153,6 +157,7 @@ def make_plan(request: PlanRequest) -> Plan:
         climbing=request.allow_climbing,
         filename=request.appspec.filename,
         retained=lambda path: request.behavior == "RETAIN" and after.followed_kind(path) is not None,
+        reserved=request.reserved,
     )
     wanted.add(request.appspec.files)
     plan = Plan(

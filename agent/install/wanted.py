@@ -51,8 +51,12 @@ class Wanted:
         climbing: bool,
         filename: str = "appspec.yml",
         retained: Callable[[str], bool] = lambda path: False,
+        reserved: Sequence[str] = (),
     ) -> None:
-        """``retained`` tells whether RETAIN keeps what is at a path; then a second source for it is no problem."""
+        """``retained`` tells whether RETAIN keeps what is at a path; then a second source for it is no problem.
+
+        ``reserved`` are the agent's own directories, into which nothing is installed.
+        """
         self.entries: dict[str, Entry] = {}
         self.problems: list[str] = []
         self.warnings: list[str] = []
@@ -64,6 +68,7 @@ class Wanted:
         self._climbing = climbing
         self._filename = filename
         self._retained = retained
+        self._reserved = [os.path.realpath(path) for path in reserved]
 
     def add(self, mappings: Sequence[FileMapping]) -> None:
         """Add what the mappings want; what cannot be is noted in ``problems``. Raises OSError."""
@@ -164,6 +169,8 @@ class Wanted:
 
     def _leaf(self, kind: str, source: str, name: str, shown: str, root: str, mapping: FileMapping) -> None:
         path = f"{root}/{name}" if root != "/" else f"/{name}"
+        if self._is_reserved(path, path, mapping):
+            return
         other = self.entries.get(path)
         if other is not None:
             if other.kind != FOLDER and self._retained(path):
@@ -190,6 +197,8 @@ class Wanted:
 
     def _made(self, shown: str, real: str, mapping: FileMapping, source: str) -> str | None:
         """Want one folder whose parent is settled; give its real path, following a link that stands there."""
+        if self._is_reserved(real, shown, mapping):
+            return None
         other = self.entries.get(real)
         if other is not None:
             if other.kind == FOLDER:
@@ -207,7 +216,7 @@ class Wanted:
         if kind == FOLDER:
             return real
         if kind == LINK and (target := self._led_to(real)) is not None:
-            return target
+            return None if self._is_reserved(target, shown, mapping) else target
         state = "a symbolic link that leads to no folder" if kind == LINK else f"a {kind}"
         self._problem(
             mapping,
@@ -216,6 +225,18 @@ class Wanted:
             key="destination",
         )
         return None
+
+    def _is_reserved(self, real: str, shown: str, mapping: FileMapping) -> bool:
+        """Note a problem where a real path is one of the agent's own directories or lies in one."""
+        own = next((own for own in self._reserved if f"{real}/".startswith(f"{own}/")), None)
+        if own is not None:
+            self._problem(
+                mapping,
+                f"nothing may be installed at {shown}, for the agent keeps its own files in {own}; choose another"
+                " destination",
+                key="destination",
+            )
+        return own is not None
 
     def _led_to(self, link: str) -> str | None:
         """Give the real path of the folder that a link on the host leads to, if there is or will be one."""

@@ -54,4 +54,5 @@ def install_options(settings: Settings) -> InstallOptions:
         reject_symlink_permission_targets=settings.reject_symlink_permission_targets,
         state_file_mode=modes.state_file,
         state_folder_mode=modes.instructions,
+        tracking_name=settings.ongoing_deployment_tracking,
     )

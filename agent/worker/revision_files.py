@@ -9,13 +9,20 @@ import os
 
 from agent.appspec.model import AppSpec, FileMapping, place_of
 from agent.appspec.report import Remedy, Report, shown
+from agent.config.settings import Settings
 from agent.install.host import FILE, FOLDER, Host, View
 from agent.install.owners import OwnerLookup
 from agent.install.permissions import PermissionOptions, resolve
 from agent.install.wanted import Wanted, expand
+from agent.store.layout import INSTRUCTIONS, STATE
 from agent.worker.revision_scripts import inside, similar
 
 _WILDCARDS = "*?["
+_OWN = [
+    os.path.join(Settings().root_dir, name) for name in (STATE, INSTRUCTIONS, Settings().ongoing_deployment_tracking)
+]
+"""The agent's own directories with the default settings; which ones the hosts have cannot be told here."""
+
 _NO_PATTERNS = "Patterns are not expanded in sources; give the folder, or each file."
 
 
@@ -59,6 +66,12 @@ class _AnyOwner(OwnerLookup):
 
 def _check_destination(mapping: FileMapping, report: Report) -> None:
     destination = mapping.destination
+    own = next((own for own in _OWN if f"{expand(destination, '/')}/".startswith(f"{own}/")), None)
+    if own is not None:
+        text = f"The destination {shown(destination)} is in {own}, where the agent keeps its own files."
+        report.warning(
+            place_of(mapping, "destination"), text, "An agent with this root_dir refuses it; choose another."
+        )
     if destination.startswith("~"):
         text, remedy = "is relative to a home folder", "It is that of the user whom the agent runs as."
     elif destination and not destination.startswith("/"):

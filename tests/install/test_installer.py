@@ -894,3 +894,14 @@ def test_any_install_that_meets_a_bad_moment_of_the_disk_is_whole_or_not_at_all(
             turn.install()
         assert snapshot(box.dest) == turn.after
         assert real_names(box, box.listed()) == real_names(box, turn.recorded)
+
+
+def test_a_revision_that_goes_into_the_agents_own_records_is_refused_before_anything_changes(box: Box) -> None:
+    box.install(ONE)
+    before = snapshot(f"{box.root}/agent-state")
+    for name in ("agent-state", "deployment-instructions", "ongoing-deployment"):
+        with pytest.raises(InstallConflictError, match=rf"appspec\.yml:4:.*{name}"):
+            box.install(ONE, to=[("app", f"{box.root}/{name}/x")])
+        with pytest.raises(InstallConflictError, match=rf"appspec\.yml:4:.*{name}"):
+            box.plan(ONE, to=[("app", f"{box.root}/{name}/x")])
+    assert snapshot(f"{box.root}/agent-state") == before

@@ -413,3 +413,55 @@ def test_all_problems_are_found_in_one_go(box: Box) -> None:
         ("root.txt/", "out"),
     )
     assert len(wanted.problems) == 6
+
+
+# The agent's own directories
+
+
+OWN = ("agent-state", "deployment-instructions", "ongoing-deployment")
+
+
+def want_beside(box: Box, files: Tree, destination: str) -> list[str]:
+    """Return the problems of a revision's folder "app" that goes to a destination, the agent's directories reserved."""
+    reserved = [f"{box.dest}/root/{name}" for name in OWN]
+    wanted = Wanted(
+        box.revision(files), View(Host()), cwd="/", follow_directory_links=True, climbing=True, reserved=reserved
+    )
+    wanted.add([FileMapping("app", f"{box.dest}/{destination}", 4)])
+    return wanted.problems
+
+
+@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("below", ["", "/deep/er"])
+def test_a_revision_overwrites_none_of_the_agents_own_records(box: Box, name: str, below: str) -> None:
+    put(f"{box.dest}/root/{name}")
+    (problem,) = want_beside(box, STANDARD, f"root/{name}{below}")
+    assert problem.startswith("appspec.yml:4:")
+    assert f"{box.dest}/root/{name}" in problem
+    assert "choose another destination" in problem
+
+
+@pytest.mark.parametrize("link", ["../root/agent-state", "../root/agent-state/locks", "../root"])
+def test_no_link_leads_a_revision_into_the_agents_own_records(box: Box, link: str) -> None:
+    put(f"{box.dest}/root/agent-state/locks")
+    put(f"{box.dest}/app/link", Link(link))
+    (problem,) = want_beside(box, {"app/agent-state/locks/f": "1"}, "app/link")
+    assert f"keeps its own files in {box.dest}/root/agent-state" in problem
+
+
+def test_agents_own_records_are_known_by_their_real_path(box: Box) -> None:
+    put(f"{box.dest}/disk/agent-state")
+    put(f"{box.dest}/root", Link("disk"))
+    (problem,) = want_beside(box, STANDARD, "disk/agent-state")
+    assert "choose another destination" in problem
+
+
+def test_a_file_takes_the_place_of_none_of_the_agents_own_directories(box: Box) -> None:
+    (problem,) = want_beside(box, {"app/agent-state": "1", "app/fine": "1"}, "root")
+    assert f"{box.dest}/root/agent-state" in problem
+
+
+def test_a_directory_above_or_beside_the_agents_own_is_a_destination_like_others(box: Box) -> None:
+    put(f"{box.dest}/root/agent-state")
+    assert want_beside(box, STANDARD, "root") == []
+    assert want_beside(box, STANDARD, "root/agent-state-of-mine") == []

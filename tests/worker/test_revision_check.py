@@ -387,3 +387,13 @@ hooks:
         *("nope", "here", "../x", "app/one.txt", "/elsewhere", "/srv/app"),
         *("no-such-group", "no-such-user", '"u:nobody-either:r"', "gone.sh", "no-such-runner"),
     }
+
+
+def test_a_destination_in_the_agents_own_directories_is_a_warning(revision):
+    revision.add("app/one.txt")
+    own = "/opt/codedeploy-agent/deployment-root/agent-state"
+    problem = revision.problem(files(("app", f"{own}/locks")))
+    assert problem.severity == "warning"
+    assert (problem.line, problem.column) == (5, 18)
+    assert own in problem.message
+    assert revision.problems(files(("app", "/opt/codedeploy-agent/deployment-root"))) == []

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from agent.filesystem.durable import remove_if_there, replace, sync_folder, write_durably
+from agent.filesystem.kernel import Identity
 
 _log = logging.getLogger(__name__)
 
@@ -148,9 +149,10 @@ def _texts(value: object) -> list[str]:
 class CleanupFile(NamedTuple):
     """The list of one group on disk: ``path`` the official file, ``extra`` ours, which says what is ours.
 
-    ``extra`` is a JSON object ``{"lists": {DIGEST: {"odd": [...]}}}`` with an entry for each list that we wrote and
-    that may be on the disk. A list of another agent has one with the ``confirmed`` paths while ours installs over it.
-    Earlier versions wrote ``{DIGEST: [...]}``, and only for lists with odd names.
+    ``extra`` is a JSON object ``{"lists": {DIGEST: {"odd": [...], "directories": {...}}}}`` with an entry for each list
+    that we wrote and that may be on the disk; the directories are those that were installed, with their identities. A
+    list of another agent has one with the ``confirmed`` paths while ours installs over it. Earlier versions wrote
+    ``{DIGEST: [...]}``, and only for lists with odd names.
     """
 
     path: str
@@ -190,6 +192,17 @@ class CleanupFile(NamedTuple):
         odd = self._entries().get(digest(content), {}).get("odd")
         return [path for path in _texts(odd) if path.startswith("/")]
 
+    def directories(self) -> dict[str, Identity | None]:
+        """Give the directories that the list's Install made, None where it is not known which objects they are.
+
+        Raises OSError.
+        """
+        entry = self._entries().get(digest(self.content()), {})
+        known = entry.get("directories")
+        if not isinstance(known, dict):
+            return dict.fromkeys(self.paths())
+        return {path: Identity(*values) for path, values in known.items()}
+
     def adopt(self, paths: Sequence[str]) -> None:
         """Note the paths of another agent's list that were confirmed, before its instructions are replaced.
 
@@ -200,14 +213,22 @@ class CleanupFile(NamedTuple):
             entries[digest(content)] = {"confirmed": list(paths)}
             self._write_entries(entries)
 
-    def write(self, paths: Sequence[str], *, keep: Sequence[str] = ()) -> bytes:
+    def write(
+        self,
+        paths: Sequence[str],
+        *,
+        keep: Sequence[str] = (),
+        directories: Mapping[str, Identity | None] | None = None,
+    ) -> bytes:
         """Replace the list durably and give its content. Raises OSError.
 
-        ``keep`` are digests of lists that may still be on the disk when this is interrupted.
+        ``keep`` are digests of lists that may still be on the disk when this is interrupted, ``directories`` those that
+        the Install made.
         """
         content = encode(paths)
         entries = self._kept(keep)
-        entries[digest(content)] = {"odd": [path for path in paths if _is_odd(path)]}
+        known = {path: one for path, one in (directories or {}).items() if one is not None}
+        entries[digest(content)] = {"odd": [path for path in paths if _is_odd(path)], "directories": known}
         self._write_entries(entries)
         write_durably(self.path, content, mode=self.mode)
         return content

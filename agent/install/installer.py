@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import NamedTuple
 
@@ -80,7 +80,8 @@ def install(
         for message in [*done, *failed]:
             _log.warning("%s", message)
         plan = _plan(request, state, options)
-    transitions = _transitions(plan, options)
+    own = state.cleanup_file(request.group_id).directories()
+    transitions = Transitions(own, follow=options.follow_unsafe_links)
     with Directories(judge=transitions.judge) as directories:
         with explained("preparing the Install"):
             open_directories(plan, directories, transitions)
@@ -93,9 +94,9 @@ def install(
             meanwhile = plan.listed_meanwhile()
             record = _record(request, plan, state, meanwhile, directories)
             journal.begin(record)
-        _Execution(plan, record, journal, state, directories).run(meanwhile, progress)
+        installed = _Execution(plan, record, journal, state, directories).run(meanwhile, own, progress)
         with explained("finishing the Install (the new files are in place)"):
-            left = go_forward(record, journal, state, directories)
+            left = go_forward(record._replace(installed=installed), journal, state, directories)
     if left:
         _log.warning("%s", left_alone(left))
     return plan
@@ -104,15 +105,13 @@ def install(
 def plan_install(request: InstallRequest, *, options: InstallOptions) -> Plan:
     """Plan an Install without changing anything. Raises InstallConflictError with all conflicts, or InstallError."""
     with explained("planning the Install"):
-        plan = _plan(request, _state(request.root_dir, options), options)
-        transitions = _transitions(plan, options)
+        state = _state(request.root_dir, options)
+        plan = _plan(request, state, options)
+        own = state.cleanup_file(request.group_id).directories()
+        transitions = Transitions(own, follow=options.follow_unsafe_links)
         with Directories(judge=transitions.judge) as directories:
             open_directories(plan, directories, transitions)
         return plan
-
-
-def _transitions(plan: Plan, options: InstallOptions) -> Transitions:
-    return Transitions(dict.fromkeys(plan.old_paths), follow=options.follow_unsafe_links)
 
 
 def recover(root_dir: str, *, options: InstallOptions) -> list[str]:
@@ -215,13 +214,19 @@ class _Execution:
         self._cleanup = state.cleanup_file(record.group)
         self._directories = directories
 
-    def run(self, meanwhile: list[str], progress: Callable[[int, int], None] | None) -> None:
-        """Stage and commit; on any failure, an interrupt too, put everything back and raise."""
+    def run(
+        self,
+        meanwhile: list[str],
+        own: Mapping[str, Identity | None],
+        progress: Callable[[int, int], None] | None,
+    ) -> dict[str, Identity]:
+        """Stage and commit, and give the new directories; on any failure, an interrupt too, undo all and raise."""
         try:
             with explained("installing"):
-                self._cleanup.write(meanwhile, keep=[self._record.digests["before"]])
-                self._stage(progress)
+                self._cleanup.write(meanwhile, keep=[self._record.digests["before"]], directories=own)
+                installed = self._stage(progress)
                 self._commit()
+                return installed
         except BaseException as error:
             self._undo(error)
             raise
@@ -229,14 +234,17 @@ class _Execution:
     def _before(self) -> dict[str, Identity]:
         return {step.path: step.before for step in self._record.steps if step.before is not None}
 
-    def _stage(self, progress: Callable[[int, int], None] | None) -> None:
+    def _stage(self, progress: Callable[[int, int], None] | None) -> dict[str, Identity]:
         stager = Stager(self._plan, self._directories, progress, before=self._before())
         folders = folders_of(self._record)
         with written_ahead(folders) if stager.is_long else nullcontext():
             stager.run()
         add_rules(self._record.rules)
         self._directories.sync(folders)
-        self._journal.mark(STAGED, made=self._made())
+        # Here nobody can exchange them; under their own names somebody could.
+        installed = {path: self._directories.identity(temp) for path, temp in self._plan.staged.items()}
+        self._journal.mark(STAGED, made=self._made(), installed=installed)
+        return installed
 
     def _made(self) -> list[int]:
         """Give the inode of the new object of each step, 0 where a step makes none."""

@@ -54,7 +54,8 @@ class Record(NamedTuple):
     "before" and of the one "during" the Install, which is like no other, to notice another agent's hand.
     ``obsolete_rules`` are SELinux rules of the old revision, ``rules`` those that are added, with what they replace.
     ``directories`` are all that hold a name of the Install, as they were in the boot ``boot``; those that something was
-    mounted on are ``mounted`` too. ``stages`` are the private directories for temporary names.
+    mounted on are ``mounted`` too. ``stages`` are the private directories for temporary names. ``installed`` are the
+    new directories, by the paths that they get; known from the mark "staged" on.
     """
 
     group: str
@@ -71,6 +72,7 @@ class Record(NamedTuple):
     directories: Mapping[str, Identity] = {}
     mounted: Sequence[str] = ()
     stages: Sequence[str] = ()
+    installed: Mapping[str, Identity] = {}
     marks: Sequence[str] = ()
     version: int = VERSION
 
@@ -94,9 +96,10 @@ class Journal(NamedTuple):
         table = record._replace(marks=())._asdict()
         write_durably(self.path, (json.dumps(table) + "\n").encode("ascii"), mode=0o600)
 
-    def mark(self, word: str, *, made: Sequence[int] = ()) -> None:
-        """Add a mark durably, with the inodes of what was made for each step. Raises OSError."""
-        line = f"{json.dumps(made, separators=(',', ':'))}\n" if made else ""
+    def mark(self, word: str, *, made: Sequence[int] = (), installed: Mapping[str, Identity] | None = None) -> None:
+        """Add a mark durably, with the inode of each step's new object and the directories made. Raises OSError."""
+        table = {"made": made, "installed": installed or {}}
+        line = f"{json.dumps(table, separators=(',', ':'))}\n" if made else ""
         # The leading newline ends whatever part of an earlier mark a failed write may have left.
         append_durably(self.path, f"\n{line}{word}\n".encode("ascii"))
 
@@ -113,12 +116,12 @@ class Journal(NamedTuple):
                 raise ValueError(f"it has version {table['version']}, this program reads {VERSION}")
             # What follows the last newline is a mark that was being written at a power cut: it does not count.
             lines = [line.decode("ascii", "replace") for line in rest[:-1] if line]
-            table["marks"] = [line for line in lines if not line.startswith("[")]
-            made: list[int] = next((json.loads(line) for line in lines if line.startswith("[")), [])
-            made += [0] * (len(table["steps"]) - len(made))
+            table["marks"] = [line for line in lines if not line.startswith("{")]
+            built: dict[str, Any] = next((json.loads(line) for line in lines if line.startswith("{")), {})
+            made = built.get("made", [0] * len(table["steps"]))
             table["steps"] = [_step(values, inode) for values, inode in zip(table["steps"], made, strict=True)]
-            named = table.get("directories", {})
-            table["directories"] = {path: Identity(*values) for path, values in named.items()}
+            table["directories"] = _identities(table.get("directories", {}))
+            table["installed"] = _identities(built.get("installed", {}))
             record = Record(**table)
         except (ValueError, TypeError, KeyError) as error:
             raise JournalDamagedError(f"{self.path}: {error}") from error
@@ -135,6 +138,10 @@ class Journal(NamedTuple):
         os.rename(self.path, aside)
         sync_folder(os.path.dirname(self.path))
         return aside
+
+
+def _identities(table: Mapping[str, Sequence[Any]]) -> dict[str, Identity]:
+    return {path: Identity(*values) for path, values in table.items()}
 
 
 def _step(values: Sequence[Any], made: int) -> Step:

@@ -131,7 +131,12 @@ def go_forward(record: Record, journal: Journal, state: InstallState, directorie
     directories.sync(folders_of(record))
     # The list comes last: once it is there, nothing is left to do.
     write_durably(state.last_successful(record.group), os.fsencode(record.deployment_dir), mode=state.file_mode)
-    state.cleanup_file(record.group).write([*kept, *record.cleanup_after], keep=[record.digests["during"]])
+    kept_as_new = {step.path: step.before for step in record.steps if step.kind == RESET}
+    state.cleanup_file(record.group).write(
+        [*kept, *record.cleanup_after],
+        keep=[record.digests["during"]],
+        directories={**kept_as_new, **record.installed},
+    )
     journal.end()
     return finishing.left
 

@@ -1,0 +1,315 @@
+"""A host on which root deploys into the directory of an account, and what of it the account must not get at.
+
+Below a directory that every account may enter:
+
+    roots/app      what is root's own; its names are those of the revisions
+    home           the account's; the destinations lie in it
+    home/vault     root's too, below a name that the account may change
+    others         another account's
+    root           the agent's root directory
+
+An Install runs in a process of its own. A test says at which of its steps somebody acts: a step is a moment directly
+before one of the calls by which Python code opens or changes something, so an act falls at the same point in each run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import agent.install.acl
+import agent.install.labels
+import agent.install.owners
+import agent.install.permissions
+import agent.install.reset
+import agent.install.selinux
+import agent.install.settled  # noqa: F401 - what an Install loads as it goes is loaded once, for all its processes
+from agent.appspec.model import Permission
+from agent.errors import AgentError
+from agent.install.installer import InstallOptions, InstallRequest, install, recover
+from host_tree import describe, snapshot
+from install_box import Box, Mappings, Tree, put
+from neighbour_accounts import ACCOUNT, OTHER_ACCOUNT, Program
+from waiting import Guard
+
+ROOTS_SECRET = "for root's eyes only"
+
+# Every name that one of the revisions installs below "app", so that a wrong directory always offers a file to change.
+_NAMES = ("top.txt", "bin/tool", "lib/a", "lib/b", "lib/c", "old/x", "new/y", "kind")
+
+ONE: Tree = {
+    "app/top.txt": "one",
+    "app/bin/tool": "one",
+    "app/lib/a": "one",
+    "app/lib/b": "one",
+    "app/old/x": "one",
+    "app/kind": "one",
+    "last": "one",
+}
+TWO: Tree = {
+    "app/top.txt": "two",
+    "app/bin/tool": "two",
+    "app/lib/a": "two",
+    "app/lib/c": "two",
+    "app/new/y": "two",
+    "app/kind/z": "two",
+    "last": "two",
+}
+THREE: Tree = {"app/top.txt": "three", "app/lib/a": "three", "last": "three"}
+
+_STEPS = frozenset(
+    {
+        "open",
+        "os.chmod",
+        "os.chown",
+        "os.getxattr",
+        "os.link",
+        "os.listdir",
+        "os.mkdir",
+        "os.remove",
+        "os.removexattr",
+        "os.rename",
+        "os.rmdir",
+        "os.scandir",
+        "os.setxattr",
+        "os.symlink",
+        "os.truncate",
+        "os.utime",
+    }
+)
+NEVER: Mapping[int, Program] = {}
+_CODE = (".py", ".pyc", ".so")
+_OLD_TIME = 1_500_000_000
+_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a process ended: its ``error`` if it raised one, its number of ``steps``, and the ``results`` of the acts."""
+
+    error: str = ""
+    explained: bool = True
+    hung: bool = False
+    killed: bool = False
+    steps: int = 0
+    results: list[object] = field(default_factory=list)
+
+    @property
+    def acts(self) -> int:
+        """How often an act did something."""
+        return sum(result for result in self.results if isinstance(result, int))
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with it, whatever it was disturbed by."""
+        if self.hung:
+            return ["it waits for ever"]
+        return [] if self.explained else [f"it ended without an explanation: {self.error}"]
+
+
+class Host:
+    """The host; ``set_up`` makes it as new, ``losses`` says what the account has gained since."""
+
+    def __init__(self, top: str) -> None:
+        self.top = top
+        self.box = Box(top)
+        self._watched: dict[str, tuple[int, dict[str, str]]] = {}
+
+    @property
+    def home(self) -> str:
+        return self.box.dest
+
+    @property
+    def app(self) -> str:
+        return f"{self.home}/app"
+
+    @property
+    def vault(self) -> str:
+        return f"{self.home}/vault"
+
+    @property
+    def roots(self) -> str:
+        """What is root's, in a directory of root's."""
+        return f"{self.top}/roots/app"
+
+    def set_up(self) -> None:
+        """Make everything anew, with nothing deployed."""
+        self.clear()
+        os.makedirs(self.box.root)
+        for top in (self.roots, self.vault):
+            make_roots_tree(top)
+        for path, account in ((self.home, ACCOUNT), (f"{self.top}/others", OTHER_ACCOUNT)):
+            os.makedirs(path, exist_ok=True)
+            os.chown(path, account, account)
+        for path in (f"{self.top}/roots", f"{self.top}/others", self.vault):
+            self.watch(path)
+
+    def set_up_deployed(self, *, given: bool = True) -> None:
+        """Make everything anew, with the first revision deployed; ``given`` to the account, else it is root's."""
+        self.set_up()
+        outcome = self.run(self.deployment(ONE, given=given))
+        assert outcome.error == "", "the first revision cannot be deployed, so that nothing can be shown"
+        # Beside the directories of the first revision too lies one of root's.
+        make_roots_tree(f"{self.app}/vault", [name.removeprefix("lib/") for name in _NAMES if "lib/" in name])
+        self.watch(f"{self.app}/vault")
+
+    def clear(self) -> None:
+        for descriptor, _ in self._watched.values():
+            os.close(descriptor)
+        self._watched = {}
+        for name in os.listdir(self.top):
+            shutil.rmtree(f"{self.top}/{name}")
+
+    def watch(self, path: str) -> None:
+        """Remember a directory and all below it as what must not change, wherever it may be moved to."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._watched[path] = descriptor, _picture(descriptor)
+
+    def request(
+        self,
+        revision: Tree,
+        *,
+        to: Mappings | None = None,
+        given: bool = True,
+        behavior: str = "OVERWRITE",
+        permissions: tuple[Permission, ...] = (),
+    ) -> InstallRequest:
+        mappings = [("app", self.app), ("last", f"{self.home}/last.d")] if to is None else to
+        if given:
+            permissions = (*permissions, Permission(self.home, owner=str(ACCOUNT), group=str(ACCOUNT)))
+        return self.box.request(revision, to=mappings, behavior=behavior, permissions=permissions)
+
+    def deployment(self, revision: Tree, **options: object) -> Program:
+        """Return the Install of a revision, to be run; the options are those of ``request``."""
+        request = self.request(revision, **options)  # type: ignore[arg-type]
+        return lambda: install(request, options=InstallOptions())
+
+    def recovery(self) -> Program:
+        return lambda: recover(self.box.root, options=InstallOptions())
+
+    def run(
+        self,
+        work: Program,
+        *,
+        at: Mapping[int, Program] = NEVER,
+        each: Program | None = None,
+        before: Program | None = None,
+    ) -> Outcome:
+        """Do the work in a process of its own, after ``before``; act at steps by their numbers from 1, or at each."""
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(reader)
+            _work(writer, work, at, each, before)
+        os.close(writer)
+        with os.fdopen(reader, "rb") as pipe:
+            text = _read_all(pipe.fileno())
+        if text is None:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return Outcome(hung=True)
+        os.waitpid(child, 0)
+        return Outcome(**json.loads(text)) if text else Outcome(killed=True)
+
+    def afterwards(self) -> list[str]:
+        """Do what comes after every Install, a recovery and the next deployment, and return all that is wrong."""
+        problems = []
+        for name, work in (("recovery", self.recovery()), ("next deployment", self.deployment(THREE))):
+            problems += [f"{name}: {problem}" for problem in self.run(work).problems]
+        return [*problems, *(f"after the next deployment: {loss}" for loss in self.losses())]
+
+    def losses(self) -> list[str]:
+        """Return everything that the account has gained or that others have lost."""
+        found = []
+        for path, (descriptor, before) in self._watched.items():
+            found += [f"{path}: {line}" for line in differences(before, _picture(descriptor))]
+        return found + list(self._gains())
+
+    def _gains(self) -> Iterator[str]:
+        ours = {os.fstat(descriptor).st_ino for descriptor, _ in self._watched.values()}
+        for folder, folders, files in os.walk(self.home):
+            folders[:] = [name for name in folders if os.lstat(f"{folder}/{name}").st_ino not in ours]
+            for name in files:
+                line = describe(f"{folder}/{name}")
+                if ROOTS_SECRET in line:
+                    yield f"{folder}/{name} holds root's secret: {line}"
+                if line.startswith(("file 4", "file 6")) and f"{ACCOUNT}:" not in line:
+                    yield f"{folder}/{name} runs as root: {line}"
+
+
+def make_roots_tree(top: str, names: list[str] | tuple[str, ...] = _NAMES) -> None:
+    """Make a directory of root's that others may look into but not change."""
+    for name in names:
+        put(f"{top}/{name}", "root's", mode=0o644)
+        os.utime(f"{top}/{name}", (_OLD_TIME, _OLD_TIME))
+    put(f"{top}/secret", ROOTS_SECRET, mode=0o600)
+    for folder, _, _ in os.walk(top):
+        os.chmod(folder, 0o755)
+
+
+def differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    paths = sorted({*before, *after})
+    return [
+        f"{path} was {before.get(path, 'not there')}, is {after.get(path, 'gone')}"
+        for path in paths
+        if before.get(path) != after.get(path)
+    ]
+
+
+def _picture(descriptor: int) -> dict[str, str]:
+    top = f"/proc/self/fd/{descriptor}/"
+    return {".": describe(f"{top}."), **snapshot(top)}
+
+
+def _read_all(descriptor: int) -> bytes | None:
+    """Read until the end; None where it does not come although a quiet machine would have got there."""
+    guard, parts = Guard(_SECONDS), []
+    while not guard.has_hung:
+        if select.select([descriptor], [], [], 0.2)[0]:
+            part = os.read(descriptor, 65536)
+            if not part:
+                return b"".join(parts)
+            parts.append(part)
+    return None
+
+
+def _work(
+    writer: int, work: Program, at: Mapping[int, Program], each: Program | None, before: Program | None
+) -> None:
+    """Do the work in this process, report on it, and end."""
+    outcome = Outcome()
+    try:
+        if before is not None:
+            before()
+        _count_steps(outcome, at, each)
+        work()
+    except BaseException as error:  # noqa: BLE001 - the process ends here, and the test reads of it
+        outcome.error = f"{type(error).__name__}: {error}"
+        outcome.explained = isinstance(error, AgentError)
+    report = {name: getattr(outcome, name) for name in Outcome.__slots__}
+    with os.fdopen(writer, "wb") as pipe:
+        pipe.write(json.dumps(report).encode())
+    os._exit(0)
+
+
+def _count_steps(outcome: Outcome, at: Mapping[int, Program], each: Program | None) -> None:
+    process, acting = os.getpid(), False
+
+    def note(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal acting
+        if event not in _STEPS or acting or os.getpid() != process or str(arguments[0]).endswith(_CODE):
+            return
+        outcome.steps += 1
+        act = at.get(outcome.steps, each)
+        if act is not None:
+            acting = True
+            outcome.results.append(act())
+            acting = False
+
+    sys.addaudithook(note)

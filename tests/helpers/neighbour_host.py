@@ -14,13 +14,15 @@ before one of the calls by which Python code opens or changes something, so an a
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import re
 import select
 import shutil
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import agent.install.acl
@@ -41,7 +43,7 @@ from waiting import Guard
 ROOTS_SECRET = "for root's eyes only"
 
 # Every name that one of the revisions installs below "app", so that a wrong directory always offers a file to change.
-_NAMES = ("top.txt", "bin/tool", "lib/a", "lib/b", "lib/c", "old/x", "new/y", "kind")
+NAMES: Sequence[str] = ("top.txt", "bin/tool", "lib/a", "lib/b", "lib/c", "old/x", "new/y", "kind")
 
 ONE: Tree = {
     "app/top.txt": "one",
@@ -85,6 +87,10 @@ _STEPS = frozenset(
 )
 NEVER: Mapping[int, Program] = {}
 _CODE = (".py", ".pyc", ".so")
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_CLONE_NEWNS = 0x00020000
+_MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000
+_LINKS = re.compile(r" links=\d+")
 _OLD_TIME = 1_500_000_000
 _SECONDS = 60.0
 
@@ -119,6 +125,8 @@ class Host:
     def __init__(self, top: str) -> None:
         self.top = top
         self.box = Box(top)
+        self.names = NAMES
+        self.shared = False
         self._watched: dict[str, tuple[int, dict[str, str]]] = {}
 
     @property
@@ -139,35 +147,43 @@ class Host:
         return f"{self.top}/roots/app"
 
     def set_up(self) -> None:
-        """Make everything anew, with nothing deployed."""
+        """Make everything anew, with nothing deployed; the account owns its directory, or shares that of root."""
         self.clear()
         os.makedirs(self.box.root)
         for top in (self.roots, self.vault):
-            make_roots_tree(top)
+            make_roots_tree(top, self.names)
         for path, account in ((self.home, ACCOUNT), (f"{self.top}/others", OTHER_ACCOUNT)):
             os.makedirs(path, exist_ok=True)
             os.chown(path, account, account)
+        if self.shared:
+            os.chown(self.home, 0, ACCOUNT)
+            os.chmod(self.home, 0o775)
         for path in (f"{self.top}/roots", f"{self.top}/others", self.vault):
             self.watch(path)
 
-    def set_up_deployed(self, *, given: bool = True) -> None:
+    def set_up_deployed(self, revision: Tree | None = None, *, given: bool = True) -> None:
         """Make everything anew, with the first revision deployed; ``given`` to the account, else it is root's."""
         self.set_up()
-        outcome = self.run(self.deployment(ONE, given=given))
+        outcome = self.run(self.deployment(ONE if revision is None else revision, given=given))
         assert outcome.error == "", "the first revision cannot be deployed, so that nothing can be shown"
         # Beside the directories of the first revision too lies one of root's.
-        make_roots_tree(f"{self.app}/vault", [name.removeprefix("lib/") for name in _NAMES if "lib/" in name])
+        make_roots_tree(f"{self.app}/vault", [name.removeprefix("lib/") for name in self.names if "lib/" in name])
         self.watch(f"{self.app}/vault")
 
     def clear(self) -> None:
         for descriptor, _ in self._watched.values():
             os.close(descriptor)
         self._watched = {}
-        for name in os.listdir(self.top):
-            shutil.rmtree(f"{self.top}/{name}")
+        for entry in os.scandir(self.top):
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path)
+            else:
+                os.unlink(entry.path)
 
     def watch(self, path: str) -> None:
         """Remember a directory and all below it as what must not change, wherever it may be moved to."""
+        if path in self._watched:
+            os.close(self._watched[path][0])
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._watched[path] = descriptor, _picture(descriptor)
 
@@ -243,7 +259,7 @@ class Host:
                     yield f"{folder}/{name} runs as root: {line}"
 
 
-def make_roots_tree(top: str, names: list[str] | tuple[str, ...] = _NAMES) -> None:
+def make_roots_tree(top: str, names: Sequence[str] = NAMES) -> None:
     """Make a directory of root's that others may look into but not change."""
     for name in names:
         put(f"{top}/{name}", "root's", mode=0o644)
@@ -251,6 +267,17 @@ def make_roots_tree(top: str, names: list[str] | tuple[str, ...] = _NAMES) -> No
     put(f"{top}/secret", ROOTS_SECRET, mode=0o600)
     for folder, _, _ in os.walk(top):
         os.chmod(folder, 0o755)
+
+
+def own_mounts() -> None:
+    """Give this process mounts of its own, which end with it."""
+    if _LIBC.unshare(_CLONE_NEWNS) != 0 or _LIBC.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None) != 0:
+        raise OSError(ctypes.get_errno(), "no mounts of its own")
+
+
+def mount_over(path: str, source: str) -> int:
+    """Show what is at a source at a path as well; return whether there was such a path."""
+    return int(_LIBC.mount(source.encode(), path.encode(), None, _MS_BIND, None) == 0)
 
 
 def differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
@@ -264,7 +291,9 @@ def differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str
 
 def _picture(descriptor: int) -> dict[str, str]:
     top = f"/proc/self/fd/{descriptor}/"
-    return {".": describe(f"{top}."), **snapshot(top)}
+    found = {".": describe(f"{top}."), **snapshot(top)}
+    # A further name of a file is no loss: the account may remove one from its directory, or have root replace it.
+    return {path: _LINKS.sub("", line) for path, line in found.items()}
 
 
 def _read_all(descriptor: int) -> bytes | None:
@@ -279,9 +308,7 @@ def _read_all(descriptor: int) -> bytes | None:
     return None
 
 
-def _work(
-    writer: int, work: Program, at: Mapping[int, Program], each: Program | None, before: Program | None
-) -> None:
+def _work(writer: int, work: Program, at: Mapping[int, Program], each: Program | None, before: Program | None) -> None:
     """Do the work in this process, report on it, and end."""
     outcome = Outcome()
     try:

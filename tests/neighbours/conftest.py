@@ -15,7 +15,7 @@ from neighbour_host import Host
 # In memory a sync costs nothing; what is asked is who can get at what, not how a disk answers.
 _MEMORY = "/dev/shm"
 
-FEW_ROUNDS = 8
+FEW_ROUNDS = 6
 MANY_ROUNDS = 400
 
 

@@ -26,13 +26,13 @@ def link_to(target: str) -> Bait:
     return lambda path: os.symlink(target, path)
 
 
-def directory(other: str) -> Bait:
-    """A directory of root's that lies beside the path; its parent's owner may rename it but not change it."""
+def what_is_at(other: str) -> Bait:
+    """Something of root's that lies beside the path: who owns the directory may rename it, although not change it."""
     return lambda path: os.rename(other, path)
 
 
 def links_into(target: str) -> Bait:
-    """A directory of the account's own, with a link to everything that is in the target."""
+    """A directory of the account's, with a link to everything that is in the target."""
 
     def make(path: str) -> None:
         os.mkdir(path)

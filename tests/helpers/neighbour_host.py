@@ -142,6 +142,11 @@ class Host:
         return f"{self.home}/vault"
 
     @property
+    def mappings(self) -> list[tuple[str, str]]:
+        """Where a revision goes where nothing else is said."""
+        return [("app", self.app), ("last", f"{self.home}/last.d")]
+
+    @property
     def roots(self) -> str:
         """What is root's, in a directory of root's."""
         return f"{self.top}/roots/app"
@@ -196,7 +201,7 @@ class Host:
         behavior: str = "OVERWRITE",
         permissions: tuple[Permission, ...] = (),
     ) -> InstallRequest:
-        mappings = [("app", self.app), ("last", f"{self.home}/last.d")] if to is None else to
+        mappings = self.mappings if to is None else to
         if given:
             permissions = (*permissions, Permission(self.home, owner=str(ACCOUNT), group=str(ACCOUNT)))
         return self.box.request(revision, to=mappings, behavior=behavior, permissions=permissions)
@@ -248,10 +253,21 @@ class Host:
         return found + list(self._gains())
 
     def _gains(self) -> Iterator[str]:
-        ours = {os.fstat(descriptor).st_ino for descriptor, _ in self._watched.values()}
+        """Find copies of what is root's, and files that run as root: not root's own, which are compared elsewhere."""
+        own = {
+            entry.st_ino
+            for descriptor, _ in self._watched.values()
+            for _, _, _, folder in os.fwalk(f"/proc/self/fd/{descriptor}/")
+            for entry in (
+                os.fstat(folder),
+                *(os.lstat(f"/proc/self/fd/{folder}/{name}") for name in os.listdir(folder)),
+            )
+        }
         for folder, folders, files in os.walk(self.home):
-            folders[:] = [name for name in folders if os.lstat(f"{folder}/{name}").st_ino not in ours]
+            folders[:] = [name for name in folders if os.lstat(f"{folder}/{name}").st_ino not in own]
             for name in files:
+                if os.lstat(f"{folder}/{name}").st_ino in own:
+                    continue
                 line = describe(f"{folder}/{name}")
                 if ROOTS_SECRET in line:
                     yield f"{folder}/{name} holds root's secret: {line}"

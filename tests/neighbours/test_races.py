@@ -12,12 +12,13 @@ import pytest
 
 import neighbour_attacks as attacks
 from install_box import Tree
-from neighbour_accounts import ACCOUNT, Program, become, by, run_as
+from neighbour_accounts import ACCOUNT, Program, become, run_as
 from neighbour_host import NAMES, Host
+from neighbour_rounds import late, obstacle_at_the_end
 
 pytestmark = pytest.mark.needs("root", "users")
 
-FILES = 300
+FILES = 200
 MORE_NAMES = [f"lib/f{number}" for number in range(FILES)]
 OLD: Tree = {**{f"app/{name}": "one" for name in [*NAMES, *MORE_NAMES]}, "last": "one"}
 # Half of the files go, half are replaced.
@@ -73,8 +74,8 @@ def first(host: Host) -> Callable[[], Program]:
 
 
 def second(host: Host, *, given: bool = True) -> Callable[[], Program]:
-    """Prepare a second deployment, whose last name is ``late.d``."""
-    to = [("app", host.app), ("last", f"{host.home}/last.d"), ("last", f"{host.home}/late.d")]
+    """Return what prepares the second deployment."""
+    to = [*host.mappings, ("last", late(host))]
 
     def prepare() -> Program:
         host.set_up_deployed(OLD, given=given)
@@ -106,6 +107,5 @@ def test_an_account_cannot_win_the_race_against_the_undoing_of_a_failed_install(
     bait: str, prefix: str, big_host: Host, rounds: int
 ) -> None:
     prepare = second(big_host)
-    staged = big_host.run(prepare(), each=lambda: len(attacks.temporaries(big_host.home)) > 0).results.index(True) + 1
-    obstacle = by(ACCOUNT, lambda: attacks.swap(f"{big_host.home}/late.d", attacks.fifo))
-    race(big_host, prefix, bait, rounds, prepare, at={staged: obstacle})
+    start, obstacle = obstacle_at_the_end(big_host, prepare)
+    race(big_host, prefix, bait, rounds, prepare, at={start: obstacle})

@@ -1,0 +1,136 @@
+"""What a file or directory is in the end is the widest that it ever was: nobody peeks in the meantime.
+
+An account looks at every step of an Install at everything that it can reach.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pytest
+
+import neighbour_attacks as attacks
+from agent.appspec.model import AclEntry, Permission
+from install_box import Tree, put
+from neighbour_accounts import ACCOUNT, OTHER_ACCOUNT, Program, by
+from neighbour_host import Host, Outcome, mount_over, own_mounts
+from neighbour_rounds import late, obstacle_at_the_end
+
+pytestmark = pytest.mark.needs("root", "users")
+
+MARKER = "password="
+FIRST: Tree = {
+    "app/secret": f"{MARKER}1",
+    "app/bin/tool": "one",
+    "app/deep/er/secret": f"{MARKER}1",
+    "app/gone": f"{MARKER}1",
+}
+SECOND: Tree = {
+    "app/secret": f"{MARKER}2",
+    "app/bin/tool": "two",
+    "app/deep/er/secret": f"{MARKER}2",
+    "app/new/secret": f"{MARKER}2",
+    "plain": "two",
+}
+
+FILES, DIRECTORIES = frozenset({"file"}), frozenset({"directory"})
+
+# Each keeps OTHER_ACCOUNT away from everything with the marker in it.
+KEPT_SECRET: dict[str, Callable[[str], tuple[Permission, ...]]] = {
+    "files of root's": lambda app: (Permission(app, mode=0o600, types=FILES),),
+    "files of the account's": lambda app: (
+        Permission(app, mode=0o600, owner=str(ACCOUNT), group=str(ACCOUNT), types=FILES),
+    ),
+    "files with an ACL": lambda app: (
+        Permission(app, mode=0o640, owner=str(ACCOUNT), acls=(AclEntry("user", "daemon", 4),), types=FILES),
+    ),
+    "directories of root's": lambda app: (Permission(os.path.dirname(app), mode=0o700, types=DIRECTORIES),),
+    "directories of the account's": lambda app: (
+        Permission(os.path.dirname(app), mode=0o700, owner=str(ACCOUNT), types=DIRECTORIES),
+    ),
+}
+WITH_EACH = pytest.mark.parametrize("kept", KEPT_SECRET)
+
+
+def look(host: Host) -> Program:
+    """Return the program by which the other account reads what it can; it returns the paths."""
+    return by(OTHER_ACCOUNT, lambda: attacks.readable(host.home, MARKER.encode()))
+
+
+def assert_never_seen(host: Host, outcome: Outcome) -> None:
+    assert outcome.problems == []
+    seen = {step: found for step, found in enumerate(outcome.results, 1) if found}
+    assert not seen, f"read at {len(seen)} of {outcome.steps} steps: {list(seen.items())[:3]}"
+    assert outcome.results, "nobody has looked"
+    assert look(host)() == []
+
+
+@WITH_EACH
+def test_another_account_cannot_read_a_secret_while_it_is_installed(kept: str, host: Host) -> None:
+    host.set_up()
+    work = host.deployment(FIRST, to=[("app", host.app)], given=False, permissions=KEPT_SECRET[kept](host.app))
+    outcome = host.run(work, each=look(host))
+    assert outcome.error == ""
+    assert_never_seen(host, outcome)
+
+
+@WITH_EACH
+def test_another_account_cannot_read_a_secret_while_it_is_replaced(kept: str, host: Host) -> None:
+    host.set_up()
+    options = {"to": [("app", host.app)], "given": False, "permissions": KEPT_SECRET[kept](host.app)}
+    assert host.run(host.deployment(FIRST, **options)).error == ""
+    outcome = host.run(host.deployment(SECOND, **options), each=look(host))
+    assert outcome.error == ""
+    assert_never_seen(host, outcome)
+
+
+@WITH_EACH
+def test_another_account_cannot_read_a_secret_while_its_replacement_is_undone(kept: str, host: Host) -> None:
+    def prepare() -> Program:
+        host.set_up()
+        options = {"given": False, "permissions": KEPT_SECRET[kept](host.app)}
+        assert host.run(host.deployment(FIRST, to=[("app", host.app)], **options)).error == ""
+        return host.deployment(SECOND, to=[("app", host.app), ("plain", late(host))], **options)
+
+    start, obstacle = obstacle_at_the_end(host, prepare)
+    outcome = host.run(prepare(), at={start: obstacle}, each=look(host))
+    assert late(host) in outcome.error
+    assert outcome.results.pop(start - 1) == 1
+    assert_never_seen(host, outcome)
+
+
+@pytest.mark.needs("mount")
+def test_another_account_cannot_read_a_secret_while_it_is_written_into_a_mounted_file(host: Host) -> None:
+    host.set_up()
+    put(f"{host.top}/roots/mounted", f"{MARKER}0", mode=0o600)
+    put(f"{host.app}/secret", "", mode=0o600)
+    options = {"to": [("app", host.app)], "given": False, "permissions": KEPT_SECRET["files of root's"](host.app)}
+
+    def mount() -> None:
+        own_mounts()
+        assert mount_over(f"{host.app}/secret", f"{host.top}/roots/mounted")
+
+    outcome = host.run(host.deployment(FIRST, **options), before=mount, each=look(host))
+    assert_never_seen(host, outcome)
+    assert attacks.readable(f"{host.top}/roots", f"{MARKER}1".encode()) == [f"{host.top}/roots/mounted"]
+
+
+@pytest.mark.parametrize("mode", [0o4755, 0o2755, 0o6755], ids=oct)
+@pytest.mark.parametrize("by_archive", [False, True], ids=["by permissions", "by the archive too"])
+def test_nobody_runs_a_file_as_root_that_is_to_run_as_an_account(by_archive: bool, mode: int, host: Host) -> None:
+    host.set_up()
+    options = {
+        "to": [("app", host.app)],
+        "given": False,
+        "permissions": (Permission(f"{host.app}/bin", mode=mode, owner=str(ACCOUNT), group=str(ACCOUNT), types=FILES),),
+    }
+    find = by(OTHER_ACCOUNT, lambda: attacks.set_id_of_root(host.home))
+    for revision in (FIRST, SECOND):
+        archive = host.box.revision(revision)
+        if by_archive:
+            os.chmod(f"{archive}/app/bin/tool", mode)
+        outcome = host.run(host.deployment(archive, **options), each=find)
+        assert outcome.error == ""
+        assert [found for found in outcome.results if found] == []
+        assert find() == []

@@ -11,10 +11,14 @@ import mmap
 import os
 import socket
 import stat
+import time
 from collections.abc import Callable, Iterator, Sequence
+
+from waiting import Guard
 
 TEMPORARY_PREFIX = ".codedeploy-"
 
+_SECONDS = 5.0  # of a quiet machine, for what needs a few microseconds
 _EXCHANGE = 2  # RENAME_EXCHANGE
 _AT_FDCWD = -100
 
@@ -131,11 +135,23 @@ class Racer:
             finally:
                 os._exit(0)
 
+    @property
+    def exchanges(self) -> int:
+        """How often it has exchanged a name until now."""
+        return int.from_bytes(self._shared[8:16], "little")
+
+    def wait(self) -> int:
+        """Wait until it has exchanged another name, where it can; return how many it has."""
+        before, guard = self.exchanges, Guard(_SECONDS)
+        while self.exchanges == before and not guard.has_hung:
+            time.sleep(0.001)
+        return self.exchanges - before
+
     def stop(self) -> int:
         """Stop it, and return how often it exchanged a name."""
         self._shared[0] = 1
         os.waitpid(self._child, 0)
-        return int.from_bytes(self._shared[8:16], "little")
+        return self.exchanges
 
     def _race(self, parent: str, prefixes: tuple[str, ...], bait: str) -> None:
         exchange = ctypes.CDLL(None, use_errno=True).renameat2

@@ -22,7 +22,8 @@ def obstacle_at_the_end(host: Host, prepare: Callable[[], Program]) -> tuple[int
     The Install makes ``app/new`` early and ``late.d`` last; the account takes that name, and all must be undone.
     """
     has_begun = host.run(prepare(), each=lambda: os.path.lexists(f"{host.app}/new")).results
-    assert True in has_begun, "the Install never got so far"
+    assert not has_begun[0]
+    assert has_begun[-1], "the Install never got so far"
     return has_begun.index(True) + 1, by(ACCOUNT, lambda: attacks.swap(late(host), attacks.fifo))
 
 
@@ -57,12 +58,16 @@ class Rounds:
         seen = self._host.run(self._prepare(), each=lambda: len(attacks.temporaries(self._host.home))).results
         return [step for step, number in enumerate(seen, 1) if number]
 
-    def run(self, steps: Sequence[int], *, at: Mapping[int, Program] = NEVER) -> None:
-        """Act at each of the steps, one a round, and fail with what was lost; something else may happen at others."""
+    def run(self, steps: Sequence[int], *, at: Mapping[int, Program] = NEVER, afterwards: bool = True) -> None:
+        """Act at each of the steps, one a round, and fail with what was lost; something else may happen at others.
+
+        Where nothing was lost, a recovery and the next deployment come ``afterwards``.
+        """
         for step in steps:
             outcome = self._host.run(self._prepare(), at={**at, step: self._act}, before=self._before)
             self._acts += outcome.acts - len(at)
-            self._note(step, [*outcome.problems, *self._host.losses()] or self._host.afterwards())
+            found = [*outcome.problems, *self._host.losses()]
+            self._note(step, found or (self._host.afterwards() if afterwards else []))
         self._judge()
 
     def run_after_kills(self, steps: Sequence[int]) -> None:

@@ -16,7 +16,7 @@ from neighbour_host import Host
 _MEMORY = "/dev/shm"
 
 FEW_ROUNDS = 6
-MANY_ROUNDS = 400
+MANY_ROUNDS = 300
 
 
 @pytest.fixture

@@ -5,15 +5,19 @@ Such a deployment is refused before anything is changed, and the message says ho
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+from collections.abc import Callable
 
 import pytest
 
 import neighbour_attacks as attacks
 from host_tree import snapshot
-from install_box import Link
+from install_box import Link, put
 from neighbour_accounts import ACCOUNT, OTHER_ACCOUNT, run_as
 from neighbour_host import ONE, THREE, TWO, Host, Outcome, make_roots_tree
+from revisions import write_revision
 
 pytestmark = pytest.mark.needs("root", "users")
 
@@ -169,3 +173,36 @@ def test_a_link_of_the_account_is_followed_to_what_is_its_own(host: Host) -> Non
     assert snapshot(f"{host.home}/release-1")["top.txt"].endswith('"one"')
     assert host.run(host.deployment(THREE)).error == ""
     assert host.losses() == []
+
+
+@pytest.fixture
+def local(host: Host, program: Callable[[str], str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run codedeploy-local with settings on a revision with one file, where the account has put a link."""
+
+    def run(**settings: str) -> subprocess.CompletedProcess[str]:
+        config, bundle = f"{host.top}/agent.yml", f"{host.top}/bundle"
+        put(config, json.dumps({"root_dir": host.box.root, "log_dir": f"{host.top}/log", **settings}))
+        write_revision(bundle, {"conf/top.txt": "one"}, appspec=f"files: [{{source: conf, destination: {host.app}}}]\n")
+        command = [program("codedeploy-local"), "-c", config, "-l", bundle, "-t", "directory", "-b", "OVERWRITE"]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    host.set_up()
+    plant(host, host.app, attacks.link_to(host.roots))
+    return run
+
+
+def test_the_local_command_says_what_it_refused_and_why(
+    local: Callable[..., subprocess.CompletedProcess[str]], host: Host
+) -> None:
+    result = local()
+    assert host.losses() == []
+    assert result.returncode != 0
+    for part in (host.app, str(ACCOUNT), host.roots, "chown -h root", "unsafe_links"):
+        assert part in result.stderr
+
+
+def test_a_setting_has_links_followed_as_the_official_agent_does_it(
+    local: Callable[..., subprocess.CompletedProcess[str]], host: Host
+) -> None:
+    assert local(unsafe_links="follow").returncode == 0
+    assert snapshot(host.roots)["top.txt"].endswith('"one"')

@@ -96,6 +96,10 @@ class InstallError(AgentError):
     """The files of a revision could not be installed; the host is as it was before."""
 
 
+class UnsafePathError(InstallError):
+    """A path leads from what one account owns to what another owns; nothing was changed."""
+
+
 class InstallConflictError(InstallError):
     """The plan of an installation meets things on the host that it must not touch; all are listed."""
 

@@ -89,9 +89,11 @@ def _explained(error: Exception) -> str:
 def _stop(options: argparse.Namespace, verb: str) -> int:
     from agent.config.file import load
     from agent.daemon.pidfile import running_pid
+    from agent.worker.own_directories import check_own_directories
 
     options.restarted_by_systemd = False
     settings = load(options.config_file).settings
+    check_own_directories(settings, ("pid_dir",))  # whoever may write there decides which process is ended
     pid = running_pid(settings.pid_dir)
     out = Writer(1)
     if pid is None:

@@ -21,6 +21,7 @@ from agent.worker.explain import explain
 from agent.worker.host import Host, layout_of
 from agent.worker.local import deploy
 from agent.worker.local_request import LocalDeployment, LocalRequest, check_request
+from agent.worker.own_directories import check_own_directories
 
 if TYPE_CHECKING:
     from agent.bundle.fetch import FetchOptions
@@ -99,6 +100,7 @@ def _run(options: Namespace, report: PlainReport, out: Writer) -> int:
         report.notice(str(warning))
     deployment = check_request(_request(options, folder), folder=folder)
     settings = loaded.settings
+    check_own_directories(settings)
     if options.traffic:
         from agent.worker.traffic_local import moving_traffic  # most deployments are spared the import
 

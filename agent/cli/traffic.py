@@ -19,6 +19,7 @@ from agent.traffic.policy import policy_of
 from agent.traffic.record import Record, Records
 from agent.traffic.report import is_shown, outage, outage_line
 from agent.worker.host import layout_of
+from agent.worker.own_directories import check_own_directories
 from agent.worker.traffic_access import local_access
 
 OUT = 3
@@ -44,6 +45,7 @@ def run(options: argparse.Namespace) -> int:
     Raises UsageError for a group that is not named, AgentError where none is, ConfigError, OSError.
     """
     settings = load(options.config_file).settings
+    check_own_directories(settings)
     layout = layout_of(settings)
     records = Records(layout.traffic)
     readable, damaged = records.all()

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from agent.errors import AgentError
+from agent.filesystem.regular import read_regular
 from agent.store.commands import CommandFolder, CommandStore
 from agent.store.layout import Layout
 
@@ -145,8 +146,7 @@ def _tracked_by_others(layout: Layout, store: CommandStore) -> list[InProgress]:
     for entry in entries:
         since = entry.stat(follow_symlinks=False).st_mtime
         if entry.is_file(follow_symlinks=False) and time.time() - since < TRACKED_FOR:
-            with open(entry.path, "rb") as file:
-                command = file.read(4096).decode("utf-8", "replace").strip()
+            command = read_regular(entry.path, 4096).decode("utf-8", "replace").strip()
             if command and not os.path.isdir(store.folder_of(command).path) and store.finished(command) is None:
                 found.append(InProgress(deployment=entry.name, command=command, since=since))
     return found
@@ -154,8 +154,7 @@ def _tracked_by_others(layout: Layout, store: CommandStore) -> list[InProgress]:
 
 def _read(path: str) -> dict[str, Any]:
     try:
-        with open(path, "rb") as file:
-            return _parse(file.read(_LARGEST))
+        return _parse(read_regular(path, _LARGEST))
     except OSError:
         return {}
 

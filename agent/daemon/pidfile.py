@@ -13,6 +13,7 @@ from types import TracebackType
 
 from agent.errors import AgentError
 from agent.filesystem.durable import replace
+from agent.filesystem.regular import open_regular, read_regular
 
 NAME = "codedeploy-agent.pid"
 
@@ -57,7 +58,7 @@ class PidFile:
             reason = f"The directory {folder} for the pid file cannot be made: {error.strerror} at {error.filename}."
             raise PidFileError(reason, remedy=_REMEDY) from error
         try:
-            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            descriptor = open_regular(lock, os.O_RDWR | os.O_CREAT)
         except OSError as error:
             reason = f"The lock file {lock} cannot be opened: {error.strerror}."
             raise PidFileError(reason, remedy=_REMEDY) from error
@@ -150,7 +151,7 @@ def running_pid(pid_dir: str) -> int | None:
 def _held(path: str) -> int | None:
     """The inode of a lock file that somebody holds, None where nobody does."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = open_regular(path, os.O_RDONLY)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -173,8 +174,7 @@ def _try_lock(descriptor: int, kind: int) -> bool:
 
 def _read(path: str) -> int | None:
     try:
-        with open(path, "rb") as file:
-            text = file.read(32).strip()
+        text = read_regular(path, 32).strip()
     except OSError:
         return None
     return int(text) if text.isdigit() and int(text) > 0 else None

@@ -38,6 +38,7 @@ from agent.store.commands import CommandFolder, CommandStore
 from agent.worker.handoff import Handoff
 from agent.worker.host import layout_of
 from agent.worker.log_files import set_up_logs
+from agent.worker.own_directories import check_own_directories
 
 LONGEST_TURN = 30.0
 """Seconds for which the loop may sleep without looking around."""
@@ -63,6 +64,7 @@ def run(config_file: str | None) -> int:
     os.umask(0o022)
     keep_descriptors()
     facts = take_facts(reading)
+    check_own_directories(facts.settings)
     with PidFile(facts.settings.pid_dir) as pid_file:
         set_up_logs(facts.settings)
         try:

@@ -6,6 +6,7 @@ import os
 
 from agent import __version__
 from agent.filesystem.durable import write_durably
+from agent.filesystem.regular import read_regular
 
 NAME = ".version"
 
@@ -27,8 +28,7 @@ def write_version(root_dir: str) -> bool:
     if folder == "/":
         return False
     try:
-        with open(path, "rb") as file:
-            found = file.read(_LARGEST)
+        found = read_regular(path, _LARGEST)
     except FileNotFoundError:
         found = b""
     except OSError:

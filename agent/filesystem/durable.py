@@ -28,7 +28,7 @@ def replace(path: str, data: bytes, *, mode: int = 0o644) -> None:
 
 def _write_and_rename(path: str, data: bytes, *, mode: int, durably: bool) -> None:
     temporary = temporary_name(path)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    descriptor = _create(temporary)
     try:
         try:
             write_all(descriptor, data)
@@ -41,6 +41,16 @@ def _write_and_rename(path: str, data: bytes, *, mode: int, durably: bool) -> No
     except BaseException:
         remove_if_there(temporary)
         raise
+
+
+def _create(path: str) -> int:
+    """Make a file that was not there; what was left under its name is removed and not opened."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o600)
+    except FileExistsError:
+        os.unlink(path)
+        return os.open(path, flags, 0o600)
 
 
 def temporary_name(path: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from agent.errors import AgentError
+from agent.filesystem.regular import open_regular
 
 FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 0.5
@@ -40,7 +41,7 @@ class FileLock:
         holder, before the first pause. Raises LockTimeoutError after the limit, OSError where the file cannot
         be opened.
         """
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        descriptor = open_regular(self.path, os.O_RDWR | os.O_CREAT)
         try:
             self._wait(descriptor, limit, on_wait)
             os.ftruncate(descriptor, 0)
@@ -79,7 +80,7 @@ class FileLock:
         OSError where the file cannot be opened.
         """
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            descriptor = open_regular(path, os.O_RDWR)
         except FileNotFoundError:
             return None
         try:

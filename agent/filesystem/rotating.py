@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from agent.filesystem.durable import write_all
+from agent.filesystem.regular import open_regular
 
 LARGEST = 64 * 1024 * 1024
 """Bytes after which a file is rotated, as both official agents do."""
@@ -29,14 +30,14 @@ _log = logging.getLogger(__name__)
 def open_log(path: str, *, mode: int, folder_mode: int) -> int:
     """Open a log file for appending, making it and its folder where they are missing; gives the descriptor.
 
-    ``mode`` and ``folder_mode`` are exact for what is made here, the umask does not matter. A link under that name
-    is not followed. Raises OSError.
+    ``mode`` and ``folder_mode`` are exact for what is made here, the umask does not matter. Anything but a regular file
+    is refused, as in ``open_regular``. Raises OSError.
     """
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
         os.makedirs(folder, exist_ok=True)
         os.chmod(folder, folder_mode)
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    descriptor = open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, mode)
     status = os.fstat(descriptor)
     if status.st_size == 0 and status.st_uid == os.geteuid():
         os.fchmod(descriptor, mode)
@@ -110,7 +111,7 @@ class RotatingFile:
     def last_byte(self) -> bytes:
         """The last byte of the file, b"" where there is none or it cannot be read."""
         try:
-            with open(self.path, "rb") as file:
+            with open(open_regular(self.path, os.O_RDONLY), "rb") as file:
                 file.seek(-1, os.SEEK_END)
                 return file.read(1)
         except OSError:

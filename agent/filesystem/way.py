@@ -61,23 +61,33 @@ def check_way(path: str, *, owner: int) -> UnsafeTransition | None:
         return way.walk(path)
 
 
-def check_own(path: str, *, owner: int) -> UnsafeTransition | None:
+def check_own(path: str, *, owner: int, itself: bool = True) -> UnsafeTransition | None:
     """Return the first unsafe transition on the way to a directory that the agent keeps files of its own in.
 
-    As ``check_way``; and since all that the agent makes there belongs to it, no directory on the way, nor the last,
-    may belong to another account.
+    As ``check_way``; and since the agent uses that path again and again, no directory or link on the way may belong to
+    another account, which could exchange what it leads to. Without ``itself`` the directory at its end may.
     """
     with _Way(owner) as way:
-        return way.walk(path) or way.judge(path, owner)
+        found = way.walk(path)
+        foreign = [at for at in way.foreign if itself or way.ended or at[0] != way.real]
+        return found or (UnsafeTransition(*foreign[0], path, owner) if foreign else None)
 
 
 class _Way:
-    """A walk along a path; ``_here`` is the directory reached, ``_place`` and ``_uid`` what the next step starts at."""
+    """A walk along a path.
+
+    ``_here`` is the directory reached and ``real`` its path; ``_place`` and ``_uid`` say what leads on from it.
+    ``foreign`` are the places on the way that are not trusted, with their owners; ``ended`` is true where the rest of
+    the path is missing.
+    """
 
     def __init__(self, owner: int) -> None:
         self._here = os.open("/", _OPEN | os.O_DIRECTORY)
         # Who owns "/" owns everything; in a user namespace that may be an account without a number.
         self._trusted = {0, owner, os.fstat(self._here).st_uid}
+        self.real = "/"
+        self.foreign: list[tuple[str, int]] = []
+        self.ended = False
         self._place, self._uid = "/", 0
         self._links = 0
 
@@ -86,10 +96,6 @@ class _Way:
 
     def __exit__(self, *exception: object) -> None:
         os.close(self._here)
-
-    def judge(self, target: str, target_owner: int) -> UnsafeTransition | None:
-        """Judge a step from the place reached to a target."""
-        return self._judged(self._place, self._uid, target, target_owner)
 
     def walk(self, path: str) -> UnsafeTransition | None:
         """Go along a path; return the first unsafe transition."""
@@ -107,29 +113,29 @@ class _Way:
         return None
 
     def _step(self, name: str, rest: list[str | tuple[str, int]]) -> UnsafeTransition | None:
-        place = os.path.normpath(os.path.join(self._directory(), name))
+        place = os.path.normpath(os.path.join(self.real, name))
         try:
             child = os.open(name, _OPEN, dir_fd=self._here)
         except OSError as error:
             if error.errno not in _WAY_ENDS:
                 raise
             rest[:] = [part for part in rest if isinstance(part, tuple)]
+            self.ended = True
             return None
         status = os.fstat(child)
+        trusted, is_link = status.st_uid in self._trusted, stat.S_ISLNK(status.st_mode)
+        if not trusted:
+            self.foreign.append((place, status.st_uid))
         # A link of the agent's own or root's may be followed whoever owns its directory.
-        found = (
-            None
-            if status.st_uid in self._trusted and stat.S_ISLNK(status.st_mode)
-            else self.judge(place, status.st_uid)
-        )
-        if stat.S_ISLNK(status.st_mode):
+        found = None if trusted and is_link else self._judged(self._place, self._uid, place, status.st_uid)
+        if is_link:
             try:
                 self._follow(child, place, status.st_uid, rest)
             finally:
                 os.close(child)
             return found
         os.close(self._here)
-        self._here = child
+        self._here, self.real = child, place
         self._place, self._uid = place, status.st_uid
         return found
 
@@ -140,16 +146,13 @@ class _Way:
         target = os.readlink("", dir_fd=link)
         if target.startswith("/"):
             os.close(self._here)
-            self._here = os.open("/", _OPEN | os.O_DIRECTORY)
+            self._here, self.real = os.open("/", _OPEN | os.O_DIRECTORY), "/"
             self._place, self._uid = "/", 0
         if uid in self._trusted:
             self._place, self._uid = place, uid
         else:
             rest.append((place, uid))
         rest += reversed(target.split("/"))
-
-    def _directory(self) -> str:
-        return os.readlink(f"/proc/self/fd/{self._here}")
 
     def _judged(self, place: str, uid: int, target: str, target_owner: int) -> UnsafeTransition | None:
         if uid in self._trusted or uid == target_owner:

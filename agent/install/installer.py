@@ -79,9 +79,9 @@ def install(
         done, failed = _recover_all(state, installing=request.group_id)
         for message in [*done, *failed]:
             _log.warning("%s", message)
-        plan = _plan(request, state, options)
-    own = state.cleanup_file(request.group_id).directories()
-    transitions = Transitions(own, follow=options.follow_unsafe_links)
+        own = state.cleanup_file(request.group_id).directories()
+        transitions = Transitions(own, follow=options.follow_unsafe_links)
+        plan = _plan(request, state, options, transitions)
     with Directories(judge=transitions.judge) as directories:
         with explained("preparing the Install"):
             open_directories(plan, directories, transitions)
@@ -92,7 +92,7 @@ def install(
         journal = state.journal(request.group_id)
         with explained("writing the journal"):
             meanwhile = plan.listed_meanwhile()
-            record = _record(request, plan, state, meanwhile, directories)
+            record = _record(request, plan, state, meanwhile, directories, transitions)
             journal.begin(record)
         installed = _Execution(plan, record, journal, state, directories).run(meanwhile, own, progress)
         with explained("finishing the Install (the new files are in place)"):
@@ -106,9 +106,9 @@ def plan_install(request: InstallRequest, *, options: InstallOptions) -> Plan:
     """Plan an Install without changing anything. Raises InstallConflictError with all conflicts, or InstallError."""
     with explained("planning the Install"):
         state = _state(request.root_dir, options)
-        plan = _plan(request, state, options)
         own = state.cleanup_file(request.group_id).directories()
         transitions = Transitions(own, follow=options.follow_unsafe_links)
+        plan = _plan(request, state, options, transitions)
         with Directories(judge=transitions.judge) as directories:
             open_directories(plan, directories, transitions)
         return plan
@@ -145,7 +145,7 @@ def _state(root_dir: str, options: InstallOptions) -> InstallState:
     return InstallState(root_dir, options.state_file_mode, options.state_folder_mode)
 
 
-def _plan(request: InstallRequest, state: InstallState, options: InstallOptions) -> Plan:
+def _plan(request: InstallRequest, state: InstallState, options: InstallOptions, transitions: Transitions) -> Plan:
     behavior = request.appspec.file_exists_behavior
     own = ("agent-state", "deployment-instructions", options.tracking_name)
     return make_plan(
@@ -164,16 +164,22 @@ def _plan(request: InstallRequest, state: InstallState, options: InstallOptions)
             reject_unconfined_selinux=options.reject_unconfined_selinux,
             reject_symlink_permission_targets=options.reject_symlink_permission_targets,
             reserved=[os.path.join(request.root_dir, name) for name in own],
+            judge_link=transitions.judge_link,
         )
     )
 
 
 def _record(
-    request: InstallRequest, plan: Plan, state: InstallState, meanwhile: list[str], directories: Directories
+    request: InstallRequest,
+    plan: Plan,
+    state: InstallState,
+    meanwhile: list[str],
+    directories: Directories,
+    transitions: Transitions,
 ) -> Record:
     cleanup = state.cleanup_file(request.group_id)
     before = cleanup.content()
-    steps = [_step(operation, directories) for operation in plan.operations]
+    steps = [_step(operation, directories, transitions) for operation in plan.operations]
     return Record(
         group=request.group_id,
         deployment_dir=request.deployment_dir,
@@ -192,10 +198,13 @@ def _record(
     )
 
 
-def _step(operation: Operation, directories: Directories) -> Step:
+def _step(operation: Operation, directories: Directories, transitions: Transitions) -> Step:
     step = Step(operation.kind, operation.path, operation.temp, operation.backup)
     if operation.kind in (RESET, ADJUST):
         with directories.pinned(operation.path) as pinned:
+            if operation.kind == ADJUST:
+                above = os.fstat(directories.open(os.path.dirname(operation.path)))
+                transitions.judge_object(operation.path, above, os.fstat(pinned))
             return step._replace(old=read_metadata(pinned), before=identity("", pinned))
     if operation.kind != CREATE:
         return step._replace(before=directories.identity(operation.path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -120,7 +121,8 @@ class Plan:
 class PlanRequest(NamedTuple):
     """What a plan is made from; ``token`` makes the temporary names unlike any other Install's.
 
-    ``reserved`` are the agent's own directories, into which nothing is installed.
+    ``reserved`` are the agent's own directories, into which nothing is installed. ``judge_link`` is told of each link
+    that the plan leads over and the status of what it leads to; what it raises ends the planning before any conflict.
     """
 
     appspec: AppSpec
@@ -137,6 +139,7 @@ class PlanRequest(NamedTuple):
     reject_unconfined_selinux: bool = False
     reject_symlink_permission_targets: bool = False
     reserved: Sequence[str] = ()
+    judge_link: Callable[[Link, os.stat_result], None] = lambda link, target: None
 
 
 def make_plan(request: PlanRequest) -> Plan:
@@ -175,6 +178,8 @@ def make_plan(request: PlanRequest) -> Plan:
         if conflict:
             conflicts.append(conflict)
     conflicts += settle_permissions(plan, request, after)
+    for link in dict.fromkeys(plan.links):
+        request.judge_link(link, os.lstat(link.target))
     if conflicts:
         raise InstallConflictError(conflicts)
     planner.finish()

@@ -10,10 +10,11 @@ import os
 import stat
 from collections.abc import Mapping
 
-from agent.errors import InstallError
+from agent.errors import InstallError, UnsafePathError
 from agent.filesystem.directories import Directories
 from agent.filesystem.kernel import Identity, identity
 from agent.filesystem.way import UnsafeTransition
+from agent.install.host import Link
 from agent.install.plan import ADJUST, RESET, Plan
 
 
@@ -30,10 +31,29 @@ class Transitions:
         self._trusted = {0, os.geteuid(), os.stat("/").st_uid}
 
     def judge(self, path: str, descriptor: int, above: os.stat_result, below: os.stat_result) -> None:
-        """Raise InstallError for an unsafe step into the directory ``path``."""
+        """Raise UnsafePathError for an unsafe step into the directory ``path``."""
         if self.is_safe(above.st_uid, below.st_uid) or self._is_own(path, descriptor):
             return
         raise refusal(UnsafeTransition(os.path.dirname(path), above.st_uid, path, below.st_uid))
+
+    def judge_link(self, link: Link, target: os.stat_result) -> None:
+        """Raise UnsafePathError where a link leads to what its owner does not own."""
+        if not self.is_safe(link.uid, target.st_uid):
+            raise refusal(UnsafeTransition(link.path, link.uid, link.target, target.st_uid))
+
+    def judge_object(self, path: str, above: os.stat_result, status: os.stat_result) -> None:
+        """Judge what permissions reach through an installed link, and what is not part of the deployment.
+
+        Raises UnsafePathError where who owns the directory could have put it there, InstallError for several names.
+        """
+        if not self.is_safe(above.st_uid, status.st_uid):
+            raise refusal(UnsafeTransition(os.path.dirname(path), above.st_uid, path, status.st_uid))
+        if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
+            raise InstallError(
+                f"An installed link leads to {path}, which has {status.st_nlink} names: what is set on one of them is"
+                " set on all.",
+                remedy="Let the link lead to a file with one name, or leave the link out of the permissions section.",
+            )
 
     def is_safe(self, owner: int, other: int) -> bool:
         """Tell whether what one account owns may lead to what another owns."""
@@ -46,40 +66,26 @@ class Transitions:
         return known is None or identity("", descriptor).is_same(known, same_boot=False)
 
 
-def refusal(step: UnsafeTransition) -> InstallError:
+def refusal(step: UnsafeTransition) -> UnsafePathError:
     """Return the error for an unsafe step."""
-    return InstallError(f"{step.message}.", remedy=step.remedy)
+    return UnsafePathError(f"{step.message}.", remedy=step.remedy)
 
 
 def open_directories(plan: Plan, directories: Directories, transitions: Transitions) -> None:
     """Open all directories that hold a name of a plan, before anything is changed.
 
-    Raises InstallError where one account could lead the Install to what another owns, OSError where the host has
-    changed since it was planned.
+    Raises UnsafePathError where one account could lead the Install to what another owns, InstallError for a file with
+    several names that permissions would reach, OSError where the host has changed since it was planned.
     """
     for operation in plan.operations:
         directories.open(os.path.dirname(operation.path))
         if operation.kind == RESET:
             directories.open(operation.path)
         elif operation.kind == ADJUST:
-            _check_object(operation.path, directories, transitions)
+            above = os.fstat(directories.open(os.path.dirname(operation.path)))
+            transitions.judge_object(operation.path, above, directories.status(operation.path))
     for path in [*plan.stages, *plan.obsolete]:
         directories.open(os.path.dirname(path))
     for link in dict.fromkeys(plan.links):
         status = os.fstat(directories.open("/")) if link.target == "/" else directories.status(link.target)
-        if not transitions.is_safe(link.uid, status.st_uid):
-            raise refusal(UnsafeTransition(link.path, link.uid, link.target, status.st_uid))
-
-
-def _check_object(path: str, directories: Directories, transitions: Transitions) -> None:
-    """Refuse what is not part of this deployment, and got its name from an account that does not own it."""
-    status = directories.status(path)
-    above = os.fstat(directories.open(os.path.dirname(path)))
-    if not transitions.is_safe(above.st_uid, status.st_uid):
-        raise refusal(UnsafeTransition(os.path.dirname(path), above.st_uid, path, status.st_uid))
-    if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
-        raise InstallError(
-            f"An installed link leads to {path}, which has {status.st_nlink} names: what is set on one of them is set"
-            " on all.",
-            remedy="Let the link lead to a file with one name, or leave the link out of the permissions section.",
-        )
+        transitions.judge_link(link, status)

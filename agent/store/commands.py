@@ -23,6 +23,7 @@ from agent.errors import AgentError
 from agent.filesystem.boot import boot_id, since_boot
 from agent.filesystem.durable import remove_if_there, replace, sync_folder, write_durably
 from agent.filesystem.locks import FileLock
+from agent.filesystem.regular import read_regular
 from agent.filesystem.trees import remove_tree
 from agent.store.folders import make_state_folder
 from agent.store.layout import Layout
@@ -138,8 +139,7 @@ class CommandFolder:
     def _read(self, name: str, kind: type[Kind]) -> Kind | None:
         path = os.path.join(self.path, name)
         try:
-            with open(path, "rb") as file:
-                data = file.read(_LARGEST)
+            data = read_regular(path, _LARGEST)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -243,8 +243,7 @@ class CommandStore:
         """How a command ended that was reported already; None where it is not known (any more)."""
         path = self._finished_file(key_of(command_identifier))
         try:
-            with open(path, "rb") as file:
-                found: SavedOutcome = _parse(file.read(_LARGEST), SavedOutcome, path)
+            found: SavedOutcome = _parse(read_regular(path, _LARGEST), SavedOutcome, path)
         except (OSError, RecordError):
             return None
         return found

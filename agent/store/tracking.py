@@ -12,6 +12,7 @@ import time
 from typing import NamedTuple
 
 from agent.filesystem.durable import remove_if_there, write_durably
+from agent.filesystem.regular import read_regular
 from agent.store.folders import make_shared_folder, make_state_folder
 from agent.store.layout import Layout
 
@@ -84,9 +85,7 @@ def _age(entry: os.DirEntry[str]) -> float:
 
 def _read(path: str) -> str | None:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:
-            data = file.read(_LONGEST + 1)
+        data = read_regular(path, _LONGEST + 1)
     except OSError:
         return None
     text = data.strip().decode("ascii", "replace")

@@ -52,6 +52,7 @@ def install_options(settings: Settings) -> InstallOptions:
         reject_unsafe_permissions=settings.reject_unsafe_permissions_in_bundle,
         reject_unconfined_selinux=settings.reject_unconfined_selinux_in_bundle,
         reject_symlink_permission_targets=settings.reject_symlink_permission_targets,
+        follow_unsafe_links=settings.unsafe_links == "follow",
         state_file_mode=modes.state_file,
         state_folder_mode=modes.instructions,
         tracking_name=settings.ongoing_deployment_tracking,

@@ -25,6 +25,7 @@ from agent.worker.host import Observer
 from agent.worker.interrupted import interrupted
 from agent.worker.judge import Verdict, judge
 from agent.worker.log_files import set_up_logs
+from agent.worker.own_directories import own_directories_are_safe
 from agent.worker.report import CLOSED, Reporter, save
 from agent.worker.session import Session
 from agent.worker.time_limit import TimeLimit, WorkerStopped
@@ -39,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Bring the command of a folder to its end; gives 0, or ``EXIT_UNREPORTED``."""
     path = (sys.argv[1:] if arguments is None else arguments)[0]
     session = Session(parse_handoff(sys.stdin.buffer.read()))
+    if not own_directories_are_safe(session.settings):
+        return EXIT_UNREPORTED  # the supervisor tries again later
     _settle(session)
     folder = CommandFolder(path)
     lock = folder.lock()

@@ -18,6 +18,7 @@ from agent.store.locks import install_lock
 from agent.worker.host import layout_of
 from agent.worker.log_files import set_up_logs
 from agent.worker.options import install_options
+from agent.worker.own_directories import own_directories_are_safe
 
 _log = logging.getLogger("agent.worker.recovery")  # __name__ is "__main__" here
 
@@ -25,6 +26,8 @@ _log = logging.getLogger("agent.worker.recovery")  # __name__ is "__main__" here
 def main() -> int:
     """Recover every interrupted Install below the root folder; trouble is logged, and the next Install tries again."""
     settings = Settings(**json.load(sys.stdin))
+    if not own_directories_are_safe(settings):
+        return 1
     os.umask(0o022)
     set_up_logs(settings)
     layout = layout_of(settings)

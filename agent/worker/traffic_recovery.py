@@ -17,6 +17,7 @@ from agent.traffic.record import Record
 from agent.worker.handoff import parse_handoff
 from agent.worker.host import Host, Observer
 from agent.worker.log_files import set_up_logs
+from agent.worker.own_directories import own_directories_are_safe
 from agent.worker.session import Session
 from agent.worker.traffic import control_of_record, records_of
 
@@ -31,6 +32,8 @@ class _Log(Observer):
 def main() -> int:
     """Bring every record in order that nobody works on; trouble is logged, and tried again a minute later."""
     session = Session(parse_handoff(sys.stdin.buffer.read()))
+    if not own_directories_are_safe(session.settings):
+        return 1
     os.umask(0o022)
     set_up_logs(session.settings)
     try:

@@ -130,3 +130,17 @@ def test_a_lock_that_cannot_be_opened_is_named(tmp_path):
     os.mkdir(path)
     with pytest.raises(PidFileError, match=rf"The lock file {path} cannot be opened: Is a directory"):
         PidFile(str(tmp_path)).acquire()
+
+
+@pytest.mark.parametrize("name", [NAME, f"{NAME}.lock"])
+def test_a_pipe_in_a_files_place_does_not_make_status_or_start_wait_for_ever(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    if name == NAME:
+        assert running_pid(str(tmp_path)) is None
+        with PidFile(str(tmp_path)):
+            assert running_pid(str(tmp_path)) == os.getpid()
+    else:
+        with pytest.raises(PidFileError, match="not a regular file"):
+            running_pid(str(tmp_path))
+        with pytest.raises(PidFileError, match="not a regular file"):
+            PidFile(str(tmp_path)).acquire()

@@ -37,3 +37,8 @@ def test_a_folder_that_cannot_be_written_fails_nothing(tmp_path):
 def test_nothing_is_written_into_the_root_of_the_file_system():
     assert not write_version("/deployments")
     assert not os.path.exists("/.version")
+
+
+def test_a_pipe_in_its_place_does_not_stop_the_agent(tmp_path):
+    os.mkfifo(tmp_path / ".version")
+    assert not write_version(f"{tmp_path}/root")

@@ -66,9 +66,10 @@ def test_a_link_is_replaced_and_what_it_leads_to_kept(top: str) -> None:
 def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(top: str) -> None:
     write_durably(f"{top}/theirs", b"theirs")
     os.symlink("theirs", temporary_name(f"{top}/file"))
-    with pytest.raises(OSError, match="symbolic links"):
-        write_durably(f"{top}/file", b"new")
+    write_durably(f"{top}/file", b"ours")
     assert content(f"{top}/theirs") == b"theirs"
+    assert content(f"{top}/file") == b"ours"
+    assert not os.path.islink(f"{top}/file")
 
 
 def test_what_a_killed_writer_left_does_not_get_in_the_way(top: str) -> None:
@@ -229,3 +230,14 @@ def test_a_relative_folder_is_made_in_the_working_folder(top: str, monkeypatch: 
     monkeypatch.chdir(top)
     make_folder("a/b")
     assert os.path.isdir(f"{top}/a/b")
+
+
+def test_what_lies_under_the_temporary_name_is_neither_written_nor_waited_for(top: str) -> None:
+    write_durably(f"{top}/precious", b"precious")
+    os.link(f"{top}/precious", temporary_name(f"{top}/file"))
+    write_durably(f"{top}/file", b"new")
+    assert content(f"{top}/precious") == b"precious"
+    os.mkfifo(temporary_name(f"{top}/file"))
+    write_durably(f"{top}/file", b"newer")
+    assert content(f"{top}/file") == b"newer"
+    assert sorted(os.listdir(top)) == ["file", "precious"]

@@ -92,3 +92,15 @@ def test_the_last_byte_tells_whether_a_line_is_open(tmp_path, content, last):
     if content is not None:
         (tmp_path / "x.log").write_bytes(content)
     assert RotatingFile(str(tmp_path / "x.log")).last_byte() == last
+
+
+def test_a_pipe_in_the_logs_place_does_not_stop_the_agent(tmp_path, caplog):
+    os.mkfifo(tmp_path / "x.log")
+    log = RotatingFile(str(tmp_path / "x.log"))
+    assert log.last_byte() == b""
+    log.write(b"text")
+    assert "x.log" in caplog.text
+    reader = os.open(tmp_path / "x.log", os.O_RDONLY | os.O_NONBLOCK)
+    RotatingFile(str(tmp_path / "x.log")).write(b"text")
+    assert os.read(reader, 10) == b""
+    os.close(reader)

@@ -127,6 +127,28 @@ def test_the_agent_keeps_no_files_of_its_own_below_somebody_elses_directory(tmp_
     assert found == UnsafeTransition(str(home), APP, f"{home}{below}", 0)
 
 
+@pytest.mark.parametrize("target", ["{top}/roots", "missing"])
+def test_an_account_could_exchange_roots_link_in_its_directory(tmp_path: Path, target: str) -> None:
+    home = directory(tmp_path / "home", APP)
+    directory(tmp_path / "roots", 0)
+    link(home / "agent", target.format(top=tmp_path), 0)
+
+    for itself in (True, False):
+        found = check_own(f"{home}/agent", owner=0, itself=itself)
+        assert found == UnsafeTransition(str(home), APP, f"{home}/agent", 0)
+
+
+def test_only_the_directory_itself_may_be_given_away(tmp_path: Path) -> None:
+    given = directory(tmp_path / "given", APP)
+    directory(given / "inner", APP)
+    link(tmp_path / "link", given, 0)
+
+    assert check_own(str(given), owner=0, itself=False) is None
+    assert check_own(f"{tmp_path}/link", owner=0, itself=False) is None
+    assert check_own(f"{given}/inner", owner=0, itself=False) is not None
+    assert check_own(f"{given}/missing", owner=0, itself=False) is not None
+
+
 def test_a_walk_leaves_no_descriptor_open(tmp_path: Path, open_descriptors: Callable[[], int]) -> None:
     home = directory(tmp_path / "home", APP)
     link(home / "app", "/etc", APP)

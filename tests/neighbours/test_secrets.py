@@ -104,6 +104,8 @@ def test_another_account_cannot_read_a_secret_while_its_replacement_is_undone(ke
 def test_another_account_cannot_read_a_secret_while_it_is_written_into_a_mounted_file(host: Host) -> None:
     host.set_up()
     put(f"{host.top}/roots/mounted", f"{MARKER}0", mode=0o600)
+    os.mkdir(host.app)
+    os.chown(host.app, ACCOUNT, ACCOUNT)
     put(f"{host.app}/secret", "", mode=0o600)
     options = {"to": [("app", host.app)], "given": False, "permissions": KEPT_SECRET["files of root's"](host.app)}
 
@@ -113,6 +115,7 @@ def test_another_account_cannot_read_a_secret_while_it_is_written_into_a_mounted
 
     outcome = host.run(host.deployment(FIRST, **options), before=mount, each=look(host))
     assert_never_seen(host, outcome)
+    assert not outcome.error
     assert attacks.readable(f"{host.top}/roots", f"{MARKER}1".encode()) == [f"{host.top}/roots/mounted"]
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 
 from agent.appspec.model import Script
+from agent.errors import ScriptError
 from agent.hooks import processes
 from agent.hooks.accounts import Account
 from agent.hooks.channels import DRAIN_BOTH, DRAIN_NONE, DRAIN_STDERR, DRAIN_STDOUT
@@ -48,11 +49,15 @@ class ScriptRun:
     def run(self) -> None:
         """Run the script to its end. Raises ScriptError if it fails its event."""
         self._check_location()
-        user = self._user()
+        try:
+            user = self._user()
+        except ScriptError:
+            self._announce()  # the official agents notice this only while they start the script
+            raise
         self._failure = FailureWriter(self._script, self._context.event, path=self._path, account=user.account)
         self._check_writers(user.account)
         self._make_executable()
-        self._sinks.header(f"Script - {self._script.location}")
+        self._announce()
         launch = self._plan(user)
         _log.info("Running %s, timeout %d seconds", self._failure.subject, self._script.timeout)
         deadline = time.monotonic() + self._script.timeout
@@ -98,6 +103,9 @@ class ScriptRun:
             self._context.event,
             mode,
         )
+
+    def _announce(self) -> None:
+        self._sinks.header(f"Script - {self._script.location}")
 
     def _plan(self, user: User) -> Launch:
         environment = script_environment(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import stat
 import time
 from collections.abc import Iterable
 
@@ -21,7 +20,7 @@ from agent.hooks.follower import Ending, EndKind, Follower
 from agent.hooks.keeper import Keeper
 from agent.hooks.launch import Launch, NoSudoError, User, choose_user, plan_launch
 from agent.hooks.output import Sinks
-from agent.hooks.writers import other_writers
+from agent.hooks.writers import other_writers, permit_execution
 
 KILL_PATIENCE = 5.0
 """Seconds after the grace that killed processes have to disappear; one asleep in a dead file system stays longer."""
@@ -55,8 +54,7 @@ class ScriptRun:
             self._announce()  # the official agents notice this only while they start the script
             raise
         self._failure = FailureWriter(self._script, self._context.event, path=self._path, account=user.account)
-        self._check_writers(user.account)
-        self._make_executable()
+        self._make_executable(trusted=not self._may_be_changed(user.account))
         self._announce()
         launch = self._plan(user)
         _log.info("Running %s, timeout %d seconds", self._failure.subject, self._script.timeout)
@@ -76,10 +74,10 @@ class ScriptRun:
         except (OSError, ValueError) as error:  # ValueError: there is a NUL in it
             raise self._failure.missing(error) from error
 
-    def _check_writers(self, account: Account | None) -> None:
-        """Warn where an account may change a script with more rights than its own, or refuse the script."""
+    def _may_be_changed(self, account: Account | None) -> bool:
+        """Return whether another account may change the script; warn of it. Raises ScriptError if that is refused."""
         if os.geteuid() != 0:  # the script has no more rights than the owner of everything here
-            return
+            return False
         try:
             found = other_writers(self._path, account)
         except OSError as error:
@@ -88,13 +86,13 @@ class ScriptRun:
             raise self._failure.writable(found, self._context.archive)
         if found:
             _log.warning("%s", self._failure.writable_warning(found, self._context.archive))
+        return bool(found)
 
-    def _make_executable(self) -> None:
+    def _make_executable(self, *, trusted: bool) -> None:
         if os.access(self._path, os.X_OK):
             return
         try:
-            mode = stat.S_IMODE(os.stat(self._path).st_mode)
-            os.chmod(self._path, mode | 0o111)
+            mode = permit_execution(self._path, only_below=None if trusted else self._context.archive)
         except OSError as error:
             raise self._failure.not_executable(error) from error
         _log.warning(

@@ -62,6 +62,26 @@ def other_writers(path: str, account: Account | None) -> list[Writer]:
     return list(walk.found)[::-1]  # what is nearest to the script comes first
 
 
+def permit_execution(path: str, *, only_below: str | None) -> int:
+    """Give a file the permission to be executed; return the mode that it had.
+
+    With ``only_below`` the file must lie below this directory and have no other name, so that whoever may put a link
+    there does not choose a file of the host. Raises OSError.
+    """
+    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        opened = f"/proc/self/fd/{descriptor}"
+        if only_below is not None:
+            inside = os.readlink(opened).startswith(f"{os.path.realpath(only_below)}/")
+            if not inside or (status.st_nlink > 1 and stat.S_ISREG(status.st_mode)):
+                raise PermissionError(errno.EPERM, "another account may have put a link there", path)
+        os.chmod(opened, stat.S_IMODE(status.st_mode) | 0o111)
+        return stat.S_IMODE(status.st_mode)
+    finally:
+        os.close(descriptor)
+
+
 class _Walk:
     """A walk from ``/`` to one file, with everything found on the way."""
 

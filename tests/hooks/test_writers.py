@@ -158,6 +158,28 @@ def test_a_script_that_is_refused_is_not_made_executable(closed):
     assert os.stat(path).st_mode & 0o777 == 0o666
 
 
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_a_link_that_another_account_made_gives_no_file_of_the_host_another_mode(closed, link):
+    secret = f"{closed.folder}.secret"
+    with open(secret, "w") as file:
+        file.write("echo ran")
+    os.chmod(secret, 0o600)
+    try:
+        link(secret, closed.path("scripts/link.sh"))
+        os.chown(closed.path("scripts"), GAMES, 0)
+        assert closed.fail("scripts/link.sh").code is DiagnosticCode.SCRIPT_NOT_EXECUTABLE
+        assert os.stat(secret).st_mode & 0o777 == 0o600
+    finally:
+        os.unlink(secret)
+
+
+def test_a_script_that_another_account_packed_is_still_made_executable(closed, caplog):
+    os.chown(closed.path("scripts/start.sh"), GAMES, GAMES_GROUP)
+    os.chmod(closed.path("scripts/start.sh"), 0o644)
+    assert len(warned(closed, caplog)) == 1
+    assert os.stat(closed.path("scripts/start.sh")).st_mode & 0o777 == 0o755
+
+
 def test_the_name_of_a_script_stays_its_path(closed):
     closed.script('echo "$0"', "scripts/name.sh")
     closed.run("scripts/name.sh", reject_scripts_writable_by_others=True)

@@ -42,7 +42,7 @@ def words(text: str) -> list[str]:
 
     Earlier versions repeat the name of an option's value after each of its names.
     """
-    return re.sub(r"(--?[\w-]+) [A-Z]\S*, (?=--)", r"\1, ", " ".join(text.split())).split()
+    return re.sub(r"(--?[\w-]+) [A-Z]\S*(?: \[[^\]]*\])?, (?=--)", r"\1, ", " ".join(text.split())).split()
 
 
 def _help(command: str) -> str:

@@ -196,12 +196,12 @@ class Directories:
             return False
 
     @_named
-    def names(self, path: str) -> list[tuple[str, int]]:
-        """Return name and inode of all that is in a directory."""
+    def is_empty(self, path: str) -> bool:
+        """Tell whether a directory holds nothing."""
         descriptor = os.open(by_descriptor(self.open(path)), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             with os.scandir(descriptor) as entries:
-                return [(entry.name, entry.inode()) for entry in entries]
+                return next(entries, None) is None
         finally:
             os.close(descriptor)
 
@@ -231,7 +231,7 @@ class Directories:
         """Make a directory that is this user's alone, and see that it is the one that was made."""
         self.make(path, 0o700)
         self._seen.add(path)  # whoever owns the directory above, this one is ours
-        if not self.is_private(path) or self.names(path):
+        if not self.is_private(path) or not self.is_empty(path):
             raise MovedError(path)
 
     def is_private(self, path: str) -> bool:

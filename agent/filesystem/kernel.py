@@ -38,7 +38,7 @@ _lacks_openat2 = False
 class Identity(NamedTuple):
     """Which object it is, whatever its name: device, inode, type and time of birth.
 
-    The device's number holds within one boot. ``born`` is in nanoseconds, 0 where the file system does not tell it.
+    ``born`` is in nanoseconds, 0 where the file system does not tell it.
     """
 
     device: int
@@ -47,12 +47,15 @@ class Identity(NamedTuple):
     born: int
 
     def is_same(self, other: Identity, *, same_boot: bool = True) -> bool:
-        """Tell whether both are one object; after a reboot the device's number may be another."""
+        """Tell whether both are one object.
+
+        The device's number is another after a reboot, and after some remounts; it counts where no time of birth tells.
+        """
         if (self.inode, self.type) != (other.inode, other.type):
             return False
-        if same_boot and self.device != other.device:
-            return False
-        return self.born == other.born or 0 in (self.born, other.born)
+        if self.born and other.born:
+            return self.born == other.born
+        return self.device == other.device or not same_boot
 
 
 def identity(name: str, directory: int) -> Identity:

@@ -257,10 +257,7 @@ class _Execution:
 
     def _made(self) -> list[int]:
         """Give the inode of the new object of each step, 0 where a step makes none."""
-        found = {
-            f"{stage}/{name}": inode for stage in self._plan.stages for name, inode in self._directories.names(stage)
-        }
-        return [found.get(step.temp, 0) for step in self._record.steps]
+        return [self._directories.status(step.temp).st_ino if step.temp else 0 for step in self._record.steps]
 
     def _commit(self) -> None:
         check_names(self._plan, self._directories)

@@ -62,7 +62,8 @@ class Plan:
     with its temporary path; ``stages`` are the private directories that hold all temporary names; ``recorded`` are the
     paths of the new clean-up list in its order; ``attributes`` what permissions ask for, by real path, and ``settings``
     the same in the AppSpec's words and order; ``obsolete`` are old folders to remove if they are empty after the
-    commit; ``links`` are the host's links that the plan leads over, ``mounts`` the host's mount points.
+    commit; ``links`` are the host's links that the plan leads over, ``mounts`` the host's mount points; ``sources``
+    gives the real path of each folder of the revision.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Plan:
         self.settings: list[tuple[str, Attributes]] = []
         self.links: list[Link] = list(cleanup.links)
         self.mounts: frozenset[str] = frozenset()
+        self.sources: dict[str, str] = {}
 
     @property
     def changes(self) -> list[Change]:
@@ -178,7 +180,8 @@ def make_plan(request: PlanRequest) -> Plan:
         if conflict:
             conflicts.append(conflict)
     conflicts += settle_permissions(plan, request, after)
-    for link in dict.fromkeys(plan.links):
+    plan.sources = wanted.sources
+    for link in dict.fromkeys([*plan.links, *wanted.source_links]):
         request.judge_link(link, os.lstat(link.target))
     if conflicts:
         raise InstallConflictError(conflicts)

@@ -17,8 +17,6 @@ from agent.install.host import FILE, FOLDER, LINK
 from agent.install.plan import IN_PLACE, REPLACE, Operation, Plan
 from agent.install.wanted import Entry
 
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-
 # What a kernel answers where this object cannot have another name: another user's file, or no hard links here.
 _NO_LINKS = frozenset({errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS})
 
@@ -57,9 +55,19 @@ class Stager:
 
     def run(self) -> None:
         """Build everything. Raises OSError; what was built until then is named by the journal."""
-        files = []
         for stage in self._plan.stages:
             self._make_private(stage)
+        with Directories() as self._sources:
+            self._build_wanted()
+        for operation in self._plan.operations:
+            if operation.kind == REPLACE:
+                self._link_aside(operation)
+            elif operation.kind == IN_PLACE:
+                self._keep_copy(operation)
+        self._settle_folders()
+
+    def _build_wanted(self) -> None:
+        files = []
         for entry, temp in self._wanted():
             if entry.kind == FILE:
                 files.append((entry, temp))
@@ -67,12 +75,6 @@ class Stager:
                 self._build(entry, temp)
                 self._report(1)
         self._build_files(files)
-        for operation in self._plan.operations:
-            if operation.kind == REPLACE:
-                self._link_aside(operation)
-            elif operation.kind == IN_PLACE:
-                self._keep_copy(operation)
-        self._settle_folders()
 
     def _make_private(self, stage: str) -> None:
         try:
@@ -138,7 +140,7 @@ class Stager:
 
     def _copy(self, entry: Entry, temp: str) -> None:
         """Copy one file with mode, owner and time, as the official agent keeps them, then apply the permissions."""
-        reader = os.open(entry.source, _READ)
+        reader = self._open_source(entry)
         try:
             status = os.fstat(reader)
             writer = self._directories.create(temp)
@@ -156,6 +158,15 @@ class Stager:
                 os.close(writer)
         finally:
             os.close(reader)
+
+    def _open_source(self, entry: Entry) -> int:
+        """Open a file of the revision where it really lies, over no link that somebody has put on the way since."""
+        folder, _, name = entry.source.rpartition("/")
+        try:
+            return self._sources.open_file(f"{self._plan.sources[folder]}/{name}", os.O_RDONLY)
+        except OSError as error:
+            error.filename = entry.source
+            raise
 
     def _group_below(self, folder: str) -> int:
         """The group of a file that is made in a folder: ours, or the folder's where it is setgid."""

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable, Sequence
 
 from agent.appspec.model import FileMapping, located, place_of
-from agent.install.host import FILE, FOLDER, LINK, OTHER, Link, View
+from agent.install.host import FILE, FOLDER, LINK, OTHER, Link, View, read_link
 
 # A revision with folders linked into each other in many ways unfolds without end; no real one comes near this.
 _MAX_ENTRIES = 2_000_000
@@ -38,7 +38,8 @@ class Entry:
 class Wanted:
     """The entries by their real path, in the order in which the official agent makes them, and all problems.
 
-    ``links`` are the host's links that lead to a wanted folder.
+    ``links`` are the host's links that lead to a wanted folder, ``source_links`` those of the revision that are
+    installed as the folders they lead to. ``sources`` gives the real path of each folder that files are copied from.
     """
 
     def __init__(
@@ -61,6 +62,8 @@ class Wanted:
         self.problems: list[str] = []
         self.warnings: list[str] = []
         self.links: list[Link] = []
+        self.source_links: list[Link] = []
+        self.sources: dict[str, str] = {}
         self._archive = archive
         self._after = after
         self._cwd = cwd
@@ -90,6 +93,7 @@ class Wanted:
             return
         if stat.S_ISLNK(mode) and os.path.isdir(path):
             mode = stat.S_IFDIR
+            self._note_link(path)
         kind = FOLDER if stat.S_ISDIR(mode) else FILE if stat.S_ISREG(mode) else LINK if stat.S_ISLNK(mode) else OTHER
         if kind == OTHER:
             self._problem(mapping, f"the source {mapping.source!r} is neither a file, a folder nor a link")
@@ -99,6 +103,8 @@ class Wanted:
             if kind == FOLDER:
                 self._add_contents(path, destination, root, mapping)
             else:
+                folder = os.path.dirname(path)
+                self.sources[folder] = os.path.realpath(folder)
                 self._leaf(kind, path, os.path.basename(os.path.normpath(source)), destination, root, mapping)
 
     def _destination(self, mapping: FileMapping) -> str | None:
@@ -120,12 +126,15 @@ class Wanted:
     def _add_contents(self, source: str, shown: str, root: str, mapping: FileMapping) -> None:
         """Add all that a folder holds to the folder at real path ``root``."""
         waiting: list[tuple[str, str, str, _Above]] = [(source, shown, root, (source, None))]
+        self.sources[source] = os.path.realpath(source)
         while waiting:
             source, shown, root, above = waiting.pop()
             shown_base, root_base = ("" if shown == "/" else shown), ("" if root == "/" else root)
             for name in self._add_leaves(source, shown, root, mapping, above):
                 inner_source, inner_shown = f"{source}/{name}", f"{shown_base}/{name}"
                 inner = self._made(inner_shown, f"{root_base}/{name}", mapping, inner_source)
+                if inner_source not in self.sources:
+                    self.sources[inner_source] = f"{self.sources[source]}/{name}"
                 if inner is not None:
                     waiting.append((inner_source, inner_shown, inner, (inner_source, above)))
 
@@ -165,7 +174,13 @@ class Wanted:
                 text = f"{item.path} leads back to a folder that it is in; it is installed as a link."
                 self.warnings.append(f"{self._at(mapping)}: {text}")
                 return False
+        self._note_link(item.path)
+        self.sources[item.path] = os.path.realpath(item.path)
         return True
+
+    def _note_link(self, path: str) -> None:
+        """Note a link of the revision; who owns it may have put it there after the bundle was unpacked."""
+        self.source_links.append(read_link(path)._replace(target=os.path.realpath(path)))
 
     def _leaf(self, kind: str, source: str, name: str, shown: str, root: str, mapping: FileMapping) -> None:
         path = f"{root}/{name}" if root != "/" else f"/{name}"

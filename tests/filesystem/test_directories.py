@@ -77,14 +77,22 @@ def test_a_directory_is_known_again_after_a_reboot_that_renumbered_the_devices(t
         renumbered = {path: one._replace(device=one.device + 1) for path, one in earlier.identities.items()}
     with Directories(known=renumbered, same_boot=False) as later:
         assert later.remove_file(f"{top}/app/f")
-    with Directories(known=renumbered) as same_boot, pytest.raises(MovedError):
-        same_boot.remove_file(f"{top}/app/f")
+
+
+def test_without_a_time_of_birth_the_device_counts_within_a_boot() -> None:
+    one = Identity(1, 2, stat.S_IFDIR, 0)
+    other = one._replace(device=9)
+    assert not one.is_same(other)
+    assert one.is_same(other, same_boot=False)
+    # Some file systems get another number with each mount.
+    assert one._replace(born=5).is_same(other._replace(born=5))
 
 
 def test_an_inode_that_is_used_again_is_another_object() -> None:
     one = Identity(1, 2, stat.S_IFDIR, 1000)
     assert one.is_same(one._replace(born=0))
     assert not one.is_same(one._replace(born=2000))
+    assert not one.is_same(one._replace(born=2000), same_boot=False)
     assert not one.is_same(one._replace(type=stat.S_IFREG))
 
 

@@ -194,7 +194,7 @@ class Host:
 
     def request(
         self,
-        revision: Tree,
+        revision: Tree | str,
         *,
         to: Mappings | None = None,
         given: bool = True,
@@ -206,7 +206,7 @@ class Host:
             permissions = (*permissions, Permission(self.home, owner=str(ACCOUNT), group=str(ACCOUNT)))
         return self.box.request(revision, to=mappings, behavior=behavior, permissions=permissions)
 
-    def deployment(self, revision: Tree, **options: object) -> Program:
+    def deployment(self, revision: Tree | str, **options: object) -> Program:
         """Return the Install of a revision, to be run; the options are those of ``request``."""
         request = self.request(revision, **options)  # type: ignore[arg-type]
         return lambda: install(request, options=InstallOptions())

@@ -105,7 +105,7 @@ def test_the_agent_and_a_local_deployment_do_not_start_there(
         [program("codedeploy-agent"), "start", *config],
         [program("codedeploy-local"), *config, "--bundle-location", f"{tmp_path}/revision", "--type", "directory"],
     ):
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
         assert done.returncode == 1
         assert f"The {name} {home}/agent is not safe" in done.stdout + done.stderr
     assert os.listdir(home) == []

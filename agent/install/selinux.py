@@ -126,6 +126,19 @@ def relabel(paths: Sequence[str]) -> None:
         _run("restorecon", ["-F", *paths[start : start + _PATHS_PER_RUN]])
 
 
+def label_new(target: int | str, context: SelinuxContext) -> None:
+    """Give a new object, before it has its name, the label that its rule asks for; what that leaves out stays.
+
+    ``relabel`` sees to the rest where the policy wants more. Nothing is done where there are no labels. Raises OSError.
+    """
+    try:
+        user, role, _, *level = os.getxattr(target, _LABEL).rstrip(b"\0").decode("ascii").split(":", 3)
+    except (OSError, ValueError):
+        return
+    wanted = [context.user or user, role, context.type, *([context.range] if context.range else level)]
+    os.setxattr(target, _LABEL, ":".join(wanted).encode("ascii"))
+
+
 def local_rules() -> dict[str, dict[str, str | None]]:
     """Give this host's own rules for objects of all kinds: specification -> user, type, range. Raises InstallError."""
     return parse_rules(_run("semanage", ["fcontext", "-l", "-C", "-n"]))

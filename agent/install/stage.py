@@ -12,7 +12,7 @@ from agent.filesystem.directories import Directories, MovedError, by_descriptor
 from agent.filesystem.hands import Hand, is_worth_a_hand, is_worth_writing_ahead
 from agent.filesystem.kernel import Identity
 from agent.install import acl
-from agent.install.attributes import apply_attributes
+from agent.install.attributes import Attributes, apply_attributes
 from agent.install.host import FILE, FOLDER, LINK
 from agent.install.plan import IN_PLACE, REPLACE, Operation, Plan
 from agent.install.wanted import Entry
@@ -136,7 +136,7 @@ class Stager:
             attributes = self._plan.attributes.get(path)
             if attributes is not None:
                 with self._directories.pinned(self._plan.staged[path]) as pinned:
-                    apply_attributes(by_descriptor(pinned), attributes, is_directory=True, shown=path)
+                    _give(by_descriptor(pinned), attributes, is_directory=True, shown=path)
 
     def _copy(self, entry: Entry, temp: str) -> None:
         """Copy one file with mode, owner and time, as the official agent keeps them, then apply the permissions."""
@@ -152,7 +152,7 @@ class Stager:
                 os.fchmod(writer, stat.S_IMODE(status.st_mode))
                 attributes = self._plan.attributes.get(entry.path)
                 if attributes is not None:
-                    apply_attributes(writer, attributes, is_directory=False, shown=entry.path)
+                    _give(writer, attributes, is_directory=False, shown=entry.path)
                 os.utime(writer, ns=(status.st_atime_ns, status.st_mtime_ns))
             finally:
                 os.close(writer)
@@ -207,3 +207,12 @@ class Stager:
                 os.close(writer)
         finally:
             os.close(reader)
+
+
+def _give(target: int | str, attributes: Attributes, *, is_directory: bool, shown: str) -> None:
+    """Give a new object everything that permissions ask for. Raises OSError, InstallError."""
+    apply_attributes(target, attributes, is_directory=is_directory, shown=shown)
+    if (context := attributes.context) is not None:
+        from agent.install.selinux import label_new  # seldom needed, and a small deployment counts its milliseconds
+
+        label_new(target, context)

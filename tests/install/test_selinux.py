@@ -276,3 +276,23 @@ def test_a_listing_is_read_whatever_else_is_in_it():
         "/srv/nothing": {"user": None, "type": "<<none>>", "range": None},
         "/srv/no-mls": {"user": "system_u", "type": "plain_t", "range": None},
     }
+
+
+@pytest.mark.needs("labels")
+@pytest.mark.parametrize(
+    ("context", "label"),
+    [
+        (SelinuxContext("httpd_t"), b"a:b:httpd_t:s0:c1"),
+        (SelinuxContext("httpd_t", "system_u", "s0-s0:c2"), b"system_u:b:httpd_t:s0-s0:c2"),
+    ],
+)
+def test_a_new_file_has_its_label_before_it_has_its_name(tmp_path, context, label):
+    file = tmp_path / "new"
+    file.write_text("")
+    os.setxattr(file, "security.selinux", b"a:b:c:s0:c1\0")
+    selinux.label_new(str(file), context)
+    assert os.getxattr(file, "security.selinux") == label
+
+
+def test_without_labels_nothing_is_labelled(tmp_path):
+    selinux.label_new(str(tmp_path), SelinuxContext("httpd_t"))

@@ -164,8 +164,8 @@ class _Undoing:
         self.left: list[str] = []
         self._record = record
         self._directories = directories
-        self._kept: set[str] = set()
         self._private: dict[str, bool] = {}
+        self._filled: set[str] = set()
 
     def revert(self, step: Step) -> None:
         """Put the old object back under its name. Raises OSError."""
@@ -174,7 +174,7 @@ class _Undoing:
             reverting.get(step.kind, self._revert_replacement)(step)
         except MovedError:
             self._leave(step.path)
-            self._kept.add(step.backup)
+            self._keep(step.backup)
 
     def _revert_metadata(self, step: Step) -> None:
         if step.old is None:
@@ -192,8 +192,15 @@ class _Undoing:
         if not self._is_there(step.temp) and self._directories.is_there(step.path):
             self._take_out(step)
 
+    def _keep(self, backup: str) -> None:
+        """Give what cannot be put back a name by which nothing will drop it, now or after a kill."""
+        if backup and self._is_there(backup):
+            self._directories.rename(backup, f"{backup}.kept")
+
     def _take_out(self, step: Step) -> None:
         """Take the new object away from its path, back to its temporary name."""
+        if step.made and self._directories.status(step.path).st_ino != step.made:
+            raise MovedError(step.path)
         self._directories.rename(step.path, step.temp)
         if step.made and self._directories.status(step.temp).st_ino != step.made:
             self._directories.rename_to_free_name(step.temp, step.path)
@@ -226,7 +233,7 @@ class _Undoing:
     def drop(self, step: Step) -> None:
         """Remove what was built for a step, a whole folder too, and its backup. Raises OSError."""
         for name in (step.temp, step.backup if step.kind != REMOVE else ""):
-            if name and name not in self._kept and self._is_there(name):
+            if name and self._is_there(name):
                 self._directories.remove_all(name)
 
     def drop_old(self, step: Step) -> None:
@@ -237,12 +244,12 @@ class _Undoing:
             elif not self._directories.remove_empty_tree(step.backup):
                 text = "Something was put into the folder %s while it was being replaced; it is kept as %s"
                 _log.warning(text, step.path, step.backup)
-                self._kept.add(step.backup)
+                self._filled.add(os.path.dirname(step.backup))
 
     def remove_stages(self) -> None:
         """Remove the private directories; one that somebody has exchanged, or that keeps something, stays."""
         for stage in self._record.stages:
-            if not self._is_private(stage) or any(os.path.dirname(kept) == stage for kept in self._kept):
+            if stage in self._filled or not self._is_private(stage):
                 continue
             try:
                 self._directories.remove_empty(stage)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from host_tree import describe
+from install_picture import take
 from install_scene import SOMEBODY, put
 from install_stage import Stage
 from install_trace import Call, fault_at
@@ -139,3 +140,34 @@ def test_a_stranger_s_file_is_not_taken_for_ours_when_undoing_is_taken_up_again(
     put(f"{stage.place.host}/single/a", "a stranger's")
     assert stage.run("recover").ok
     assert describe(f"{stage.place.host}/single/a") == f'file 0644 "a stranger\'s" {OLD_TIME}'
+
+
+def test_what_somebody_has_put_there_since_a_kill_is_left_alone_and_named(make_stage: MakeStage) -> None:
+    stage = make_stage("overwrite")
+    committed = next(call for call in stage.calls if call.texts[-1:] == ("\ncommitted\n",))
+    stage.run("install", faults=fault_at(stage.calls, committed, "signal=KILL"))
+    path = f"{stage.place.host}/app/replaced.conf"
+    os.unlink(path)
+    put(f"{path}/inner", "precious")
+    ending = stage.run("recover")
+    assert ending.ok
+    assert f"left alone: {path}" in ending.text
+    assert describe(f"{path}/inner").startswith('file 0644 "precious"')
+    (kept,) = [name for name in (*take(stage.place.top),) if name.endswith(".kept")]
+    assert '"one"' in describe(f"{stage.place.top}/{kept}")
+    assert not stage.has_journal()
+    assert stage.run("recover").text == ""
+
+
+def test_a_directory_that_somebody_has_exchanged_since_a_kill_is_left_alone_and_named(make_stage: MakeStage) -> None:
+    stage = make_stage("overwrite")
+    committed = next(call for call in stage.calls if call.texts[-1:] == ("\ncommitted\n",))
+    stage.run("install", faults=fault_at(stage.calls, committed, "signal=KILL"))
+    folder = f"{stage.place.host}/app/kept-folder"
+    os.rename(folder, f"{folder}-moved")
+    put(f"{folder}/f", "precious")
+    before = describe(folder)
+    ending = stage.run("recover")
+    assert ending.ok
+    assert folder in ending.text
+    assert (describe(folder), describe(f"{folder}/f")) == (before, f'file 0644 "precious" {OLD_TIME}')

@@ -39,6 +39,11 @@ class Files:
                 os.makedirs(os.path.join(folder, f"folder-{number // 100:04}"))
             self._write(os.path.join(folder, self.name(number)))
 
+    @property
+    def few(self) -> bool:
+        """Whether a disk removes them so quickly that it does not slow down what comes after."""
+        return self.count < 100
+
     def name(self, number: int) -> str:
         return f"folder-{number // 100:04}/file-{number:06}"
 
@@ -98,10 +103,10 @@ class Revision:
         return bundle
 
     def floor(self, location: str) -> list[str]:
-        """The plain command that unpacks and copies the same, in the working folder."""
+        """The plain command that unpacks and copies the same, in the working folder, also over an earlier copy."""
         if self.kind == "directory":
-            steps = f"cp -a {shlex.quote(location)} archive && cp -a archive dest"
+            steps = f"cp -a {shlex.quote(location)} archive && cp -aT archive dest"
         else:
             unpack = _UNPACK[self.kind].format(bundle=shlex.quote(location))
-            steps = f"mkdir archive && {unpack} && cp -a archive dest"
+            steps = f"mkdir archive && {unpack} && cp -aT archive dest"
         return ["/bin/sh", "-c", steps]

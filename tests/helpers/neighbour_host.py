@@ -8,8 +8,8 @@ Below a directory that every account may enter:
     others         another account's
     root           the agent's root directory
 
-An Install runs in a process of its own. A test says at which of its steps somebody acts: a step is a moment directly
-before one of the calls by which Python code opens or changes something, so an act falls at the same point in each run.
+An Install runs in a process of its own. A test says at which of its steps somebody acts: a step is the moment before a
+call by which the Install looks at a name or changes something, so an act falls at the same point in each run.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import FrameType
 
 import agent.install.acl
 import agent.install.labels
@@ -65,28 +66,36 @@ TWO: Tree = {
 }
 THREE: Tree = {"app/top.txt": "three", "app/lib/a": "three", "last": "three"}
 
-_STEPS = frozenset(
-    {
-        "open",
-        "os.chmod",
-        "os.chown",
-        "os.getxattr",
-        "os.link",
-        "os.listdir",
-        "os.mkdir",
-        "os.remove",
-        "os.removexattr",
-        "os.rename",
-        "os.rmdir",
-        "os.scandir",
-        "os.setxattr",
-        "os.symlink",
-        "os.truncate",
-        "os.utime",
-    }
-)
+# What a step is the moment before: calls of Python's that look at names or change what they stand for.
+_LOOKS = {"access", "getxattr", "listdir", "listxattr", "lstat", "readlink", "scandir", "stat"}
+_CHANGES = {
+    "chmod",
+    "chown",
+    "fchmod",
+    "fchown",
+    "ftruncate",
+    "lchown",
+    "link",
+    "mkdir",
+    "mkfifo",
+    "mknod",
+    "open",
+    "remove",
+    "removexattr",
+    "rename",
+    "replace",
+    "rmdir",
+    "setxattr",
+    "symlink",
+    "truncate",
+    "unlink",
+    "utime",
+}
+_MODULES = frozenset({"posix", "_io", "io"})
+# What the agent calls in the kernel past Python is in the functions of this module.
+_BESIDE_PYTHON = "agent/filesystem/kernel.py"
+_IMPORTS = "<frozen importlib"
 NEVER: Mapping[int, Program] = {}
-_CODE = (".py", ".pyc", ".so")
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNS = 0x00020000
 _MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000
@@ -332,6 +341,7 @@ def _work(writer: int, work: Program, at: Mapping[int, Program], each: Program |
             before()
         _count_steps(outcome, at, each)
         work()
+        sys.setprofile(None)
     except BaseException as error:  # noqa: BLE001 - the process ends here, and the test reads of it
         outcome.error = f"{type(error).__name__}: {error}"
         outcome.explained = isinstance(error, AgentError)
@@ -342,17 +352,22 @@ def _work(writer: int, work: Program, at: Mapping[int, Program], each: Program |
 
 
 def _count_steps(outcome: Outcome, at: Mapping[int, Program], each: Program | None) -> None:
-    process, acting = os.getpid(), False
+    process = os.getpid()
 
-    def note(event: str, arguments: tuple[object, ...]) -> None:
-        nonlocal acting
-        if event not in _STEPS or acting or os.getpid() != process or str(arguments[0]).endswith(_CODE):
+    def note(frame: FrameType, event: str, function: object) -> None:
+        if os.getpid() != process or not _is_step(frame, event, function):
             return
         outcome.steps += 1
         act = at.get(outcome.steps, each)
         if act is not None:
-            acting = True
             outcome.results.append(act())
-            acting = False
 
-    sys.addaudithook(note)
+    sys.setprofile(note)  # Python does not call it for what is called within it
+
+
+def _is_step(frame: FrameType, event: str, function: object) -> bool:
+    if event == "call":
+        return frame.f_code.co_filename.endswith(_BESIDE_PYTHON)
+    if event != "c_call" or frame.f_code.co_filename.startswith(_IMPORTS):
+        return False
+    return getattr(function, "__name__", "") in _LOOKS | _CHANGES and getattr(function, "__module__", "") in _MODULES

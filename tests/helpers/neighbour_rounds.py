@@ -10,9 +10,6 @@ import neighbour_attacks as attacks
 from neighbour_accounts import ACCOUNT, Program, by
 from neighbour_host import NEVER, Host
 
-FEW = 24
-"""Rounds of a walk in `make test-hosts`; `make test` takes a quarter of them, and `make soak` acts at every step."""
-
 _SHOWN = 15
 
 

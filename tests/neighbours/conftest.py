@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -29,6 +29,14 @@ def host() -> Iterator[Host]:
     yield host
     host.clear()
     shutil.rmtree(top, ignore_errors=True)
+
+
+@pytest.fixture
+def choose(sample: Callable[[Sequence[int], int], list[int]], soak: bool) -> Callable[[Sequence[int]], list[int]]:
+    """Choose the steps of an Install at which an account acts, one a round."""
+    if soak:
+        return lambda steps: list(steps[:: -(-len(steps) // MANY_ROUNDS)])
+    return lambda steps: sample(steps, FEW_ROUNDS)
 
 
 @pytest.fixture

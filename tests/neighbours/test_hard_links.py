@@ -15,9 +15,9 @@ from agent.appspec.model import AclEntry, Permission
 from install_box import Link, Tree, put
 from neighbour_accounts import ACCOUNT, Program, by
 from neighbour_host import ONE, TWO, Host
-from neighbour_rounds import FEW, Rounds
+from neighbour_rounds import Rounds
 
-Sample = Callable[[Sequence[int], int], list[int]]
+Choose = Callable[[Sequence[int]], list[int]]
 
 pytestmark = pytest.mark.needs("root", "users")
 
@@ -52,7 +52,7 @@ def test_an_account_is_not_given_a_file_of_roots_that_has_a_second_name_where_an
 
 @pytest.mark.parametrize("kind", ["owner", "mode", "acl"])
 def test_an_account_is_not_given_such_a_file_by_putting_it_there_while_root_deploys(
-    kind: str, host: Host, sample: Sample
+    kind: str, host: Host, choose: Choose
 ) -> None:
     def prepare() -> Program:
         host.set_up()
@@ -63,10 +63,10 @@ def test_an_account_is_not_given_such_a_file_by_putting_it_there_while_root_depl
 
     put_there = by(ACCOUNT, lambda: attacks.swap(f"{host.home}/data", attacks.what_is_at(f"{host.home}/.second")))
     rounds = Rounds(host, prepare, put_there)
-    rounds.run(sample(rounds.steps(), FEW))
+    rounds.run(choose(rounds.steps()))
 
 
-def test_an_account_is_not_given_a_file_of_roots_in_place_of_an_installed_one(host: Host, sample: Sample) -> None:
+def test_an_account_is_not_given_a_file_of_roots_in_place_of_an_installed_one(host: Host, choose: Choose) -> None:
     def prepare() -> Program:
         host.set_up_deployed()
         give_second_name(host, f"{host.app}/.second")
@@ -74,7 +74,7 @@ def test_an_account_is_not_given_a_file_of_roots_in_place_of_an_installed_one(ho
 
     put_there = by(ACCOUNT, lambda: attacks.swap(f"{host.app}/top.txt", attacks.what_is_at(f"{host.app}/.second")))
     rounds = Rounds(host, prepare, put_there)
-    rounds.run(sample(rounds.steps(), FEW))
+    rounds.run(choose(rounds.steps()))
 
 
 @pytest.mark.parametrize("behavior", ["OVERWRITE", "RETAIN"])

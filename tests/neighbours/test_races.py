@@ -18,7 +18,7 @@ from neighbour_rounds import late, obstacle_at_the_end
 
 pytestmark = pytest.mark.needs("root", "users")
 
-FILES = 200
+FILES = 120
 MORE_NAMES = [f"lib/f{number}" for number in range(FILES)]
 OLD: Tree = {**{f"app/{name}": "one" for name in [*NAMES, *MORE_NAMES] if name != "new/y"}, "last": "one"}
 # Half of the files go, half are replaced.
@@ -110,6 +110,7 @@ def test_an_account_cannot_win_the_race_for_an_installed_directory(bait: str, bi
     race(big_host, "app", bait, rounds, second(big_host))
 
 
+@pytest.mark.long
 @WITH_EACH_BAIT
 def test_an_account_cannot_win_the_race_for_a_directory_that_stays_roots(
     bait: str, big_host: Host, rounds: int
@@ -117,7 +118,7 @@ def test_an_account_cannot_win_the_race_for_a_directory_that_stays_roots(
     race(big_host, "app", bait, rounds, second(big_host, given=False))
 
 
-@pytest.mark.parametrize("prefix", ["app", attacks.TEMPORARY_PREFIX])
+@pytest.mark.parametrize("prefix", [pytest.param("app", marks=pytest.mark.long), attacks.TEMPORARY_PREFIX])
 @WITH_EACH_BAIT
 def test_an_account_cannot_win_the_race_against_the_undoing_of_a_failed_install(
     bait: str, prefix: str, big_host: Host, rounds: int

@@ -14,9 +14,9 @@ import pytest
 import neighbour_attacks as attacks
 from neighbour_accounts import ACCOUNT, Program, by
 from neighbour_host import ONE, TWO, Host
-from neighbour_rounds import FEW, Rounds, late, obstacle_at_the_end
+from neighbour_rounds import Rounds, late, obstacle_at_the_end
 
-Sample = Callable[[Sequence[int], int], list[int]]
+Choose = Callable[[Sequence[int]], list[int]]
 
 pytestmark = pytest.mark.needs("root", "users")
 
@@ -31,7 +31,7 @@ WITH_EACH_BAIT = pytest.mark.parametrize(
     "bait", [pytest.param(bait, marks=[pytest.mark.long] if bait == "nothing" else []) for bait in BAITS]
 )
 # "app" itself, and a directory in it: both are of the revision, and belong to the account once it is deployed.
-WITH_EACH_NAME = pytest.mark.parametrize("name", ["app", "app/lib"])
+WITH_EACH_NAME = pytest.mark.parametrize("name", ["app", pytest.param("app/lib", marks=pytest.mark.long)])
 
 
 def put_in_place_of(host: Host, name: str, bait: str) -> Program:
@@ -68,92 +68,92 @@ def second(host: Host, *, given: bool = True, to_late: bool = False) -> Callable
 
 @WITH_EACH_BAIT
 def test_an_account_cannot_have_roots_files_given_to_it_by_swapping_the_staging_directory(
-    bait: str, host: Host, sample: Sample
+    bait: str, host: Host, choose: Choose
 ) -> None:
     rounds = Rounds(host, first(host), put_in_place_of_temporaries(host, bait))
-    rounds.run(sample(rounds.steps_with_temporaries(), FEW))
+    rounds.run(choose(rounds.steps_with_temporaries()))
 
 
 @WITH_EACH_BAIT
 def test_an_account_cannot_lead_the_first_deployment_into_roots_directory_while_it_runs(
-    bait: str, host: Host, sample: Sample
+    bait: str, host: Host, choose: Choose
 ) -> None:
     rounds = Rounds(host, first(host), put_in_place_of(host, "app", bait))
-    rounds.run(sample(rounds.steps(), FEW))
+    rounds.run(choose(rounds.steps()))
 
 
 @WITH_EACH_NAME
 @WITH_EACH_BAIT
 def test_an_account_cannot_have_roots_files_given_to_it_or_removed_by_swapping_an_installed_directory(
-    name: str, bait: str, host: Host, sample: Sample
+    name: str, bait: str, host: Host, choose: Choose
 ) -> None:
     rounds = Rounds(host, second(host), put_in_place_of(host, name, bait))
-    rounds.run(sample(rounds.steps(), FEW))
+    rounds.run(choose(rounds.steps()))
 
 
 @WITH_EACH_BAIT
 def test_an_account_cannot_swap_an_installed_directory_that_is_not_its_own_but_lies_in_its_directory(
-    bait: str, host: Host, sample: Sample
+    bait: str, host: Host, choose: Choose
 ) -> None:
     rounds = Rounds(host, second(host, given=False), put_in_place_of(host, "app", bait))
-    rounds.run(sample(rounds.steps(), FEW))
+    rounds.run(choose(rounds.steps()))
 
 
 @WITH_EACH_BAIT
 def test_an_account_cannot_have_roots_files_removed_by_swapping_what_is_kept_aside(
-    bait: str, host: Host, sample: Sample
+    bait: str, host: Host, choose: Choose
 ) -> None:
     rounds = Rounds(host, second(host), put_in_place_of_temporaries(host, bait))
-    rounds.run(sample(rounds.steps_with_temporaries(), FEW))
+    rounds.run(choose(rounds.steps_with_temporaries()))
 
 
 @WITH_EACH_NAME
 @WITH_EACH_BAIT
 def test_an_account_cannot_have_trees_of_others_removed_while_a_failed_install_is_undone(
-    name: str, bait: str, host: Host, sample: Sample
+    name: str, bait: str, host: Host, choose: Choose
 ) -> None:
     rounds = Rounds(host, second(host, to_late=True), put_in_place_of(host, name, bait))
     obstacle, undoing = failing(host)
-    rounds.run(sample(undoing, FEW), at=obstacle)
+    rounds.run(choose(undoing), at=obstacle)
 
 
 @WITH_EACH_BAIT
 def test_an_account_cannot_have_trees_of_others_removed_as_temporary_ones_while_a_failed_install_is_undone(
-    bait: str, host: Host, sample: Sample
+    bait: str, host: Host, choose: Choose
 ) -> None:
     rounds = Rounds(host, second(host, to_late=True), put_in_place_of_temporaries(host, bait))
     obstacle, undoing = failing(host)
-    rounds.run(sample(undoing, FEW), at=obstacle)
+    rounds.run(choose(undoing), at=obstacle)
 
 
 @WITH_EACH_NAME
 @WITH_EACH_BAIT
 def test_an_account_cannot_lead_the_recovery_after_a_kill_into_a_directory_of_others(
-    name: str, bait: str, host: Host, sample: Sample
+    name: str, bait: str, host: Host, choose: Choose
 ) -> None:
     rounds = Rounds(host, second(host), put_in_place_of(host, name, bait))
-    rounds.run_after_kills(sample(rounds.steps_with_temporaries(), FEW))
+    rounds.run_after_kills(choose(rounds.steps_with_temporaries()))
 
 
 @WITH_EACH_BAIT
 def test_an_account_cannot_have_the_recovery_after_a_kill_remove_trees_of_others_as_temporary_ones(
-    bait: str, host: Host, sample: Sample
+    bait: str, host: Host, choose: Choose
 ) -> None:
     rounds = Rounds(host, second(host), put_in_place_of_temporaries(host, bait))
-    rounds.run_after_kills(sample(rounds.steps_with_temporaries(), FEW))
+    rounds.run_after_kills(choose(rounds.steps_with_temporaries()))
 
 
 @pytest.mark.parametrize("bait", ["a link", "a directory of root's"])
 def test_members_of_its_group_cannot_turn_a_directory_of_roots_that_they_may_write_to_against_it(
-    bait: str, host: Host, sample: Sample
+    bait: str, host: Host, choose: Choose
 ) -> None:
     """Which of root's directories lies there before an Install is theirs to say, since root lets them write there."""
     host.shared = True
     afterwards = bait == "a link"
     rounds = Rounds(host, first(host), put_in_place_of_temporaries(host, bait))
-    rounds.run(sample(rounds.steps_with_temporaries(), FEW), afterwards=afterwards)
+    rounds.run(choose(rounds.steps_with_temporaries()), afterwards=afterwards)
     rounds = Rounds(host, second(host, given=False), put_in_place_of(host, "app", bait))
-    rounds.run(sample(rounds.steps_with_temporaries(), FEW), afterwards=afterwards)
+    rounds.run(choose(rounds.steps_with_temporaries()), afterwards=afterwards)
 
 
 def failing(host: Host) -> tuple[dict[int, Program], list[int]]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import wraps
@@ -22,6 +21,9 @@ from agent.filesystem.trees import remove_empty_tree, remove_tree
 
 _MOST_OPEN = 400
 """Directories held open at once; a process may have 1,024 files open by default. More are opened again when needed."""
+
+_MOST_PRIVATE = 200
+"""Private directories that stay open to the end, so that they are found whatever their names lead to by then."""
 
 _MAKE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -76,7 +78,8 @@ class Directories:
         self.identities: dict[str, Identity] = dict(known or {})
         self.same_boot = same_boot
         self._judge = judge
-        self._open: OrderedDict[str, int] = OrderedDict()
+        self._open: dict[str, int] = {}
+        self._private: set[str] = set()
         self._root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._seen: set[str] = set()
 
@@ -96,13 +99,13 @@ class Directories:
         """Return a descriptor (``O_PATH``) of a directory; it stays ours, and open until many others were used."""
         descriptor = self._open.get(path)
         if descriptor is not None:
-            self._open.move_to_end(path)
             return descriptor
         if path in ("", "/"):
             return self._root
         descriptor = self._opened(path)
-        while len(self._open) >= _MOST_OPEN:
-            os.close(self._open.popitem(last=False)[1])
+        if len(self._open) - len(self._private) >= _MOST_OPEN:
+            longest_open = next(known for known in self._open if known not in self._private)
+            os.close(self._open.pop(longest_open))
         self._open[path] = descriptor
         return descriptor
 
@@ -143,7 +146,8 @@ class Directories:
 
     def _split(self, path: str) -> tuple[int, str]:
         cut = path.rfind("/")
-        return self.open(path[:cut]), path[cut + 1 :]
+        descriptor = self._open.get(path[:cut])
+        return (self.open(path[:cut]) if descriptor is None else descriptor), path[cut + 1 :]
 
     def verify(self, path: str) -> None:
         """Raise MovedError where a directory that was opened is not under its name any more."""
@@ -188,12 +192,20 @@ class Directories:
             return False
         return True
 
-    def is_same(self, path: str, wanted: Identity) -> bool:
-        """Tell whether an object is still at a path."""
+    def is_directory(self, path: str, wanted: Identity) -> bool:
+        """Tell whether a directory is still under its name."""
         try:
             return self.identity(path).is_same(wanted, same_boot=self.same_boot)
         except (FileNotFoundError, MovedError):
             return False
+
+    def inodes(self, paths: Iterable[str]) -> list[int]:
+        """Return the inode of what is at each path; 0 for an empty path."""
+        found = []
+        for path in paths:
+            directory, name = self._split(path)
+            found.append(os.stat(name, dir_fd=directory, follow_symlinks=False).st_ino if name else 0)
+        return found
 
     @_named
     def is_empty(self, path: str) -> bool:
@@ -231,6 +243,8 @@ class Directories:
         """Make a directory that is this user's alone, and see that it is the one that was made."""
         self.make(path, 0o700)
         self._seen.add(path)  # whoever owns the directory above, this one is ours
+        if len(self._private) < _MOST_PRIVATE:
+            self._private.add(path)
         if not self.is_private(path) or not self.is_empty(path):
             raise MovedError(path)
 
@@ -367,6 +381,7 @@ class Directories:
         below = f"{path}/"
         for known in [known for known in self._open if known == path or known.startswith(below)]:
             os.close(self._open.pop(known))
+            self._private.discard(known)
         for known in [known for known in self.identities if known == path or known.startswith(below)]:
             del self.identities[known]
             self._seen.discard(known)

@@ -17,13 +17,10 @@ _AT_EMPTY_PATH = 0x1000
 _AT_SYMLINK_NOFOLLOW = 0x100
 _STATX_TYPE_INO_BTIME = 0x0001 | 0x0100 | 0x0800
 _STATX_BUFFER = ctypes.create_string_buffer(256)
-_STATX_ADDRESS = ctypes.addressof(_STATX_BUFFER)
-# struct statx: the mask of what is told, mode, inode, time of birth, and the device that the object is on.
-_MASK = struct.Struct("=I")
-_MODE_AND_INODE = struct.Struct("=HxxQ")
-_BIRTH = struct.Struct("=qI")
-_DEVICE = struct.Struct("=II")
-_MASK_AT, _MODE_AT, _BIRTH_AT, _DEVICE_AT = 0, 28, 80, 136
+_STATX_POINTER = ctypes.c_void_p(ctypes.addressof(_STATX_BUFFER))
+# Of struct statx: what of it is told, mode, inode, time of birth, and the device that the object is on.
+_STATX_FIELDS = struct.Struct("=I24xH2xQ40xqI44xII")
+_STATX_BTIME = 0x0800
 
 _RENAME_NOREPLACE = 1
 _OPENAT2 = 437  # the same number on every processor
@@ -65,18 +62,14 @@ def identity(name: str, directory: int) -> Identity:
     """
     if _STATX is None:
         return _plain_identity(name, directory)
-    flags = _AT_SYMLINK_NOFOLLOW | (0 if name else _AT_EMPTY_PATH)
-    if _STATX(directory, os.fsencode(name), flags, _STATX_TYPE_INO_BTIME, ctypes.c_void_p(_STATX_ADDRESS)) != 0:
+    flags = _AT_SYMLINK_NOFOLLOW if name else _AT_SYMLINK_NOFOLLOW | _AT_EMPTY_PATH
+    if _STATX(directory, os.fsencode(name), flags, _STATX_TYPE_INO_BTIME, _STATX_POINTER) != 0:
         number = ctypes.get_errno()
         if number == errno.ENOSYS:
             return _plain_identity(name, directory)
         raise OSError(number, os.strerror(number), name)
-    mode, inode = _MODE_AND_INODE.unpack_from(_STATX_BUFFER, _MODE_AT)
-    born = 0
-    if _MASK.unpack_from(_STATX_BUFFER, _MASK_AT)[0] & 0x0800:
-        seconds, nanoseconds = _BIRTH.unpack_from(_STATX_BUFFER, _BIRTH_AT)
-        born = seconds * 1_000_000_000 + nanoseconds
-    major, minor = _DEVICE.unpack_from(_STATX_BUFFER, _DEVICE_AT)
+    told, mode, inode, seconds, nanoseconds, major, minor = _STATX_FIELDS.unpack_from(_STATX_BUFFER)
+    born = seconds * 1_000_000_000 + nanoseconds if told & _STATX_BTIME else 0
     return Identity(os.makedev(major, minor), inode, stat.S_IFMT(mode), born)
 
 

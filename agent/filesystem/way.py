@@ -38,8 +38,11 @@ class UnsafeTransition(NamedTuple):
 
     @property
     def remedy(self) -> str:
-        """Say the two ways out."""
-        return f"Give {self.place} to root (chown -h root), or set unsafe_links: follow."
+        """Say the ways out."""
+        return (
+            f"Give {self.place} to root (chown -h root), or {self.target} to {account(self.owner)}, or set"
+            " unsafe_links: follow."
+        )
 
 
 def account(uid: int) -> str:

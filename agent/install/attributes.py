@@ -88,14 +88,16 @@ def _describe(permission: Permission) -> str:
     return ", ".join(parts) or "nothing"
 
 
-def apply_attributes(target: int | str, attributes: Attributes, *, is_directory: bool, shown: str) -> None:
+def apply_attributes(
+    target: int | str, attributes: Attributes, *, is_directory: bool, shown: str, hidden: bool = False
+) -> None:
     """Give an object its owner, group, ACLs and mode; labels are set elsewhere.
 
     ``target`` is a descriptor or, for an ``O_PATH`` one, what ``by_descriptor`` gives; ``shown`` is the path for
     messages. What comes out is what the official agent's order gives (mode, ACL, owner): where an owner or group is
     given, a file loses setuid and setgid as by chown(2), a folder keeps them. But the owner comes first and the mode
-    last, and so the object is never wider than in the end. Raises OSError with a file name, and InstallError where the
-    ACL cannot be set.
+    last, and so the object is never wider than in the end; for a ``hidden`` one that matters to nobody. Raises OSError
+    with a file name, and InstallError where the ACL cannot be set.
     """
     steps = list(attributes.steps())
     try:
@@ -103,19 +105,21 @@ def apply_attributes(target: int | str, attributes: Attributes, *, is_directory:
             limit = 0o7777
             for later in steps[number + 1 :]:
                 limit &= 0o7777 if later.permission.mode is None else later.permission.mode
-            _apply(target, step, limit, is_directory, shown)
+            _apply(target, step, limit, is_directory, hidden, shown)
     except OSError as error:
         error.filename = shown
         raise
 
 
-def _apply(target: int | str, step: Attributes, limit: int, is_directory: bool, shown: str) -> None:
-    before = stat.S_IMODE(os.stat(target).st_mode)
-    mode = (before if step.permission.mode is None else step.permission.mode) & limit
+def _apply(target: int | str, step: Attributes, limit: int, is_directory: bool, hidden: bool, shown: str) -> None:
+    mode = step.permission.mode
     owned = step.uid is not None or step.gid is not None
-    if owned:
-        if not is_directory and before & ~mode & 0o777:
+    if mode is None or not hidden:
+        before = stat.S_IMODE(os.stat(target).st_mode)
+        mode = (before if mode is None else mode) & limit
+        if owned and not is_directory and before & ~mode & 0o777:
             os.chmod(target, before & mode & 0o777)  # the new owner's file shows nobody more than it will
+    if owned:
         os.chown(target, -1 if step.uid is None else step.uid, -1 if step.gid is None else step.gid)
     if step.acl is not None:
         default = acls.default_acl(step.acl, mode=mode)

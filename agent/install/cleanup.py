@@ -38,7 +38,7 @@ def plan_cleanup(paths: Sequence[str], host: Host) -> Cleanup:
     folders: list[str] = []
     rules: list[str] = []
     gone: set[str] = set()
-    links: dict[Link, None] = {}
+    ways: dict[str, None] = {}
     for path in reversed(paths):
         if path.startswith(SEMANAGE_PREFIX):
             rules.append(path.removeprefix(SEMANAGE_PREFIX))
@@ -52,7 +52,8 @@ def plan_cleanup(paths: Sequence[str], host: Host) -> Cleanup:
             continue
         gone.add(real)
         (folders if kind == FOLDER else files).append(real)
-        links.update(dict.fromkeys(now.links(os.path.dirname(_tidied(path)))))
+        ways[path[: path.rfind("/")]] = None
+    links = dict.fromkeys(link for way in ways for link in now.links(_tidied(way)))
     return Cleanup(files, folders, rules, tuple(links))
 
 
@@ -68,4 +69,6 @@ def _look_up(path: str, now: View) -> tuple[str, str | None]:
 
 
 def _tidied(path: str) -> str:
+    if path.startswith("/") and "//" not in path and "/." not in path and not path.endswith("/"):
+        return path  # as most are; a list can name thousands
     return os.path.normpath("/" + path.lstrip("/"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from agent.filesystem.copying import copy_bytes
 from agent.filesystem.directories import Directories, MovedError, by_descriptor
@@ -20,7 +20,7 @@ def check_names(plan: Plan, directories: Directories) -> None:
 
     Who owns a folder of the application may exchange it while files are copied. Raises MovedError.
     """
-    folders = {os.path.dirname(operation.path) for operation in plan.operations}
+    folders = {operation.path[: operation.path.rfind("/")] or "/" for operation in plan.operations}
     folders.update(operation.path for operation in plan.operations if operation.kind == RESET)
     for folder in sorted(folders):
         directories.verify(folder)
@@ -29,13 +29,17 @@ def check_names(plan: Plan, directories: Directories) -> None:
 class Committer:
     """Carries out the operations of one staged plan; ``before`` tells what was at their paths when it was journalled.
 
-    What is another object by now is left alone. Raises OSError, MovedError for that; the journal tells the way back.
+    ``unlinked`` are the paths whose old object has no backup yet. What is another object by now is left alone. Raises
+    OSError, MovedError for that; the journal tells the way back.
     """
 
-    def __init__(self, plan: Plan, directories: Directories, before: Mapping[str, Identity]) -> None:
+    def __init__(
+        self, plan: Plan, directories: Directories, before: Mapping[str, Identity], *, unlinked: Collection[str] = ()
+    ) -> None:
         self._plan = plan
         self._directories = directories
         self._before = before
+        self._unlinked = unlinked
 
     def run(self) -> None:
         """Do all of it."""
@@ -56,7 +60,7 @@ class Committer:
         self._directories.rename_to_free_name(operation.temp, operation.path)
 
     def _replace(self, operation: Operation) -> None:
-        if operation.kind == SWAP or not self._directories.is_there(operation.backup):
+        if operation.kind == SWAP or operation.path in self._unlinked:
             self._directories.take(operation.path, operation.backup, self._before[operation.path])
             self._directories.rename_to_free_name(operation.temp, operation.path)
         else:

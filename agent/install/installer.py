@@ -222,6 +222,8 @@ class _Execution:
         self._journal = journal
         self._cleanup = state.cleanup_file(record.group)
         self._directories = directories
+        self._before = {step.path: step.before for step in record.steps if step.before is not None}
+        self._unlinked: set[str] = set()
 
     def run(
         self,
@@ -240,28 +242,23 @@ class _Execution:
             self._undo(error)
             raise
 
-    def _before(self) -> dict[str, Identity]:
-        return {step.path: step.before for step in self._record.steps if step.before is not None}
-
     def _stage(self, progress: Callable[[int, int], None] | None) -> dict[str, Identity]:
-        stager = Stager(self._plan, self._directories, progress, before=self._before())
+        stager = Stager(self._plan, self._directories, progress, before=self._before)
         folders = folders_of(self._record)
         with written_ahead(folders) if stager.is_long else nullcontext():
             stager.run()
+        self._unlinked = stager.unlinked
         add_rules(self._record.rules)
         self._directories.sync(folders)
         # Here nobody can exchange them; under their own names somebody could.
         installed = {path: self._directories.identity(temp) for path, temp in self._plan.staged.items()}
-        self._journal.mark(STAGED, made=self._made(), installed=installed)
+        made = self._directories.inodes(step.temp for step in self._record.steps)
+        self._journal.mark(STAGED, made=made, installed=installed)
         return installed
-
-    def _made(self) -> list[int]:
-        """Give the inode of the new object of each step, 0 where a step makes none."""
-        return [self._directories.status(step.temp).st_ino if step.temp else 0 for step in self._record.steps]
 
     def _commit(self) -> None:
         check_names(self._plan, self._directories)
-        Committer(self._plan, self._directories, self._before()).run()
+        Committer(self._plan, self._directories, self._before, unlinked=self._unlinked).run()
         label_installed(self._plan)
         self._directories.sync(folders_of(self._record))
         self._journal.mark(COMMITTED)

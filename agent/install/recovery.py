@@ -11,10 +11,12 @@ import errno
 import logging
 import os
 import stat
+from collections.abc import Mapping
 
 from agent.filesystem.boot import boot_id
 from agent.filesystem.directories import Directories, MovedError
 from agent.filesystem.durable import write_durably
+from agent.filesystem.kernel import Identity
 from agent.install.cleanup_list import CleanupFile, digest
 from agent.install.commit import overwrite
 from agent.install.journal import COMMITTED, REVERTED, REVERTING, STAGED, Journal, JournalDamagedError, Record, Step
@@ -131,14 +133,23 @@ def go_forward(record: Record, journal: Journal, state: InstallState, directorie
     directories.sync(folders_of(record))
     # The list comes last: once it is there, nothing is left to do.
     write_durably(state.last_successful(record.group), os.fsencode(record.deployment_dir), mode=state.file_mode)
-    kept_as_new = {step.path: step.before for step in record.steps if step.kind == RESET}
-    state.cleanup_file(record.group).write(
-        [*kept, *record.cleanup_after],
-        keep=[record.digests["during"]],
-        directories={**kept_as_new, **record.installed},
-    )
+    cleanup = state.cleanup_file(record.group)
+    own = _own_directories(record, cleanup.directories(), directories)
+    cleanup.write([*kept, *record.cleanup_after], keep=[record.digests["during"]], directories=own)
     journal.end()
     return finishing.left
+
+
+def _own_directories(
+    record: Record, before: Mapping[str, Identity | None], directories: Directories
+) -> dict[str, Identity | None]:
+    """Give the directories that this group has made: now, or earlier, also where a stranger's file keeps one."""
+    own: dict[str, Identity | None] = {step.path: step.before for step in record.steps if step.kind == RESET}
+    own.update(record.installed)
+    for path, known in before.items():
+        if path not in own and (path in directories.identities or (known and directories.is_directory(path, known))):
+            own[path] = known or directories.identities[path]
+    return own
 
 
 def _remove_folder(path: str, directories: Directories) -> bool:
@@ -238,10 +249,14 @@ class _Undoing:
 
     def drop_old(self, step: Step) -> None:
         """Remove an old object that was kept aside; of a folder only what the plan has emptied. Raises OSError."""
-        if step.backup and self._is_there(step.backup):
+        if not step.backup or not self._is_ours(step.backup):
+            return
+        try:
+            self._directories.remove_file(step.backup)
+        except (IsADirectoryError, PermissionError):
             if not stat.S_ISDIR(self._directories.status(step.backup).st_mode):
-                self._directories.remove_file(step.backup)
-            elif not self._directories.remove_empty_tree(step.backup):
+                raise
+            if not self._directories.remove_empty_tree(step.backup):
                 text = "Something was put into the folder %s while it was being replaced; it is kept as %s"
                 _log.warning(text, step.path, step.backup)
                 self._filled.add(os.path.dirname(step.backup))
@@ -262,9 +277,10 @@ class _Undoing:
 
     def _is_there(self, name: str) -> bool:
         """Tell whether a temporary name exists, in a directory that nobody else could have put it into."""
-        if self._record.stages and not self._is_private(os.path.dirname(name)):
-            return False
-        return self._directories.is_there(name)
+        return self._is_ours(name) and self._directories.is_there(name)
+
+    def _is_ours(self, name: str) -> bool:
+        return not self._record.stages or self._is_private(name[: name.rfind("/")])
 
     def _is_private(self, stage: str) -> bool:
         known = self._private.get(stage)
@@ -299,4 +315,5 @@ def _missing_folder(record: Record) -> str:
 
 def folders_of(record: Record) -> list[str]:
     """The folders that hold the changed names, for syncing their file systems."""
-    return sorted({os.path.dirname(path) for path in [*(step.path for step in record.steps), *record.obsolete]})
+    paths = [*(step.path for step in record.steps), *record.obsolete]
+    return sorted({path[: path.rfind("/")] or "/" for path in paths})

@@ -34,7 +34,10 @@ class Stager:
         *,
         before: Mapping[str, Identity] | None = None,
     ) -> None:
-        """``before`` tells what the plan found at the paths of its operations; anything else there is an error."""
+        """``before`` tells what the plan found at the paths of its operations; anything else there is an error.
+
+        ``unlinked`` are afterwards the paths whose old object could not be given a second name.
+        """
         self._plan = plan
         self._directories = directories
         self._before = before or {}
@@ -42,6 +45,7 @@ class Stager:
         self._done = 0
         self._total = len(plan.nested) + sum(1 for operation in plan.operations if operation.temp)
         self._groups: dict[str, int] = {}
+        self.unlinked: set[str] = set()
         self._uid = os.geteuid()
 
     @property
@@ -149,8 +153,9 @@ class Stager:
                     raise OSError(errno.EIO, "The file became shorter while it was copied", entry.source)
                 if status.st_uid != self._uid or status.st_gid != self._group_below(temp[: temp.rfind("/")]):
                     os.fchown(writer, status.st_uid, status.st_gid)
-                os.fchmod(writer, stat.S_IMODE(status.st_mode))
                 attributes = self._plan.attributes.get(entry.path)
+                if attributes is None or attributes.permission.mode is None:
+                    os.fchmod(writer, stat.S_IMODE(status.st_mode))
                 if attributes is not None:
                     _give(writer, attributes, is_directory=False, shown=entry.path)
                 os.utime(writer, ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -184,9 +189,10 @@ class Stager:
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
+            self.unlinked.add(operation.path)
             return
         before = self._before.get(operation.path)
-        if before is not None and not self._directories.is_same(operation.backup, before):
+        if before is not None and self._directories.status(operation.backup).st_ino != before.inode:
             raise MovedError(operation.path)
 
     def _keep_copy(self, operation: Operation) -> None:
@@ -211,7 +217,7 @@ class Stager:
 
 def _give(target: int | str, attributes: Attributes, *, is_directory: bool, shown: str) -> None:
     """Give a new object everything that permissions ask for. Raises OSError, InstallError."""
-    apply_attributes(target, attributes, is_directory=is_directory, shown=shown)
+    apply_attributes(target, attributes, is_directory=is_directory, shown=shown, hidden=True)
     if (context := attributes.context) is not None:
         from agent.install.selinux import label_new  # seldom needed, and a small deployment counts its milliseconds
 

@@ -78,7 +78,7 @@ def open_directories(plan: Plan, directories: Directories, transitions: Transiti
     several names that permissions would reach, OSError where the host has changed since it was planned.
     """
     for operation in plan.operations:
-        directories.open(os.path.dirname(operation.path))
+        directories.open(operation.path[: operation.path.rfind("/")])
         if operation.kind == RESET:
             directories.open(operation.path)
         elif operation.kind == ADJUST:

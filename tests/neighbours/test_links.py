@@ -205,3 +205,25 @@ def test_a_setting_has_links_followed_as_the_official_agent_does_it(
 ) -> None:
     assert local(unsafe_links="follow").returncode == 0
     assert snapshot(host.roots)["top.txt"].endswith('"one"')
+
+
+def test_a_directory_that_the_group_has_made_stays_its_own_whatever_root_puts_into_it(host: Host) -> None:
+    host.set_up()
+    for revision in (ONE, TWO, THREE):
+        outcome = host.run(host.deployment(revision, given=False))
+        assert outcome.error == ""
+        put(f"{host.app}/log-of-{len(os.listdir(host.app))}", "root's")
+
+
+def test_a_directory_that_takes_the_place_of_one_that_the_group_has_made_is_refused(host: Host) -> None:
+    host.set_up()
+    assert host.run(host.deployment(ONE, given=False)).error == ""
+
+    def exchange() -> None:
+        os.rename(host.app, f"{host.home}/moved")
+        os.rename(host.vault, host.app)
+
+    assert run_as(ACCOUNT, exchange) is None
+    outcome = host.run(host.deployment(TWO, given=False))
+    assert outcome.error.startswith("UnsafePathError")
+    assert host.losses() == []

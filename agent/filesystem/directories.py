@@ -199,6 +199,18 @@ class Directories:
         except (FileNotFoundError, MovedError):
             return False
 
+    def all_identities(self, paths: Iterable[str]) -> list[Identity]:
+        """Return which object is at each of many paths."""
+        found = []
+        for path in paths:
+            directory, name = self._split(path)
+            try:
+                found.append(identity(name, directory))
+            except OSError as error:
+                error.filename = path
+                raise
+        return found
+
     def inodes(self, paths: Iterable[str]) -> list[int]:
         """Return the inode of what is at each path; 0 for an empty path."""
         found = []
@@ -282,11 +294,13 @@ class Directories:
         os.symlink(target, name, dir_fd=directory)
 
     @_named
-    def link(self, path: str, new: str) -> None:
-        """Give an object a second name; a link is not followed."""
+    def link_known(self, path: str, new: str, wanted: Identity) -> None:
+        """Give an object a second name in a private directory; MovedError where it is not the one that is wanted."""
         old_directory, old_name = self._split(path)
         directory, name = self._split(new)
         os.link(old_name, name, src_dir_fd=old_directory, dst_dir_fd=directory, follow_symlinks=False)
+        if os.stat(name, dir_fd=directory, follow_symlinks=False).st_ino != wanted.inode:
+            raise MovedError(path)
 
     @_named
     def rename(self, path: str, new: str) -> None:

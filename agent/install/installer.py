@@ -179,7 +179,7 @@ def _record(
 ) -> Record:
     cleanup = state.cleanup_file(request.group_id)
     before = cleanup.content()
-    steps = [_step(operation, directories, transitions) for operation in plan.operations]
+    steps = _steps(plan, directories, transitions)
     return Record(
         group=request.group_id,
         deployment_dir=request.deployment_dir,
@@ -198,17 +198,25 @@ def _record(
     )
 
 
-def _step(operation: Operation, directories: Directories, transitions: Transitions) -> Step:
-    step = Step(operation.kind, operation.path, operation.temp, operation.backup)
-    if operation.kind in (RESET, ADJUST):
-        with directories.pinned(operation.path) as pinned:
-            if operation.kind == ADJUST:
-                above = os.fstat(directories.open(os.path.dirname(operation.path)))
-                transitions.judge_object(operation.path, above, os.fstat(pinned))
-            return step._replace(old=read_metadata(pinned), before=identity("", pinned))
-    if operation.kind != CREATE:
-        return step._replace(before=directories.identity(operation.path))
-    return step
+def _steps(plan: Plan, directories: Directories, transitions: Transitions) -> list[Step]:
+    """Write down what is at the paths of a plan now. Raises UnsafePathError, InstallError and OSError."""
+    exchanged = [operation.path for operation in plan.operations if operation.kind not in (CREATE, RESET, ADJUST)]
+    before = dict(zip(exchanged, directories.all_identities(exchanged), strict=True))
+    return [
+        _settled(operation, directories, transitions)
+        if operation.kind in (RESET, ADJUST)
+        else Step(operation.kind, operation.path, operation.temp, operation.backup, None, before.get(operation.path))
+        for operation in plan.operations
+    ]
+
+
+def _settled(operation: Operation, directories: Directories, transitions: Transitions) -> Step:
+    """Write down an object that stays, with the metadata that it has."""
+    with directories.pinned(operation.path) as pinned:
+        if operation.kind == ADJUST:
+            above = os.fstat(directories.open(os.path.dirname(operation.path)))
+            transitions.judge_object(operation.path, above, os.fstat(pinned))
+        return Step(operation.kind, operation.path, old=read_metadata(pinned), before=identity("", pinned))
 
 
 class _Execution:

@@ -17,6 +17,8 @@ from agent.install.host import FILE, FOLDER, LINK
 from agent.install.plan import IN_PLACE, REPLACE, Operation, Plan
 from agent.install.wanted import Entry
 
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
 # What a kernel answers where this object cannot have another name: another user's file, or no hard links here.
 _NO_LINKS = frozenset({errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS})
 
@@ -32,7 +34,7 @@ class Stager:
         directories: Directories,
         progress: Progress | None = None,
         *,
-        before: Mapping[str, Identity] | None = None,
+        before: Mapping[str, Identity],
     ) -> None:
         """``before`` tells what the plan found at the paths of its operations; anything else there is an error.
 
@@ -40,7 +42,7 @@ class Stager:
         """
         self._plan = plan
         self._directories = directories
-        self._before = before or {}
+        self._before = before
         self._progress = progress
         self._done = 0
         self._total = len(plan.nested) + sum(1 for operation in plan.operations if operation.temp)
@@ -166,11 +168,13 @@ class Stager:
 
     def _open_source(self, entry: Entry) -> int:
         """Open a file of the revision where it really lies, over no link that somebody has put on the way since."""
-        folder, _, name = entry.source.rpartition("/")
+        source = entry.source
+        cut = source.rfind("/")
+        folder = self._sources.open(self._plan.sources[source[:cut]])
         try:
-            return self._sources.open_file(f"{self._plan.sources[folder]}/{name}", os.O_RDONLY)
+            return os.open(source[cut + 1 :], _READ, dir_fd=folder)
         except OSError as error:
-            error.filename = entry.source
+            error.filename = source
             raise
 
     def _group_below(self, folder: str) -> int:
@@ -185,15 +189,11 @@ class Stager:
     def _link_aside(self, operation: Operation) -> None:
         """Keep the old object under its backup name too, where the file system can; else the commit renames it."""
         try:
-            self._directories.link(operation.path, operation.backup)
+            self._directories.link_known(operation.path, operation.backup, self._before[operation.path])
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
             self.unlinked.add(operation.path)
-            return
-        before = self._before.get(operation.path)
-        if before is not None and self._directories.status(operation.backup).st_ino != before.inode:
-            raise MovedError(operation.path)
 
     def _keep_copy(self, operation: Operation) -> None:
         """Copy what will be written over in its place. Raises MovedError where it is another file by now."""

@@ -22,8 +22,10 @@ BIG = "0123456789abcdef" * 70_000  # more than one read and more than one step o
 
 def stage(plan: Plan) -> list[tuple[int, int]]:
     seen: list[tuple[int, int]] = []
+    replaced = [operation.path for operation in plan.operations if operation.kind == "replace"]
     with Directories() as directories:
-        Stager(plan, directories, lambda done, total: seen.append((done, total))).run()
+        before = dict(zip(replaced, directories.all_identities(replaced), strict=True))
+        Stager(plan, directories, lambda done, total: seen.append((done, total)), before=before).run()
     return seen
 
 

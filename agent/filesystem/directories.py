@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import wraps
 from types import TracebackType
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import TypeVar, TypeVarTuple
 
 from agent.filesystem.kernel import Identity, identity, open_directory, rename_to_free_name, sync_file_system
 from agent.filesystem.trees import remove_empty_tree, remove_tree
@@ -44,19 +44,18 @@ def by_descriptor(descriptor: int) -> str:
     return f"/proc/self/fd/{descriptor}"
 
 
-_Rest = ParamSpec("_Rest")
+_Rest = TypeVarTuple("_Rest")
 _Result = TypeVar("_Result")
-_Self = TypeVar("_Self")
-_Method = Callable[Concatenate[_Self, str, _Rest], _Result]
+_Method = Callable[["Directories", str, *_Rest], _Result]
 
 
-def _named(method: _Method[_Self, _Rest, _Result]) -> _Method[_Self, _Rest, _Result]:
+def _named(method: _Method[*_Rest, _Result]) -> _Method[*_Rest, _Result]:
     """Name the whole path in an error: what the kernel was given is the last part alone, or nothing."""
 
     @wraps(method)
-    def naming(self: _Self, path: str, /, *rest: _Rest.args, **named: _Rest.kwargs) -> _Result:
+    def naming(self: Directories, path: str, *rest: *_Rest) -> _Result:
         try:
-            return method(self, path, *rest, **named)
+            return method(self, path, *rest)
         except OSError as error:
             if not isinstance(error.filename, str) or not error.filename.startswith("/"):
                 error.filename, error.filename2 = path, None
@@ -94,12 +93,13 @@ class Directories:
             os.close(self._open.popitem()[1])
         os.close(self._root)
 
-    @_named
     def open(self, path: str) -> int:
-        """Return a descriptor (``O_PATH``) of a directory; it stays ours, and open until many others were used."""
+        """Return a descriptor (``O_PATH``) of a directory; it stays ours, and open until many others were opened."""
         descriptor = self._open.get(path)
-        if descriptor is not None:
-            return descriptor
+        return self._open_anew(path) if descriptor is None else descriptor
+
+    @_named
+    def _open_anew(self, path: str) -> int:
         if path in ("", "/"):
             return self._root
         descriptor = self._opened(path)
@@ -146,31 +146,16 @@ class Directories:
 
     def _split(self, path: str) -> tuple[int, str]:
         cut = path.rfind("/")
-        descriptor = self._open.get(path[:cut])
-        return (self.open(path[:cut]) if descriptor is None else descriptor), path[cut + 1 :]
+        return self.open(path[:cut]), path[cut + 1 :]
 
-    def verify(self, path: str) -> None:
-        """Raise MovedError where a directory that was opened is not under its name any more."""
-        try:
-            try:
-                descriptor = open_directory(path[1:] or ".", self._root, flags=os.O_PATH)
-            except NotImplementedError:
-                descriptor = self._walked_again(path)
-        except OSError as error:
-            if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENOENT):
-                raise MovedError(path) from error
-            raise
-        os.close(self._compared(path, descriptor))
-
-    def _walked_again(self, path: str) -> int:
-        descriptor = os.dup(self._root)
-        for name in path.split("/")[1:]:
-            above = descriptor
-            try:
-                descriptor = self._walked(above, name)
-            finally:
-                os.close(above)
-        return descriptor
+    def verify(self, paths: Iterable[str]) -> None:
+        """Raise MovedError where one of these directories is not under its name any more."""
+        with Directories(known=self.identities, same_boot=self.same_boot) as again:
+            for path in paths:
+                try:
+                    again.open(path)
+                except FileNotFoundError as error:
+                    raise MovedError(path) from error
 
     @_named
     def identity(self, path: str) -> Identity:
@@ -246,7 +231,7 @@ class Directories:
             os.close(descriptor)
 
     @_named
-    def make(self, path: str, mode: int = 0o777) -> None:
+    def make(self, path: str, mode: int) -> None:
         """Make a directory; the umask counts as usual."""
         directory, name = self._split(path)
         os.mkdir(name, mode, dir_fd=directory)
@@ -265,11 +250,13 @@ class Directories:
         status = os.fstat(self.open(path))
         return status.st_uid == os.geteuid() and not status.st_mode & 0o077
 
-    @_named
-    def create(self, path: str) -> int:
+    def create(self, directory: str, name: str) -> int:
         """Create a file that only its owner may read, and return it open for writing."""
-        directory, name = self._split(path)
-        return os.open(name, _MAKE, 0o600, dir_fd=directory)
+        try:
+            return os.open(name, _MAKE, 0o600, dir_fd=self.open(directory))
+        except OSError as error:
+            error.filename = f"{directory}/{name}"
+            raise
 
     @_named
     def open_file(self, path: str, flags: int) -> int:

@@ -22,8 +22,7 @@ def check_names(plan: Plan, directories: Directories) -> None:
     """
     folders = {operation.path[: operation.path.rfind("/")] or "/" for operation in plan.operations}
     folders.update(operation.path for operation in plan.operations if operation.kind == RESET)
-    for folder in sorted(folders):
-        directories.verify(folder)
+    directories.verify(sorted(folders))
 
 
 class Committer:

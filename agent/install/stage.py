@@ -13,7 +13,7 @@ from agent.filesystem.hands import Hand, is_worth_a_hand, is_worth_writing_ahead
 from agent.filesystem.kernel import Identity
 from agent.install import acl
 from agent.install.attributes import Attributes, apply_attributes
-from agent.install.host import FILE, FOLDER, LINK
+from agent.install.host import FILE, FOLDER
 from agent.install.plan import IN_PLACE, REPLACE, Operation, Plan
 from agent.install.wanted import Entry
 
@@ -113,22 +113,22 @@ class Stager:
 
     def _build_all(self, files: Sequence[tuple[Entry, str]], *, counted: int = 1, report: bool = True) -> None:
         for entry, temp in files:
-            self._build(entry, temp)
+            try:
+                self._copy(entry, temp)
+            except OSError as error:
+                _name_destination(error, entry)
+                raise
             if report:
                 self._report(counted)
 
     def _build(self, entry: Entry, temp: str) -> None:
         try:
             if entry.kind == FOLDER:
-                self._directories.make(temp)
-            elif entry.kind == LINK:
-                self._directories.symlink(os.readlink(entry.source), temp)
+                self._directories.make(temp, 0o777)
             else:
-                self._copy(entry, temp)
+                self._directories.symlink(os.readlink(entry.source), temp)
         except OSError as error:
-            # Operators know the destination, not the temporary name, and errors by descriptor name nothing.
-            if error.filename != entry.source:
-                error.filename, error.filename2 = entry.path, None
+            _name_destination(error, entry)
             raise
 
     def _report(self, count: int) -> None:
@@ -149,11 +149,13 @@ class Stager:
         reader = self._open_source(entry)
         try:
             status = os.fstat(reader)
-            writer = self._directories.create(temp)
+            cut = temp.rfind("/")
+            folder = temp[:cut]
+            writer = self._directories.create(folder, temp[cut + 1 :])
             try:
                 if copy_bytes(reader, writer, status.st_size) != status.st_size:
                     raise OSError(errno.EIO, "The file became shorter while it was copied", entry.source)
-                if status.st_uid != self._uid or status.st_gid != self._group_below(temp[: temp.rfind("/")]):
+                if status.st_uid != self._uid or status.st_gid != self._group_below(folder):
                     os.fchown(writer, status.st_uid, status.st_gid)
                 attributes = self._plan.attributes.get(entry.path)
                 if attributes is None or attributes.permission.mode is None:
@@ -202,7 +204,7 @@ class Stager:
             status = os.fstat(reader)
             if status.st_nlink > 1:
                 raise OSError(errno.EMLINK, "The file has other names, which would change with it", operation.path)
-            writer = self._directories.create(operation.backup)
+            writer = self._directories.create(*os.path.split(operation.backup))
             try:
                 copy_bytes(reader, writer, status.st_size)
                 os.fchown(writer, status.st_uid, status.st_gid)
@@ -213,6 +215,12 @@ class Stager:
                 os.close(writer)
         finally:
             os.close(reader)
+
+
+def _name_destination(error: OSError, entry: Entry) -> None:
+    """Operators know the destination, not the temporary name, and errors by descriptor name nothing."""
+    if error.filename != entry.source:
+        error.filename, error.filename2 = entry.path, None
 
 
 def _give(target: int | str, attributes: Attributes, *, is_directory: bool, shown: str) -> None:

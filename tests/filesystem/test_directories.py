@@ -44,9 +44,9 @@ def test_a_change_goes_to_the_directory_that_was_opened(directories: Directories
     directories.open(f"{top}/app")
     swap_for_a_link(top)
     directories.rename(f"{top}/app/f", f"{top}/app/g")
-    directories.make(f"{top}/app/d")
+    directories.make(f"{top}/app/d", 0o777)
     directories.symlink("g", f"{top}/app/link")
-    os.close(directories.create(f"{top}/app/new"))
+    os.close(directories.create(f"{top}/app", "new"))
     assert directories.remove_file(f"{top}/app/g")
     assert sorted(os.listdir(f"{top}/moved")) == ["d", "link", "new"]
     assert os.listdir(f"{top}/foreign") == ["f"]
@@ -102,8 +102,8 @@ def test_more_directories_than_may_be_open_are_opened_again(
     monkeypatch.setattr(module, "_MOST_OPEN", 5)
     before = len(os.listdir("/proc/self/fd"))
     for number in range(20):
-        directories.make(f"{top}/app/{number}")
-        os.close(directories.create(f"{top}/app/{number}/f"))
+        directories.make(f"{top}/app/{number}", 0o777)
+        os.close(directories.create(f"{top}/app/{number}", "f"))
     for number in range(20):
         assert directories.remove_file(f"{top}/app/{number}/f")
     assert len(os.listdir("/proc/self/fd")) <= before + 5
@@ -117,10 +117,10 @@ def test_the_walk_does_without_openat2(directories: Directories, top: str, monke
     monkeypatch.setattr("agent.filesystem.kernel._lacks_openat2", True)
     monkeypatch.setattr(module, "_MOST_OPEN", 1)
     assert directories.remove_file(f"{top}/app/f")
-    directories.verify(f"{top}/app")
+    directories.verify([f"{top}/app"])
     swap_for_a_link(top)
     with pytest.raises(MovedError):
-        directories.verify(f"{top}/app")
+        directories.verify([f"{top}/app"])
 
 
 def test_a_name_that_is_taken_is_not_renamed_over(directories: Directories, top: str) -> None:
@@ -195,7 +195,7 @@ def test_a_link_is_not_pinned(directories: Directories, top: str) -> None:
 
 @pytest.mark.needs("root", "mount")
 def test_removing_all_stops_at_a_mount(directories: Directories, top: str) -> None:
-    directories.make(f"{top}/app/d")
+    directories.make(f"{top}/app/d", 0o777)
     subprocess.run(["mount", "--bind", f"{top}/foreign", f"{top}/app/d"], check=True)
     try:
         with pytest.raises(OSError, match="Something is mounted here"):

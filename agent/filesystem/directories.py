@@ -184,13 +184,15 @@ class Directories:
         except (FileNotFoundError, MovedError):
             return False
 
-    def all_identities(self, paths: Iterable[str]) -> list[Identity]:
-        """Return which object is at each of many paths."""
-        found = []
+    def identities_of(self, paths: Iterable[str]) -> dict[str, Identity]:
+        """Return which object is at each of many paths; a path with nothing there is left out."""
+        found = {}
         for path in paths:
             directory, name = self._split(path)
             try:
-                found.append(identity(name, directory))
+                found[path] = identity(name, directory)
+            except FileNotFoundError:
+                continue
             except OSError as error:
                 error.filename = path
                 raise

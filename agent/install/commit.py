@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 
 from agent.filesystem.copying import copy_bytes
 from agent.filesystem.directories import Directories, MovedError, by_descriptor
@@ -66,10 +67,11 @@ class Committer:
             self._directories.rename(operation.temp, operation.path)
 
     def _remove(self, operation: Operation) -> None:
-        try:
-            self._directories.take(operation.path, operation.backup, self._before[operation.path])
-        except FileNotFoundError:
+        before = self._before.get(operation.path)
+        if before is None:
             return  # somebody was quicker; the aim is reached
+        with suppress(FileNotFoundError):
+            self._directories.take(operation.path, operation.backup, before)
 
     def _write_in_place(self, operation: Operation) -> None:
         overwrite(self._directories, operation.temp, operation.path, self._before[operation.path])

@@ -7,6 +7,7 @@ the Install counts as done. Whatever interrupts it, ``recovery`` finds in the jo
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -26,7 +27,7 @@ from agent.install.explain import explained
 from agent.install.instructions import instructions
 from agent.install.journal import COMMITTED, STAGED, Journal, Record, Step, open_journals
 from agent.install.labels import add_rules, label_installed, obsolete_rules, rules_of
-from agent.install.plan import ADJUST, CREATE, RESET, Operation, Plan, PlanRequest, make_plan
+from agent.install.plan import ADJUST, IN_PLACE, REMOVE, REPLACE, RESET, SWAP, Operation, Plan, PlanRequest, make_plan
 from agent.install.recovery import folders_of, go_back, go_forward, left_alone
 from agent.install.recovery import recover as recover_one
 from agent.install.reset import read_metadata
@@ -35,6 +36,8 @@ from agent.install.state import InstallState
 from agent.install.transitions import Transitions, open_directories
 
 _log = logging.getLogger(__name__)
+
+_EXCHANGED = frozenset({REPLACE, SWAP, IN_PLACE, REMOVE})
 
 _TRY_AGAIN = "Mend the disk; the next deployment or start of the agent ends what was interrupted first."
 
@@ -200,8 +203,12 @@ def _record(
 
 def _steps(plan: Plan, directories: Directories, transitions: Transitions) -> list[Step]:
     """Write down what is at the paths of a plan now. Raises UnsafePathError, InstallError and OSError."""
-    exchanged = [operation.path for operation in plan.operations if operation.kind not in (CREATE, RESET, ADJUST)]
-    before = dict(zip(exchanged, directories.all_identities(exchanged), strict=True))
+    exchanged = {operation.path: operation.kind for operation in plan.operations if operation.kind in _EXCHANGED}
+    before = directories.identities_of(exchanged)
+    # Where an old file has gone meanwhile, the aim is reached.
+    gone = [path for path, kind in exchanged.items() if kind != REMOVE and path not in before]
+    if gone:
+        raise FileNotFoundError(errno.ENOENT, "This was there when the Install was planned", gone[0])
     return [
         _settled(operation, directories, transitions)
         if operation.kind in (RESET, ADJUST)

@@ -228,3 +228,13 @@ def test_a_mounted_file_gets_its_old_content_back_when_the_install_fails(box: Bo
     assert (status.st_mode & 0o7777, status.st_uid, status.st_gid) == (0o600, 5, 60)
     assert status.st_mtime == 1_000_000_000
     assert box.tree("out") == {"conf": "below the mount", "late": "stranger"}
+
+
+def test_an_old_file_that_goes_by_itself_while_the_revision_is_built_stops_nothing(box: Box) -> None:
+    box.install({"app/a": "1", "app/old": "1"})
+    plan = box.install(
+        box.revision({"app/a": "2"}),
+        progress=lambda done, total: os.path.exists(f"{box.dest}/out/old") and os.unlink(f"{box.dest}/out/old"),
+    )
+    assert box.tree("out") == {"a": "2"}
+    assert [operation.kind for operation in plan.operations].count("remove") == 1

@@ -24,7 +24,7 @@ def stage(plan: Plan) -> list[tuple[int, int]]:
     seen: list[tuple[int, int]] = []
     replaced = [operation.path for operation in plan.operations if operation.kind == "replace"]
     with Directories() as directories:
-        before = dict(zip(replaced, directories.all_identities(replaced), strict=True))
+        before = directories.identities_of(replaced)
         Stager(plan, directories, lambda done, total: seen.append((done, total)), before=before).run()
     return seen
 

@@ -184,7 +184,8 @@ class Wanted:
 
     def _leaf(self, kind: str, source: str, name: str, shown: str, root: str, mapping: FileMapping) -> None:
         path = f"{root}/{name}" if root != "/" else f"/{name}"
-        if self._is_reserved(path, path, mapping):
+        # The folder was looked at when it was wanted; there can be very many leaves.
+        if path in self._reserved and self._is_reserved(path, path, mapping):
             return
         other = self.entries.get(path)
         if other is not None:

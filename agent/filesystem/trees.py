@@ -6,8 +6,6 @@ import errno
 import os
 import stat
 
-from agent.filesystem.kernel import open_directory
-
 # So many folders are held open at once; deeper ones are moved up, which needs neither more files nor a deeper stack.
 _MAX_DEPTH = 64
 
@@ -106,6 +104,8 @@ def _open_folder(name: str, parent: int) -> int:
     if os.geteuid() != 0:
         # Ordinary users may own folders in which they may not write; root needs no permission.
         _permit(name, parent)
+    from agent.filesystem.kernel import open_directory  # it loads ctypes, and whoever removes nothing is spared that
+
     try:
         return open_directory(name, parent, same_mount=True)
     except OSError as error:

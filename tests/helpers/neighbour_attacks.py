@@ -9,8 +9,10 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import select
 import socket
 import stat
+import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -21,6 +23,9 @@ TEMPORARY_PREFIX = ".codedeploy-"
 _SECONDS = 5.0  # of a quiet machine, for what needs a few microseconds
 _EXCHANGE = 2  # RENAME_EXCHANGE
 _AT_FDCWD = -100
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_PEEKED = 0x00000FC6  # modified, attributes, opened for writing and closed, moved here and away, created, removed
+_EVENT = struct.Struct("iIII")
 
 Bait = Callable[[str], None]
 """Puts something at a free path."""
@@ -162,3 +167,38 @@ class Racer:
                     failed = exchange(_AT_FDCWD, f"{parent}/{name}".encode(), _AT_FDCWD, bait.encode(), _EXCHANGE)
                     done += not failed
             self._shared[8:16] = done.to_bytes(8, "little")
+
+
+def peek(top: str, marker: bytes, started: int, stop: int) -> dict[str, object]:
+    """Be told by the kernel (inotify) of all that changes below a directory, and try to read it at once.
+
+    A byte is written to the descriptor ``started`` when all is watched; the end of ``stop`` ends it. Returns how many
+    events there were, and the files with the marker in them that could be read.
+    """
+    watched: dict[int, str] = {}
+    read: set[str] = set()
+    events = 0
+    queue = _LIBC.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+    for folder, _, _ in os.walk(top):
+        watched[_LIBC.inotify_add_watch(queue, folder.encode(), _PEEKED)] = folder
+    os.write(started, b"!")
+    while True:
+        ready = select.select([queue, stop], [], [])[0]
+        if queue not in ready:
+            return {"events": events, "read": sorted(read)}
+        for watch, name in _events(os.read(queue, 1 << 16)):
+            events += 1
+            path = f"{watched.get(watch, top)}/{name}"
+            if os.path.isdir(path) and not os.path.islink(path):
+                watched[_LIBC.inotify_add_watch(queue, path.encode(), _PEEKED)] = path
+                read.update(readable(path, marker))
+            elif marker in _read(path):
+                read.add(path)
+
+
+def _events(data: bytes) -> Iterator[tuple[int, str]]:
+    at = 0
+    while at < len(data):
+        watch, _, _, length = _EVENT.unpack_from(data, at)
+        yield watch, os.fsdecode(data[at + _EVENT.size : at + _EVENT.size + length].rstrip(b"\0"))
+        at += _EVENT.size + length

@@ -5,15 +5,17 @@ An account looks at every step of an Install at everything that it can reach.
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
 import neighbour_attacks as attacks
 from agent.appspec.model import AclEntry, Permission
 from install_box import Tree, put
-from neighbour_accounts import ACCOUNT, OTHER_ACCOUNT, Program, by
+from neighbour_accounts import ACCOUNT, OTHER_ACCOUNT, Program, become, by
 from neighbour_host import Host, Outcome, mount_over, own_mounts
 from neighbour_rounds import late, obstacle_at_the_end
 
@@ -98,6 +100,44 @@ def test_another_account_cannot_read_a_secret_while_its_replacement_is_undone(ke
     assert late(host) in outcome.error
     assert outcome.results.pop(start - 1) == 1
     assert_never_seen(host, outcome)
+
+
+@contextmanager
+def peeking(host: Host) -> Iterator[list[dict[str, object]]]:
+    """Let the other account watch the directory meanwhile; the list has what it gained afterwards."""
+    (started, says_started), (stopped, stop), (reader, writer) = os.pipe(), os.pipe(), os.pipe()
+    gained: list[dict[str, object]] = []
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(stop)
+            become(OTHER_ACCOUNT)
+            os.write(writer, json.dumps(attacks.peek(host.home, MARKER.encode(), says_started, stopped)).encode())
+        finally:
+            os._exit(0)
+    for descriptor in (says_started, stopped, writer):
+        os.close(descriptor)
+    try:
+        assert os.read(started, 1), "the account does not watch"
+        yield gained
+    finally:
+        os.close(stop)
+        with os.fdopen(reader, "rb") as pipe:
+            gained.append(json.loads(pipe.read()))
+        os.close(started)
+        os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize("kept", ["files of root's", "files of the account's"])
+def test_another_account_cannot_read_a_secret_by_watching_where_it_is_installed(kept: str, host: Host) -> None:
+    host.set_up()
+    options = {"to": [("app", host.app)], "given": False, "permissions": KEPT_SECRET[kept](host.app)}
+    with peeking(host) as gained:
+        for version in "12":
+            revision: Tree = {f"app/secret-{number}": f"{MARKER}{version}" for number in range(200)}
+            assert host.run(host.deployment(revision, **options)).error == ""
+    assert gained[0]["events"], "nothing was seen to change"
+    assert gained[0]["read"] == []
 
 
 @pytest.mark.needs("mount")

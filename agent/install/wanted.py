@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable, Sequence
 
 from agent.appspec.model import FileMapping, located, place_of
-from agent.install.host import FILE, FOLDER, LINK, OTHER, Link, View, read_link
+from agent.install.host import FILE, FOLDER, LINK, OTHER, Host, Link, View
 
 # A revision with folders linked into each other in many ways unfolds without end; no real one comes near this.
 _MAX_ENTRIES = 2_000_000
@@ -38,8 +38,8 @@ class Entry:
 class Wanted:
     """The entries by their real path, in the order in which the official agent makes them, and all problems.
 
-    ``links`` are the host's links that lead to a wanted folder, ``source_links`` those of the revision that are
-    installed as the folders they lead to. ``sources`` gives the real path of each folder that files are copied from.
+    ``links`` are the host's links that lead to a wanted folder, ``source_links`` those that lead to a folder that files
+    are copied from. ``sources`` gives the real path of each such folder.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class Wanted:
         self.source_links: list[Link] = []
         self.sources: dict[str, str] = {}
         self._archive = archive
+        self._unpacked = View(Host())
         self._after = after
         self._cwd = cwd
         self._follow = follow_directory_links
@@ -93,18 +94,16 @@ class Wanted:
             return
         if stat.S_ISLNK(mode) and os.path.isdir(path):
             mode = stat.S_IFDIR
-            self._note_link(path)
         kind = FOLDER if stat.S_ISDIR(mode) else FILE if stat.S_ISREG(mode) else LINK if stat.S_ISLNK(mode) else OTHER
         if kind == OTHER:
             self._problem(mapping, f"the source {mapping.source!r} is neither a file, a folder nor a link")
         elif kind != FOLDER and mapping.source.endswith("/"):
             self._problem(mapping, f"the source {mapping.source!r} is a file; take the slash at its end away")
         elif (root := self._folder(destination, mapping, path)) is not None:
+            self._note_source(path if kind == FOLDER else os.path.dirname(path))
             if kind == FOLDER:
                 self._add_contents(path, destination, root, mapping)
             else:
-                folder = os.path.dirname(path)
-                self.sources[folder] = os.path.realpath(folder)
                 self._leaf(kind, path, os.path.basename(os.path.normpath(source)), destination, root, mapping)
 
     def _destination(self, mapping: FileMapping) -> str | None:
@@ -126,7 +125,6 @@ class Wanted:
     def _add_contents(self, source: str, shown: str, root: str, mapping: FileMapping) -> None:
         """Add all that a folder holds to the folder at real path ``root``."""
         waiting: list[tuple[str, str, str, _Above]] = [(source, shown, root, (source, None))]
-        self.sources[source] = os.path.realpath(source)
         while waiting:
             source, shown, root, above = waiting.pop()
             shown_base, root_base = ("" if shown == "/" else shown), ("" if root == "/" else root)
@@ -174,13 +172,16 @@ class Wanted:
                 text = f"{item.path} leads back to a folder that it is in; it is installed as a link."
                 self.warnings.append(f"{self._at(mapping)}: {text}")
                 return False
-        self._note_link(item.path)
-        self.sources[item.path] = os.path.realpath(item.path)
+        self._note_source(item.path)
         return True
 
-    def _note_link(self, path: str) -> None:
-        """Note a link of the revision; who owns it may have put it there after the bundle was unpacked."""
-        self.source_links.append(read_link(path)._replace(target=os.path.realpath(path)))
+    def _note_source(self, folder: str) -> None:
+        """Note where a folder of the revision really is, and all links on the way to it.
+
+        Who owns one may have put it there after the bundle was unpacked, so what is judged is what is copied from.
+        """
+        self.sources[folder] = self._unpacked.resolve(folder)
+        self.source_links += self._unpacked.links(folder)
 
     def _leaf(self, kind: str, source: str, name: str, shown: str, root: str, mapping: FileMapping) -> None:
         path = f"{root}/{name}" if root != "/" else f"/{name}"

@@ -80,3 +80,27 @@ def test_a_link_of_the_packers_to_another_directory_of_theirs_is_installed(host:
     assert host.run(deployment(host, archive)).error == ""
     with open(f"{host.app}/again/f") as file:
         assert file.read() == "one"
+
+
+@pytest.mark.parametrize(
+    ("source", "link"),
+    [
+        pytest.param("app/d/f", None, id="the account's link above a file that is named"),
+        pytest.param("app/d/inner", None, id="the account's link above a directory that is named"),
+        pytest.param("again", "app/d", id="root's link to the account's link"),
+        pytest.param("app/e", "../d", id="root's link in a directory that is installed"),
+    ],
+)
+def test_an_account_cannot_have_roots_files_installed_by_a_link_on_the_way_to_a_source(
+    host: Host, archive: str, source: str, link: str | None
+) -> None:
+    put(f"{host.top}/closed/inner/f", SECRET, mode=0o600)
+    if link is not None:
+        os.symlink(link, f"{archive}/{'again' if source == 'again' else f'{source}/h'}")
+    os.rename(f"{archive}/app/d", f"{archive}/away")
+    assert run_as(ACCOUNT, lambda: os.symlink(f"{host.top}/closed", f"{archive}/app/d")) is None
+    outcome = host.run(host.deployment(archive, to=[(source, f"{host.app}/d")]))
+    assert outcome.error.startswith("UnsafePathError")
+    assert f"{archive}/app/d" in outcome.error
+    assert not os.path.exists(f"{host.app}/d/f")
+    assert not os.path.exists(f"{host.app}/d/h")

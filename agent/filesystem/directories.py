@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import wraps
 from types import TracebackType
-from typing import TypeVar, TypeVarTuple
 
 from agent.filesystem.kernel import Identity, identity, open_directory, rename_to_free_name, sync_file_system
+from agent.filesystem.naming import named
 from agent.filesystem.trees import remove_empty_tree, remove_tree
 
-_MOST_OPEN = 400
-"""Directories held open at once; a process may have 1,024 files open by default. More are opened again when needed."""
+_MOST_OPEN = 300
+"""Directories held open at once, where the process may have 1,024 files open. More are opened again when needed."""
 
 _MOST_PRIVATE = 200
 """Private directories that stay open to the end, so that they are found whatever their names lead to by then."""
+
+_USUAL_FILES = 1024
 
 _MAKE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -38,30 +40,14 @@ class MovedError(OSError):
     def __init__(self, path: str) -> None:
         super().__init__(errno.EEXIST, "This is another object now than when the Install began", path)
 
+    def __reduce__(self) -> tuple[type[MovedError], tuple[str]]:
+        """Go from one process to another, which OSError's way does not for other arguments than its own."""
+        return type(self), (self.filename,)
+
 
 def by_descriptor(descriptor: int) -> str:
     """Return a path that stays with an open object whatever its name becomes; for calls that take no ``O_PATH``."""
     return f"/proc/self/fd/{descriptor}"
-
-
-_Rest = TypeVarTuple("_Rest")
-_Result = TypeVar("_Result")
-_Method = Callable[["Directories", str, *_Rest], _Result]
-
-
-def _named(method: _Method[*_Rest, _Result]) -> _Method[*_Rest, _Result]:
-    """Name the whole path in an error: what the kernel was given is the last part alone, or nothing."""
-
-    @wraps(method)
-    def naming(self: Directories, path: str, *rest: *_Rest) -> _Result:
-        try:
-            return method(self, path, *rest)
-        except OSError as error:
-            if not isinstance(error.filename, str) or not error.filename.startswith("/"):
-                error.filename, error.filename2 = path, None
-            raise
-
-    return naming
 
 
 class Directories:
@@ -79,8 +65,12 @@ class Directories:
         self._judge = judge
         self._open: dict[str, int] = {}
         self._private: set[str] = set()
+        # Two of these work at a time, and the rest of the process needs files too.
+        share = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], _USUAL_FILES) / _USUAL_FILES
+        self._most_open, self._most_private = max(int(_MOST_OPEN * share), 2), int(_MOST_PRIVATE * share)
         self._root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._seen: set[str] = set()
+        self._held = ""
 
     def __enter__(self) -> Directories:
         """Return this."""
@@ -98,16 +88,26 @@ class Directories:
         descriptor = self._open.get(path)
         return self._open_anew(path) if descriptor is None else descriptor
 
-    @_named
+    @named
     def _open_anew(self, path: str) -> int:
         if path in ("", "/"):
             return self._root
+        if path not in self._seen:
+            for above in self._not_seen_above(path):
+                self.open(above)
         descriptor = self._opened(path)
-        if len(self._open) - len(self._private) >= _MOST_OPEN:
-            longest_open = next(known for known in self._open if known not in self._private)
+        if len(self._open) - len(self._private) >= self._most_open:
+            longest_open = next(known for known in self._open if known not in self._private and known != self._held)
             os.close(self._open.pop(longest_open))
         self._open[path] = descriptor
         return descriptor
+
+    def _not_seen_above(self, path: str) -> list[str]:
+        """Give the directories on the way that are new, from the top: from below, a deep one needs a deep stack."""
+        found = []
+        while (path := path[: path.rfind("/")]) and path not in self._seen:
+            found.append(path)
+        return found[::-1]
 
     def _opened(self, path: str) -> int:
         """Open a directory for the first time, or again."""
@@ -148,6 +148,15 @@ class Directories:
         cut = path.rfind("/")
         return self.open(path[:cut]), path[cut + 1 :]
 
+    def _split_both(self, path: str, new: str) -> tuple[int, str, int, str]:
+        """Split two paths; while the directory of the second is opened, that of the first is not closed for it."""
+        old_directory, old_name = self._split(path)
+        self._held = path[: path.rfind("/")]
+        try:
+            return old_directory, old_name, *self._split(new)
+        finally:
+            self._held = ""
+
     def verify(self, paths: Iterable[str]) -> None:
         """Raise MovedError where one of these directories is not under its name any more."""
         with Directories(known=self.identities, same_boot=self.same_boot) as again:
@@ -157,13 +166,13 @@ class Directories:
                 except FileNotFoundError as error:
                     raise MovedError(path) from error
 
-    @_named
+    @named
     def identity(self, path: str) -> Identity:
         """Return which object is at a path, a link itself."""
         directory, name = self._split(path)
         return identity(name, directory)
 
-    @_named
+    @named
     def status(self, path: str) -> os.stat_result:
         """Return the status of what is at a path, of a link itself."""
         directory, name = self._split(path)
@@ -206,7 +215,7 @@ class Directories:
             found.append(os.stat(name, dir_fd=directory, follow_symlinks=False).st_ino if name else 0)
         return found
 
-    @_named
+    @named
     def is_empty(self, path: str) -> bool:
         """Tell whether a directory holds nothing."""
         descriptor = os.open(by_descriptor(self.open(path)), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -224,7 +233,11 @@ class Directories:
     def pinned(self, path: str) -> Iterator[int]:
         """Open an object, never a link, as a descriptor (``O_PATH``); ``by_descriptor`` gives a path for it."""
         directory, name = self._split(path)
-        descriptor = os.open(name or ".", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        try:
+            descriptor = os.open(name or ".", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        except OSError as error:
+            error.filename = path
+            raise
         try:
             if stat.S_ISLNK(os.fstat(descriptor).st_mode):
                 raise MovedError(path)
@@ -232,7 +245,7 @@ class Directories:
         finally:
             os.close(descriptor)
 
-    @_named
+    @named
     def make(self, path: str, mode: int) -> None:
         """Make a directory; the umask counts as usual."""
         directory, name = self._split(path)
@@ -242,7 +255,7 @@ class Directories:
         """Make a directory that is this user's alone, and see that it is the one that was made."""
         self.make(path, 0o700)
         self._seen.add(path)  # whoever owns the directory above, this one is ours
-        if len(self._private) < _MOST_PRIVATE:
+        if len(self._private) < self._most_private:
             self._private.add(path)
         if not self.is_private(path) or not self.is_empty(path):
             raise MovedError(path)
@@ -260,7 +273,7 @@ class Directories:
             error.filename = f"{directory}/{name}"
             raise
 
-    @_named
+    @named
     def open_file(self, path: str, flags: int) -> int:
         """Open a regular file that is there; anything else raises MovedError, and nothing is waited for."""
         directory, name = self._split(path)
@@ -276,33 +289,30 @@ class Directories:
             raise MovedError(path)
         return descriptor
 
-    @_named
+    @named
     def symlink(self, target: str, path: str) -> None:
         """Make a symbolic link at a path."""
         directory, name = self._split(path)
         os.symlink(target, name, dir_fd=directory)
 
-    @_named
+    @named
     def link_known(self, path: str, new: str, wanted: Identity) -> None:
         """Give an object a second name in a private directory; MovedError where it is not the one that is wanted."""
-        old_directory, old_name = self._split(path)
-        directory, name = self._split(new)
+        old_directory, old_name, directory, name = self._split_both(path, new)
         os.link(old_name, name, src_dir_fd=old_directory, dst_dir_fd=directory, follow_symlinks=False)
         if os.stat(name, dir_fd=directory, follow_symlinks=False).st_ino != wanted.inode:
             raise MovedError(path)
 
-    @_named
+    @named
     def rename(self, path: str, new: str) -> None:
         """Rename, in the place of a file or link that is there."""
-        old_directory, old_name = self._split(path)
-        directory, name = self._split(new)
+        old_directory, old_name, directory, name = self._split_both(path, new)
         os.rename(old_name, name, src_dir_fd=old_directory, dst_dir_fd=directory)
 
-    @_named
+    @named
     def rename_to_free_name(self, path: str, new: str) -> None:
         """Rename, but over nothing that is there; FileExistsError names ``new`` then."""
-        old_directory, old_name = self._split(path)
-        directory, name = self._split(new)
+        old_directory, old_name, directory, name = self._split_both(path, new)
         try:
             rename_to_free_name(old_name, name, old_directory, directory)
         except FileExistsError:
@@ -320,7 +330,7 @@ class Directories:
             self.rename_to_free_name(new, path)
             raise MovedError(path)
 
-    @_named
+    @named
     def remove_file(self, path: str) -> bool:
         """Remove a file or link; tell whether there was one."""
         try:
@@ -335,21 +345,21 @@ class Directories:
             raise
         return True
 
-    @_named
+    @named
     def remove_empty(self, path: str) -> None:
         """Remove a directory that holds nothing."""
         directory, name = self._split(path)
         os.rmdir(name, dir_fd=directory)
         self._forget(path)
 
-    @_named
+    @named
     def remove_all(self, path: str) -> None:
         """Remove whatever is at a path with all that it holds, over no mount; to be used below private directories."""
         directory, name = self._split(path)
         remove_tree(name, parent=directory)
         self._forget(path)
 
-    @_named
+    @named
     def remove_empty_tree(self, path: str) -> bool:
         """Remove a directory and those in it, but nothing else; tell whether it is gone. For private directories."""
         directory, name = self._split(path)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pickle
+import resource
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -96,31 +98,31 @@ def test_an_inode_that_is_used_again_is_another_object() -> None:
     assert not one.is_same(one._replace(type=stat.S_IFREG))
 
 
-def test_more_directories_than_may_be_open_are_opened_again(
-    directories: Directories, top: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_directories_than_may_be_open_are_opened_again(top: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MOST_OPEN", 5)
-    before = len(os.listdir("/proc/self/fd"))
-    for number in range(20):
-        directories.make(f"{top}/app/{number}", 0o777)
-        os.close(directories.create(f"{top}/app/{number}", "f"))
-    for number in range(20):
-        assert directories.remove_file(f"{top}/app/{number}/f")
-    assert len(os.listdir("/proc/self/fd")) <= before + 5
-    os.rename(f"{top}/app/0", f"{top}/app/away")
-    os.rename(f"{top}/foreign", f"{top}/app/0")
-    with pytest.raises(MovedError):
-        directories.remove_file(f"{top}/app/0/f")
+    with Directories() as directories:
+        before = len(os.listdir("/proc/self/fd"))
+        for number in range(20):
+            directories.make(f"{top}/app/{number}", 0o777)
+            os.close(directories.create(f"{top}/app/{number}", "f"))
+        for number in range(20):
+            assert directories.remove_file(f"{top}/app/{number}/f")
+        assert len(os.listdir("/proc/self/fd")) <= before + 5
+        os.rename(f"{top}/app/0", f"{top}/app/away")
+        os.rename(f"{top}/foreign", f"{top}/app/0")
+        with pytest.raises(MovedError):
+            directories.remove_file(f"{top}/app/0/f")
 
 
-def test_the_walk_does_without_openat2(directories: Directories, top: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_walk_does_without_openat2(top: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.filesystem.kernel._lacks_openat2", True)
-    monkeypatch.setattr(module, "_MOST_OPEN", 1)
-    assert directories.remove_file(f"{top}/app/f")
-    directories.verify([f"{top}/app"])
-    swap_for_a_link(top)
-    with pytest.raises(MovedError):
+    monkeypatch.setattr(module, "_MOST_OPEN", 2)
+    with Directories() as directories:
+        assert directories.remove_file(f"{top}/app/f")
         directories.verify([f"{top}/app"])
+        swap_for_a_link(top)
+        with pytest.raises(MovedError):
+            directories.verify([f"{top}/app"])
 
 
 def test_a_name_that_is_taken_is_not_renamed_over(directories: Directories, top: str) -> None:
@@ -232,3 +234,54 @@ def test_every_directory_on_the_way_is_judged_once(top: str) -> None:
         directories.status(f"{top}/foreign/f")
     assert seen[-2:] == [f"{top}/app", f"{top}/foreign"]
     assert seen.count(top) == 1
+
+
+def test_a_directory_that_moved_is_told_between_processes() -> None:
+    error = pickle.loads(pickle.dumps(MovedError("/app/d")))
+    assert (type(error), error.filename) == (MovedError, "/app/d")
+
+
+def test_an_error_of_an_object_that_is_held_names_the_whole_path(directories: Directories, top: str) -> None:
+    with pytest.raises(FileNotFoundError) as caught, directories.pinned(f"{top}/app/missing"):
+        pass
+    assert caught.value.filename == f"{top}/app/missing"
+
+
+def test_a_very_deep_directory_is_opened(directories: Directories, top: str) -> None:
+    path = f"{top}/app" + "/d" * 500
+    os.makedirs(path)
+    directories.make(f"{path}/new", 0o777)
+    assert os.path.isdir(f"{path}/new")
+
+
+def test_a_rename_reaches_both_directories_when_no_more_can_be_open(top: str) -> None:
+    names = [f"{top}/app/{number}" for number in range(module._MOST_OPEN)]
+    for name in names:
+        os.makedirs(f"{name}/a/b")
+    for opened in range(1, len(names)):
+        open(f"{names[0]}/f{opened}", "x").close()
+    with Directories() as directories:
+        directories.open(names[0])
+        for opened, name in enumerate(names[1:], 1):
+            # Sooner or later the directory of the old name is the one that has been open longest.
+            directories.rename(f"{names[0]}/f{opened}", f"{name}/a/b/f")
+    assert all(os.path.isfile(f"{name}/a/b/f") for name in names[1:])
+
+
+def test_a_process_that_may_open_few_files_works_in_many_directories(top: str) -> None:
+    usual = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened = len(os.listdir("/proc/self/fd"))
+    names = [f"{top}/app/{number}" for number in range(300)]
+    for name in names:
+        os.mkdir(name)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (opened + 200, usual[1]))
+    try:
+        with Directories() as directories:
+            for name in names:
+                directories.make_private(f"{name}/.private~")
+            directories.verify(names)
+            for name in names:
+                directories.remove_empty(f"{name}/.private~")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, usual)
+    assert not any(os.listdir(name) for name in names)

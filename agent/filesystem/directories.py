@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import TracebackType
 
-from agent.filesystem.kernel import Identity, identity, open_directory, rename_to_free_name, sync_file_system
+from agent.filesystem import kernel
+from agent.filesystem.kernel import Identity, identity
 from agent.filesystem.naming import named
 from agent.filesystem.trees import remove_empty_tree, remove_tree
 
@@ -24,8 +25,6 @@ _MOST_OPEN = 300
 
 _MOST_PRIVATE = 200
 """Private directories that stay open to the end, so that they are found whatever their names lead to by then."""
-
-_USUAL_FILES = 1024
 
 _MAKE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -65,8 +64,9 @@ class Directories:
         self._judge = judge
         self._open: dict[str, int] = {}
         self._private: set[str] = set()
+        kernel.forget_devices()
         # Two of these work at a time, and the rest of the process needs files too.
-        share = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], _USUAL_FILES) / _USUAL_FILES
+        share = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0] / 1024, 1)
         self._most_open, self._most_private = max(int(_MOST_OPEN * share), 2), int(_MOST_PRIVATE * share)
         self._root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._seen: set[str] = set()
@@ -129,7 +129,7 @@ class Directories:
     def _walked(self, above: int, name: str) -> int:
         try:
             if "/" in name:
-                return open_directory(name, above, flags=os.O_PATH)
+                return kernel.open_directory(name, above, flags=os.O_PATH)
             return os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENOTDIR):
@@ -299,8 +299,7 @@ class Directories:
     def link_known(self, path: str, new: str, wanted: Identity) -> None:
         """Give an object a second name in a private directory; MovedError where it is not the one that is wanted."""
         old_directory, old_name, directory, name = self._split_both(path, new)
-        os.link(old_name, name, src_dir_fd=old_directory, dst_dir_fd=directory, follow_symlinks=False)
-        if os.stat(name, dir_fd=directory, follow_symlinks=False).st_ino != wanted.inode:
+        if not kernel.link_known(old_name, name, old_directory, directory, wanted.inode):
             raise MovedError(path)
 
     @named
@@ -314,7 +313,7 @@ class Directories:
         """Rename, but over nothing that is there; FileExistsError names ``new`` then."""
         old_directory, old_name, directory, name = self._split_both(path, new)
         try:
-            rename_to_free_name(old_name, name, old_directory, directory)
+            kernel.rename_to_free_name(old_name, name, old_directory, directory)
         except FileExistsError:
             raise FileExistsError(
                 errno.EEXIST, "Something appeared here while the revision was being installed", new
@@ -379,7 +378,7 @@ class Directories:
                 seen.add(device)
                 readable = os.open(by_descriptor(descriptor), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 try:
-                    sync_file_system(readable)
+                    kernel.sync_file_system(readable)
                 finally:
                     os.close(readable)
 

@@ -22,6 +22,10 @@ _STATX_POINTER = ctypes.c_void_p(ctypes.addressof(_STATX_BUFFER))
 _STATX_FIELDS = struct.Struct("=I24xH2xQ40xqI44xII")
 _STATX_BTIME = 0x0800
 
+_OVERLAYFS = 0x794C7630  # linux/magic.h
+_STATFS_BUFFER = ctypes.create_string_buffer(256)
+_STATFS_TYPE = struct.Struct("@I")
+
 _RENAME_NOREPLACE = 1
 _OPENAT2 = 437  # the same number on every processor
 _RESOLVE_NO_XDEV, _RESOLVE_NO_SYMLINKS = 0x01, 0x04
@@ -30,12 +34,15 @@ _OPEN_HOW = struct.Struct("=QQQ")
 _NOT_THIS_WAY = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP})
 
 _lacks_openat2 = False
+_layered: dict[int, bool] = {}
 
 
 class Identity(NamedTuple):
     """Which object it is, whatever its name: device, inode, type and time of birth.
 
-    ``born`` is in nanoseconds, 0 where the file system does not tell it.
+    ``born`` is in nanoseconds, 0 where the file system does not tell it. On overlayfs it is 0 too, because there it is
+    another after the first change to an object of a lower layer; so is ``device``, which lasts only as long as the
+    mount (a container has another one after its restart).
     """
 
     device: int
@@ -69,8 +76,32 @@ def identity(name: str, directory: int) -> Identity:
             return _plain_identity(name, directory)
         raise OSError(number, os.strerror(number), name)
     told, mode, inode, seconds, nanoseconds, major, minor = _STATX_FIELDS.unpack_from(_STATX_BUFFER)
+    device = os.makedev(major, minor)
+    if major == 0 and _is_layered(device, name, directory):
+        return Identity(0, inode, stat.S_IFMT(mode), 0)
     born = seconds * 1_000_000_000 + nanoseconds if told & _STATX_BTIME else 0
-    return Identity(os.makedev(major, minor), inode, stat.S_IFMT(mode), born)
+    return Identity(device, inode, stat.S_IFMT(mode), born)
+
+
+def forget_devices() -> None:
+    """Forget which devices are an overlayfs: a number may be given to something else after an unmount."""
+    _layered.clear()
+
+
+def _is_layered(device: int, name: str, directory: int) -> bool:
+    """Tell whether an object of this device is on an overlayfs. Raises OSError."""
+    known = _layered.get(device)
+    if known is None:
+        flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(name, flags, dir_fd=directory) if name else os.dup(directory)
+        try:
+            if os.fstat(descriptor).st_dev != device:
+                return False  # somebody has just exchanged it
+            done = _LIBC.fstatfs(descriptor, _STATFS_BUFFER) == 0
+        finally:
+            os.close(descriptor)
+        known = _layered[device] = done and _STATFS_TYPE.unpack_from(_STATFS_BUFFER)[0] == _OVERLAYFS
+    return known
 
 
 def _plain_identity(name: str, directory: int) -> Identity:
@@ -93,6 +124,22 @@ def rename_to_free_name(old: str, new: str, old_directory: int, new_directory: i
         os.rename(old, new, src_dir_fd=old_directory, dst_dir_fd=new_directory)
         return
     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new)
+
+
+def link_known(old: str, new: str, old_directory: int, new_directory: int, inode: int) -> bool:
+    """Give an object, a link itself, a second name; tell whether it is the one that is wanted.
+
+    Raises OSError, with EXDEV where one object would seem to be two: on an overlayfs of several file systems a second
+    name may have a device and an inode of its own.
+    """
+    os.link(old, new, src_dir_fd=old_directory, dst_dir_fd=new_directory, follow_symlinks=False)
+    status = os.stat(new, dir_fd=new_directory, follow_symlinks=False)
+    if status.st_ino == inode:
+        return True
+    if status.st_dev != os.stat(old, dir_fd=old_directory, follow_symlinks=False).st_dev:
+        os.unlink(new, dir_fd=new_directory)
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), old)
+    return False
 
 
 def open_directory(name: str, parent: int, *, same_mount: bool = False, flags: int = os.O_RDONLY) -> int:

@@ -536,6 +536,37 @@ def test_an_install_spans_file_systems_and_keeps_folders_that_something_is_mount
 
 
 @pytest.mark.needs("root", "mount")
+@pytest.mark.parametrize("lower", ["image", "disk/image"], ids=["of several file systems", "of one file system"])
+def test_what_the_image_of_a_container_brings_is_replaced_and_removed(box: Box, lower: str) -> None:
+    put(f"{box.top}/image/out/f", "0")
+    put(f"{box.top}/image/out/sub/g", "0")
+    put(f"{box.top}/image/out/foreign", "0")
+    box.put(".")
+    one = box.revision({"app/f": "1", "app/sub/g": "1"})
+    two = box.revision({"app/f": "2", "app/new/h": "2"})
+    box.write_list([f"{box.dest}/out", f"{box.dest}/out/sub", f"{box.dest}/out/sub/g"])
+
+    def deploy() -> object:
+        box.install(one, behavior="OVERWRITE")
+        first = box.tree("out")
+        box.install(two)
+        return [sorted(table.items(), key=str) for table in (first, box.tree("out"))]
+
+    options = f"lowerdir={box.top}/{lower},upperdir={box.top}/disk/upper,workdir={box.top}/disk/work"
+    layers = (
+        f"mkdir {box.top}/disk && mount -t tmpfs none {box.top}/disk && cd {box.top}/disk && mkdir upper work"
+        f" && cp -a ../image . && mount -t overlay -o {options} none {box.dest}"
+    )
+    said = with_own_mounts(deploy, ["sh", "-c", layers])
+    assert said == str(
+        [
+            [("f", "1"), ("foreign", "0"), ("sub", None), ("sub/g", "1")],
+            [("f", "2"), ("foreign", "0"), ("new", None), ("new/h", "2")],
+        ]
+    )
+
+
+@pytest.mark.needs("root", "mount")
 def test_a_mount_on_a_folder_of_our_own_survives_the_revision_that_made_the_folder(box: Box) -> None:
     box.install({"app/volume/f": "1"})
     archive = box.revision({"app/a": "2"})

@@ -306,7 +306,7 @@ class Directories:
     def rename(self, path: str, new: str) -> None:
         """Rename, in the place of a file or link that is there."""
         old_directory, old_name, directory, name = self._split_both(path, new)
-        os.rename(old_name, name, src_dir_fd=old_directory, dst_dir_fd=directory)
+        kernel.rename(old_name, name, old_directory, directory)
 
     @named
     def rename_to_free_name(self, path: str, new: str) -> None:

@@ -7,6 +7,8 @@ import errno
 import os
 import stat
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -111,6 +113,44 @@ def _plain_identity(name: str, directory: int) -> Identity:
 
 def rename_to_free_name(old: str, new: str, old_directory: int, new_directory: int) -> None:
     """Rename, but never over something that is there already. Raises OSError, FileExistsError where there is."""
+    try:
+        _rename_to_free_name(old, new, old_directory, new_directory)
+    except PermissionError as error:
+        with _movable(old, old_directory, error):
+            _rename_to_free_name(old, new, old_directory, new_directory)
+
+
+def rename(old: str, new: str, old_directory: int, new_directory: int) -> None:
+    """Rename, in the place of a file or link that is there. Raises OSError."""
+    try:
+        os.rename(old, new, src_dir_fd=old_directory, dst_dir_fd=new_directory)
+    except PermissionError as error:
+        with _movable(old, old_directory, error):
+            os.rename(old, new, src_dir_fd=old_directory, dst_dir_fd=new_directory)
+
+
+@contextmanager
+def _movable(name: str, directory: int, refused: PermissionError) -> Iterator[None]:
+    """Let an ordinary user move a directory that it owns and may not write to: what is above it is written in it.
+
+    Raises ``refused`` where that is not the reason.
+    """
+    descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & stat.S_IWUSR:
+            raise refused
+        mode, opened = stat.S_IMODE(status.st_mode), f"/proc/self/fd/{descriptor}"
+        os.chmod(opened, mode | stat.S_IWUSR)
+        try:
+            yield
+        finally:
+            os.chmod(opened, mode)
+    finally:
+        os.close(descriptor)
+
+
+def _rename_to_free_name(old: str, new: str, old_directory: int, new_directory: int) -> None:
     if _RENAMEAT2 is not None:
         if _RENAMEAT2(old_directory, os.fsencode(old), new_directory, os.fsencode(new), _RENAME_NOREPLACE) == 0:
             return

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import subprocess
 import sys
 from contextlib import suppress
 
 import pytest
 
+from agent.appspec.model import Permission
 from agent.errors import InstallError
 from agent.filesystem.directories import Directories, MovedError
 from agent.install.commit import overwrite
-from install_box import Box, Link, Tree, put, tree, with_own_mounts
+from install_box import Box, Link, Tree, as_ordinary_user, give_to_ordinary_user, put, tree, with_own_mounts
 
 
 def test_a_replaced_file_is_a_new_file_so_its_other_name_keeps_its_content(box: Box) -> None:
@@ -238,3 +240,16 @@ def test_an_old_file_that_goes_by_itself_while_the_revision_is_built_stops_nothi
     )
     assert box.tree("out") == {"a": "2"}
     assert [operation.kind for operation in plan.operations].count("remove") == 1
+
+
+def test_an_ordinary_user_installs_directories_that_it_may_not_write_to(open_box: Box) -> None:
+    open_box.put(".")
+    closed = Permission(open_box.dest, mode=0o555, types=frozenset({"directory"}))
+    archive = open_box.revision({"app/sub/f": "1"})
+    give_to_ordinary_user(open_box.top)
+
+    def deploy() -> object:
+        open_box.install(archive, permissions=[closed])
+        return stat.S_IMODE(os.stat(f"{open_box.dest}/out").st_mode), open_box.tree("out")
+
+    assert as_ordinary_user(deploy) == str((0o555, {"sub": None, "sub/f": "1"}))

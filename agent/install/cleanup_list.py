@@ -16,7 +16,7 @@ import logging
 import os
 import stat
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from agent.filesystem.durable import remove_if_there, replace, sync_folder, write_durably
@@ -119,6 +119,19 @@ def other_lists(folder: str, *, but: str) -> dict[str, frozenset[str]]:
     return lists
 
 
+def _real(paths: Iterable[str]) -> Iterator[str]:
+    """Give the names of a list with the links on the way to them followed."""
+    folders: dict[str, str] = {}
+    for path in paths:
+        if path.startswith(SEMANAGE_PREFIX):
+            continue
+        cut = path.rfind("/")
+        folder = folders.get(path[:cut])
+        if folder is None:
+            folder = folders[path[:cut]] = os.path.realpath(path[:cut] or "/").rstrip("/")
+        yield folder + path[cut:]
+
+
 def _is_odd(path: str) -> bool:
     return path != path.strip() or "\n" in path
 
@@ -195,12 +208,12 @@ class CleanupFile(NamedTuple):
     def directories(self) -> dict[str, Identity | None]:
         """Give the directories that the list's Install made, None where it is not known which objects they are.
 
-        Raises OSError.
+        They are real paths; of those that are not known, some may be no directories. Raises OSError.
         """
         entry = self._entries().get(digest(self.content()), {})
         known = entry.get("directories")
         if not isinstance(known, dict):
-            return dict.fromkeys(self.paths())
+            return dict.fromkeys(_real(self.paths()))
         return {path: Identity(*values) for path, values in known.items()}
 
     def adopt(self, paths: Sequence[str]) -> None:
@@ -223,12 +236,14 @@ class CleanupFile(NamedTuple):
         """Replace the list durably and give its content. Raises OSError.
 
         ``keep`` are digests of lists that may still be on the disk when this is interrupted, ``directories`` those that
-        the Install made.
+        the Install made, None where it has not noted them.
         """
         content = encode(paths)
         entries = self._kept(keep)
-        known = {path: one for path, one in (directories or {}).items() if one is not None}
-        entries[digest(content)] = {"odd": [path for path in paths if _is_odd(path)], "directories": known}
+        entry: dict[str, object] = {"odd": [path for path in paths if _is_odd(path)]}
+        if directories is not None:
+            entry["directories"] = {path: one for path, one in directories.items() if one is not None}
+        entries[digest(content)] = entry
         self._write_entries(entries)
         write_durably(self.path, content, mode=self.mode)
         return content

@@ -19,7 +19,17 @@ from agent.filesystem.durable import write_durably
 from agent.filesystem.kernel import Identity
 from agent.install.cleanup_list import CleanupFile, digest
 from agent.install.commit import overwrite
-from agent.install.journal import COMMITTED, REVERTED, REVERTING, STAGED, Journal, JournalDamagedError, Record, Step
+from agent.install.journal import (
+    COMMITTED,
+    REVERTED,
+    REVERTING,
+    STAGED,
+    VERSION,
+    Journal,
+    JournalDamagedError,
+    Record,
+    Step,
+)
 from agent.install.labels import drop_rules
 from agent.install.plan import ADJUST, CREATE, IN_PLACE, REMOVE, RESET, SWAP, mount_points
 from agent.install.reset import write_metadata
@@ -134,7 +144,8 @@ def go_forward(record: Record, journal: Journal, state: InstallState, directorie
     # The list comes last: once it is there, nothing is left to do.
     write_durably(state.last_successful(record.group), os.fsencode(record.deployment_dir), mode=state.file_mode)
     cleanup = state.cleanup_file(record.group)
-    own = _own_directories(record, cleanup.directories(), directories)
+    # The first journals knew no identities; then the directories count by their names, as those of older lists do.
+    own = _own_directories(record, cleanup.directories(), directories) if record.version == VERSION else None
     cleanup.write([*kept, *record.cleanup_after], keep=[record.digests["during"]], directories=own)
     journal.end()
     return finishing.left

@@ -25,6 +25,7 @@ from agent.install.installer import InstallOptions, install, recover
 from host_tree import snapshot
 from install_box import (
     GROUP,
+    NOBODY,
     Box,
     Content,
     Link,
@@ -533,6 +534,18 @@ def test_an_install_spans_file_systems_and_keeps_folders_that_something_is_mount
 
     said = with_own_mounts(deploy, ["mount", "-t", "tmpfs", "none", f"{box.dest}/out/volume"])
     assert said == str(["out/a", "out/volume/d", "out/volume/d/h"])
+
+
+@pytest.mark.needs("root")
+def test_what_another_agent_has_installed_through_a_link_of_roots_is_deployed_again(box: Box) -> None:
+    put(f"{box.top}/home/out/d/f", "1")
+    os.chown(f"{box.top}/home", NOBODY, NOBODY)
+    box.put("www", Link(f"{box.top}/home"))
+    top = f"{box.dest}/www/out"
+    box.write_list([top, f"{top}/d", f"{top}/d/f", "semanage\0/srv/f"])
+    box.install({"app/d/f": "2"}, to="www/out")
+    box.install({"app/d/f": "3"}, to="www/out")
+    assert box.read("www/out/d/f") == "3"
 
 
 @pytest.mark.needs("root", "mount")

@@ -10,10 +10,11 @@ import pytest
 
 from agent.errors import InstallError
 from agent.filesystem.directories import Directories
+from agent.install.cleanup_list import digest
 from agent.install.installer import InstallOptions, recover
-from agent.install.journal import Record
+from agent.install.journal import COMMITTED, STAGED, Record
 from agent.install.recovery import go_back, go_forward
-from install_box import GROUP, Box, Link, in_child, put, tree
+from install_box import GROUP, NOBODY, Box, Link, in_child, put, tree
 
 OLD = {"app/a": "1", "app/same": "s", "app/gone/x": "1", "app/folder/f": "1", "app/link": Link("a"), "app/odd ": "1"}
 NEW = {
@@ -324,3 +325,22 @@ def test_a_group_that_cannot_be_recovered_stops_no_other_groups_deployments(
     with pytest.raises(InstallError):
         box.install(NEW, to="other", group="group-b")
     assert not os.path.exists(f"{box.dest}/other")
+
+
+@pytest.mark.needs("root")
+def test_what_the_last_version_has_committed_below_an_account_is_deployed_again(box: Box) -> None:
+    box.put("home")
+    os.chown(f"{box.dest}/home", NOBODY, NOBODY)
+    paths = [box.put("home/out"), box.put("home/out/a", "1"), box.put("home/out/d"), box.put("home/out/d/b", "1")]
+    box.write_list(paths)
+    with open(box.list_path(), "rb") as file:
+        during = digest(file.read())
+    os.makedirs(box.state.journal_dir)
+    journal = box.state.journal(GROUP)
+    journal.begin(Record(GROUP, "/d-1", {"before": "none", "during": during}, cleanup_after=paths, version=1))
+    journal.mark(STAGED)
+    journal.mark(COMMITTED)
+    (said,) = recovered(box)
+    assert "completed" in said
+    box.install({"app/a": "2", "app/d/b": "2"}, to="home/out")
+    assert box.read("home/out/d/b") == "2"

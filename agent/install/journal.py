@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from agent.filesystem.durable import append_durably, remove_if_there, sync_folder, write_durably
@@ -117,7 +118,9 @@ class Journal(NamedTuple):
             # What follows the last newline is a mark that was being written at a power cut: it does not count.
             lines = [line.decode("ascii", "replace") for line in rest[:-1] if line]
             table["marks"] = [line for line in lines if not line.startswith("{")]
-            built: dict[str, Any] = next((json.loads(line) for line in lines if line.startswith("{")), {})
+            # Where the disk was full, a part of it may stand before a later mark.
+            tables = (line for line, word in pairwise(lines) if line.startswith("{") and word == STAGED)
+            built: dict[str, Any] = json.loads(next(tables, "{}"))
             made = built.get("made", [0] * len(table["steps"]))
             table["steps"] = [_step(values, inode) for values, inode in zip(table["steps"], made, strict=True)]
             table["directories"] = _identities(table.get("directories", {}))

@@ -79,6 +79,18 @@ def test_the_new_objects_are_known_from_the_mark_on(journal: Journal) -> None:
     assert record.marks == ["staged"]
 
 
+@pytest.mark.parametrize("part", ['\n{"made":[0,0,7', '\n{"made":[0,0,77],"installed":{}}\nstag'])
+def test_a_mark_that_found_no_room_does_not_keep_an_install_from_being_undone(journal: Journal, part: str) -> None:
+    journal.begin(RECORD)
+    with open(journal.path, "a", encoding="ascii") as file:
+        file.write(part)
+    journal.mark("reverted")
+    record = journal.read()
+    assert record is not None
+    assert "staged" not in record.marks
+    assert [step.made for step in record.steps] == [0, 0, 0]
+
+
 def test_a_list_that_was_not_there_comes_back_as_not_there(journal: Journal) -> None:
     journal.begin(Record("g", "/d", {}, cleanup_before=None))
     record = journal.read()

@@ -93,20 +93,26 @@ def sync_folder(folder: str) -> None:
 def sync_file_systems(paths: Iterable[str]) -> None:
     """Write everything that is dirty on the file systems that hold these paths, each file system once.
 
-    One such call stands for an fsync of every file written since, at a small part of the price. Raises OSError.
+    One such call stands for an fsync of every file written since, at a small part of the price. A device is passed
+    over: somebody may have put a link to it there, and some do things when they are opened. Raises OSError.
     """
     from agent.filesystem.kernel import sync_file_system  # it loads ctypes, and costs start-up time
 
     seen: set[int] = set()
     for path in paths:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        held = os.open(path, os.O_PATH | os.O_CLOEXEC)
         try:
-            device = os.fstat(descriptor).st_dev
-            if device not in seen:
-                seen.add(device)
+            status = os.fstat(held)
+            if status.st_dev in seen or stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
+                continue
+            seen.add(status.st_dev)
+            descriptor = os.open(f"/proc/self/fd/{held}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            try:
                 sync_file_system(descriptor)
+            finally:
+                os.close(descriptor)
         finally:
-            os.close(descriptor)
+            os.close(held)
 
 
 def remove_if_there(path: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -187,6 +188,13 @@ def test_syncing_something_that_is_no_folder_is_an_error(top: str) -> None:
 def test_syncing_a_fifo_does_not_hang(top: str) -> None:
     os.mkfifo(f"{top}/pipe")
     sync_file_systems([f"{top}/pipe"])
+
+
+@pytest.mark.needs("devices")
+def test_syncing_opens_no_device_that_a_link_leads_to(top: str) -> None:
+    os.mknod(f"{top}/device", stat.S_IFCHR | 0o600, os.makedev(60, 1))  # no driver has it, so to open it is an error
+    os.symlink("device", f"{top}/folder")
+    sync_file_systems([f"{top}/folder"])
 
 
 def test_removing_tells_whether_something_was_there(top: str) -> None:

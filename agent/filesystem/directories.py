@@ -376,11 +376,11 @@ class Directories:
             device = os.fstat(descriptor).st_dev
             if device not in seen:
                 seen.add(device)
-                readable = os.open(by_descriptor(descriptor), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 try:
-                    kernel.sync_file_system(readable)
-                finally:
-                    os.close(readable)
+                    kernel.sync_directory(descriptor)
+                except OSError as error:
+                    error.filename = path
+                    raise
 
     def _lowest(self, path: str) -> int:
         while True:

@@ -213,3 +213,16 @@ def sync_file_system(descriptor: int) -> None:
     if _LIBC.syncfs(descriptor) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+def sync_directory(directory: int) -> None:
+    """Write everything that is dirty on the file system that an open directory (``O_PATH``) is on. Raises OSError."""
+    try:
+        readable = os.open(f"/proc/self/fd/{directory}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        os.sync()  # an ordinary user may write to a directory that it may not read
+        return
+    try:
+        sync_file_system(readable)
+    finally:
+        os.close(readable)

@@ -253,3 +253,14 @@ def test_an_ordinary_user_installs_directories_that_it_may_not_write_to(open_box
         return stat.S_IMODE(os.stat(f"{open_box.dest}/out").st_mode), open_box.tree("out")
 
     assert as_ordinary_user(deploy) == str((0o555, {"sub": None, "sub/f": "1"}))
+
+
+def test_an_ordinary_user_installs_into_a_directory_that_it_may_not_read(open_box: Box) -> None:
+    archive = open_box.revision({"app/f": "1"})
+    give_to_ordinary_user(open_box.top)
+    os.chmod(open_box.put("drop"), 0o1733 if os.geteuid() == 0 else 0o300)
+    try:
+        said = as_ordinary_user(lambda: open_box.install(archive, to="drop/out") and open_box.tree("drop/out"))
+    finally:
+        os.chmod(f"{open_box.dest}/drop", 0o700)
+    assert said == str({"f": "1"})

@@ -33,7 +33,9 @@ _OPENAT2 = 437  # the same number on every processor
 _RESOLVE_NO_XDEV, _RESOLVE_NO_SYMLINKS = 0x01, 0x04
 _OPEN_HOW = struct.Struct("=QQQ")
 
-_NOT_THIS_WAY = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP})
+# A container's filter answers EPERM to what it does not know.
+_REFUSED_AS_UNKNOWN = frozenset({errno.ENOSYS, errno.EPERM})
+_NOT_THIS_WAY = _REFUSED_AS_UNKNOWN | {errno.EINVAL, errno.EOPNOTSUPP}
 
 _lacks_openat2 = False
 _layered: dict[int, bool] = {}
@@ -74,7 +76,7 @@ def identity(name: str, directory: int) -> Identity:
     flags = _AT_SYMLINK_NOFOLLOW if name else _AT_SYMLINK_NOFOLLOW | _AT_EMPTY_PATH
     if _STATX(directory, os.fsencode(name), flags, _STATX_TYPE_INO_BTIME, _STATX_POINTER) != 0:
         number = ctypes.get_errno()
-        if number == errno.ENOSYS:
+        if number in _REFUSED_AS_UNKNOWN:
             return _plain_identity(name, directory)
         raise OSError(number, os.strerror(number), name)
     told, mode, inode, seconds, nanoseconds, major, minor = _STATX_FIELDS.unpack_from(_STATX_BUFFER)
@@ -196,7 +198,7 @@ def open_directory(name: str, parent: int, *, same_mount: bool = False, flags: i
         if result >= 0:
             return int(result)
         number = ctypes.get_errno()
-        if number not in (errno.ENOSYS, errno.EPERM):  # a container's filter answers EPERM to what it does not know
+        if number not in _REFUSED_AS_UNKNOWN:
             raise OSError(number, os.strerror(number), name)
         _lacks_openat2 = number == errno.ENOSYS
     if "/" in name:

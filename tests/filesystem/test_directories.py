@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import pickle
 import resource
@@ -285,3 +287,20 @@ def test_a_process_that_may_open_few_files_works_in_many_directories(top: str) -
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, usual)
     assert not any(os.listdir(name) for name in names)
+
+
+def refused(*_arguments: object) -> int:
+    ctypes.set_errno(errno.EPERM)
+    return -1
+
+
+def test_calls_that_a_containers_filter_refuses_are_done_without(
+    directories: Directories, top: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = directories.identity(f"{top}/app/f")
+    monkeypatch.setattr("agent.filesystem.kernel._STATX", refused)
+    monkeypatch.setattr("agent.filesystem.kernel._RENAMEAT2", refused)
+    assert directories.identity(f"{top}/app/f") == wanted._replace(born=0)
+    test_a_name_that_is_taken_is_not_renamed_over(directories, top)
+    directories.rename_to_free_name(f"{top}/app/f", f"{top}/app/g")
+    assert os.listdir(f"{top}/app") == ["g"]

@@ -93,8 +93,9 @@ def sync_folder(folder: str) -> None:
 def sync_file_systems(paths: Iterable[str]) -> None:
     """Write everything that is dirty on the file systems that hold these paths, each file system once.
 
-    One such call stands for an fsync of every file written since, at a small part of the price. A device is passed
-    over: somebody may have put a link to it there, and some do things when they are opened. Raises OSError.
+    One such call stands for an fsync of every file written since, at a small part of the price. What is neither a
+    directory nor a file is passed over: somebody may have put a link to a device there, and some act when they are
+    opened. Raises OSError.
     """
     from agent.filesystem.kernel import sync_file_system  # it loads ctypes, and costs start-up time
 
@@ -103,10 +104,13 @@ def sync_file_systems(paths: Iterable[str]) -> None:
         held = os.open(path, os.O_PATH | os.O_CLOEXEC)
         try:
             status = os.fstat(held)
-            if status.st_dev in seen or stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
+            is_directory = stat.S_ISDIR(status.st_mode)
+            if status.st_dev in seen or not (is_directory or stat.S_ISREG(status.st_mode)):
                 continue
             seen.add(status.st_dev)
-            descriptor = os.open(f"/proc/self/fd/{held}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            # Where the host's image is made there may be no /proc.
+            name, above = (".", held) if is_directory else (path, None)
+            descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=above)
             try:
                 sync_file_system(descriptor)
             finally:

@@ -249,3 +249,10 @@ def test_what_lies_under_the_temporary_name_is_neither_written_nor_waited_for(to
     write_durably(f"{top}/file", b"newer")
     assert content(f"{top}/file") == b"newer"
     assert sorted(os.listdir(top)) == ["file", "precious"]
+
+
+@pytest.mark.needs("root", "mount")
+def test_a_file_system_is_synced_where_there_is_no_proc(tmp_path):
+    code = f"import os; from agent.filesystem.durable import sync_file_systems; sync_file_systems([{str(tmp_path)!r}])"
+    hidden = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh"]
+    subprocess.run([*hidden, sys.executable, "-c", code], check=True)

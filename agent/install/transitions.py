@@ -1,7 +1,7 @@
-"""Whose directories and links a plan leads through, and what of that is refused.
+"""Whose directories and links an Install goes through, and which of them it refuses.
 
-The rule is that of systemd-tmpfiles: what one unprivileged account owns may lead only to what the same account owns,
-else that account could lead root to a place where it may not write itself.
+The rule is that of systemd-tmpfiles: what one unprivileged account owns may lead only to what the same account owns.
+Otherwise that account could lead root to a place where it may not write itself.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from agent.errors import InstallError, UnsafePathError
 from agent.filesystem.directories import Directories
 from agent.filesystem.kernel import Identity, identity
-from agent.filesystem.way import UnsafeTransition
+from agent.filesystem.way import account, trusted_owners
 from agent.install.host import Link
 from agent.install.plan import ADJUST, RESET, Plan
 
@@ -27,48 +27,46 @@ class Transitions:
 
     def __init__(self, own: Mapping[str, Identity | None], *, follow: bool) -> None:
         self.follow = follow
-        self._own = own
-        self._trusted = {0, os.geteuid(), os.stat("/").st_uid}
+        self.own = own
+        self._trusted = trusted_owners(os.geteuid())
 
     def judge(self, path: str, descriptor: int, above: os.stat_result, below: os.stat_result) -> None:
         """Raise UnsafePathError for an unsafe step into the directory ``path``."""
-        if self.is_safe(above.st_uid, below.st_uid) or self._is_own(path, descriptor):
-            return
-        raise refusal(UnsafeTransition(os.path.dirname(path), above.st_uid, path, below.st_uid))
+        if not self._is_own(path, descriptor):
+            self._judge(os.path.dirname(path), above.st_uid, path, below.st_uid)
 
     def judge_link(self, link: Link, target: os.stat_result) -> None:
         """Raise UnsafePathError where a link leads to what its owner does not own."""
-        if not self.is_safe(link.uid, target.st_uid):
-            raise refusal(UnsafeTransition(link.path, link.uid, link.target, target.st_uid))
+        self._judge(link.path, link.uid, link.target, target.st_uid)
 
     def judge_object(self, path: str, above: os.stat_result, status: os.stat_result) -> None:
-        """Judge what permissions reach through an installed link, and what is not part of the deployment.
+        """Judge an object that is not part of the deployment, and that permissions reach through an installed link.
 
-        Raises UnsafePathError where who owns the directory could have put it there, InstallError for several names.
+        Raises UnsafePathError where the owner of the directory could have put it there, InstallError for several names.
         """
-        if not self.is_safe(above.st_uid, status.st_uid):
-            raise refusal(UnsafeTransition(os.path.dirname(path), above.st_uid, path, status.st_uid))
+        self._judge(os.path.dirname(path), above.st_uid, path, status.st_uid)
         if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
             raise InstallError(
-                f"An installed link leads to {path}, which has {status.st_nlink} names: what is set on one of them is"
-                " set on all.",
+                f"An installed link leads to {path}, which has {status.st_nlink} names: a permission that is set on one"
+                " of them is set on all.",
                 remedy="Let the link lead to a file with one name, or leave the link out of the permissions section.",
             )
 
-    def is_safe(self, owner: int, other: int) -> bool:
-        """Tell whether what one account owns may lead to what another owns."""
-        return self.follow or owner == other or owner in self._trusted
+    def _judge(self, path: str, owner: int, target: str, target_owner: int) -> None:
+        if self.follow or owner == target_owner or owner in self._trusted:
+            return
+        name = account(owner)
+        raise UnsafePathError(
+            f"{path} belongs to {name} and leads to {target}, which belongs to {account(target_owner)}: {name} could"
+            " lead the agent anywhere.",
+            remedy=f"Give {path} to root (chown -h root), or {target} to {name}, or set unsafe_links: follow.",
+        )
 
     def _is_own(self, path: str, descriptor: int) -> bool:
-        if path not in self._own:
+        if path not in self.own:
             return False
-        known = self._own[path]
+        known = self.own[path]
         return known is None or identity("", descriptor).is_same(known, same_boot=False)
-
-
-def refusal(step: UnsafeTransition) -> UnsafePathError:
-    """Return the error for an unsafe step."""
-    return UnsafePathError(f"{step.message}.", remedy=step.remedy)
 
 
 def open_directories(plan: Plan, directories: Directories, transitions: Transitions) -> None:

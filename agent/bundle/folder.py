@@ -10,7 +10,7 @@ from functools import partial
 
 from agent.bundle.names import entry_error
 from agent.bundle.space import Need
-from agent.bundle.writer import UNDESCRIBED, TreeWriter
+from agent.bundle.writer import DEFAULT_DIRECTORY_MODE, TreeWriter
 from agent.errors import BundleError
 from agent.filesystem.copying import SMALL, copy_bytes
 from agent.filesystem.durable import write_all
@@ -149,7 +149,7 @@ class FolderReader:
         files = part in (_ALL, zlib.crc32(name) & 1)
         frame = part in (_ALL, _FRAME)
         if name and frame:
-            mode = os.fstat(folder).st_mode & 0o7777 if self._exact_modes else UNDESCRIBED & ~self._umask
+            mode = os.fstat(folder).st_mode & 0o7777 if self._exact_modes else DEFAULT_DIRECTORY_MODE & ~self._umask
             self._writer.make_folder(name, mode, None, None)
         folders = []
         with os.scandir(folder) as entries:

@@ -23,8 +23,8 @@ from agent.filesystem.hands import is_worth_a_hand
 if TYPE_CHECKING:
     from agent.bundle.second_writer import SecondWriter
 
-UNDESCRIBED = 0o755
-"""The mode, without what the umask takes, of a directory of which the bundle states none.
+DEFAULT_DIRECTORY_MODE = 0o755
+"""The mode of a directory where the bundle states none; the umask takes from it.
 
 Whatever the umask is, no other account may exchange what root will run.
 """
@@ -175,7 +175,7 @@ class TreeWriter:
         for name in sorted(self._folders, reverse=True):
             self.current = name
             attributes = self._folders[name]
-            mode, owner, mtime = attributes or (UNDESCRIBED & ~self._umask, None, None)
+            mode, owner, mtime = attributes or (DEFAULT_DIRECTORY_MODE & ~self._umask, None, None)
             if owner is not None and owner != self._files.own:
                 os.chown(name or b".", *owner, dir_fd=self._top, follow_symlinks=False)
             if name:

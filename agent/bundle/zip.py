@@ -12,7 +12,7 @@ from struct import Struct
 from agent.bundle.names import clean, entry_error
 from agent.bundle.space import Need
 from agent.bundle.streams import CHUNK, ArchiveFile, in_background
-from agent.bundle.writer import UNDESCRIBED, TreeWriter
+from agent.bundle.writer import DEFAULT_DIRECTORY_MODE, TreeWriter
 from agent.bundle.zip_directory import LOCAL, ZipDirectory, ZipEntry, extra_field
 from agent.errors import BundleError
 from agent.filesystem.durable import write_all
@@ -266,7 +266,7 @@ def _mode(entry: ZipEntry, is_folder: bool, umask: int) -> int:
     # PKZIP for Unix calls itself DOS; unzip believes its Unix mode where it agrees with the DOS attributes.
     if entry.host == _HOST_DOS and unix & 0o700 == 0o400 | bits << 6:
         return unix & 0o777
-    return (0o444 | bits * 0o111) & (UNDESCRIBED if is_folder else 0o777) & ~umask
+    return (0o444 | bits * 0o111) & (DEFAULT_DIRECTORY_MODE if is_folder else 0o777) & ~umask
 
 
 def _mtime(entry: ZipEntry) -> int:

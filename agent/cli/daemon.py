@@ -93,7 +93,7 @@ def _stop(options: argparse.Namespace, verb: str) -> int:
 
     options.restarted_by_systemd = False
     settings = load(options.config_file).settings
-    check_own_directories(settings, ("pid_dir",))  # whoever may write there decides which process is ended
+    check_own_directories(settings, ("pid_dir",))  # who may write there chooses the process that ends
     pid = running_pid(settings.pid_dir)
     out = Writer(1)
     if pid is None:

@@ -1,8 +1,8 @@
-"""Changes to a host, each relative to an opened directory that nobody can exchange for another.
+"""Changes to a host, each relative to an opened directory that no other account can exchange for another.
 
 A path is walked once, from ``/``, part by part and over no link. From there on a change names the descriptor of the
-directory, so that whoever owns a directory on the way can rename it, or put a link or another directory in its place,
-and still leads nobody anywhere. The first walk also sees who owns each directory on the way.
+directory. The owner of a directory on the way can rename it, or put a link or another directory in its place, and still
+does not lead the change elsewhere. The first walk also sees who owns each directory on the way.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from types import TracebackType
 
 from agent.filesystem import kernel
 from agent.filesystem.kernel import Identity, identity
-from agent.filesystem.naming import named
+from agent.filesystem.reasons import named
 from agent.filesystem.trees import remove_empty_tree, remove_tree
 
 _MOST_OPEN = 300
@@ -29,15 +29,15 @@ _MOST_PRIVATE = 200
 _MAKE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 Judge = Callable[[str, int, os.stat_result, os.stat_result], None]
-"""Is told of each directory that is walked for the first time: its path, descriptor, the status of the one above and
-its own. Raises where it must not be gone on."""
+"""Called for each directory that is walked for the first time, with its path, its descriptor, the status of the one
+above and its own. It raises where the walk must end."""
 
 
 class MovedError(OSError):
-    """Under a name there is another object than there was, or a link."""
+    """A name stands for another object than before, for a link, or for nothing."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(errno.EEXIST, "This is another object now than when the Install began", path)
+        super().__init__(errno.EEXIST, "Another process has removed or replaced this since the Install began", path)
 
     def __reduce__(self) -> tuple[type[MovedError], tuple[str]]:
         """Go from one process to another, which OSError's way does not for other arguments than its own."""
@@ -168,18 +168,18 @@ class Directories:
 
     @named
     def identity(self, path: str) -> Identity:
-        """Return which object is at a path, a link itself."""
+        """Return the identity of what is at a path; a link is not followed."""
         directory, name = self._split(path)
         return identity(name, directory)
 
     @named
     def status(self, path: str) -> os.stat_result:
-        """Return the status of what is at a path, of a link itself."""
+        """Return the status of what is at a path; a link is not followed."""
         directory, name = self._split(path)
         return os.stat(name, dir_fd=directory, follow_symlinks=False)
 
     def is_there(self, path: str) -> bool:
-        """Tell whether there is anything at a path; nothing is where its directory is not there."""
+        """Return whether there is anything at a path; there is not where its directory is missing."""
         try:
             self.status(path)
         except FileNotFoundError:
@@ -187,14 +187,14 @@ class Directories:
         return True
 
     def is_directory(self, path: str, wanted: Identity) -> bool:
-        """Tell whether a directory is still under its name."""
+        """Return whether a directory is still under its name."""
         try:
             return self.identity(path).is_same(wanted, same_boot=self.same_boot)
         except (FileNotFoundError, MovedError):
             return False
 
     def identities_of(self, paths: Iterable[str]) -> dict[str, Identity]:
-        """Return which object is at each of many paths; a path with nothing there is left out."""
+        """Return the identity of what is at each path, without those where there is nothing."""
         found = {}
         for path in paths:
             directory, name = self._split(path)
@@ -217,7 +217,7 @@ class Directories:
 
     @named
     def is_empty(self, path: str) -> bool:
-        """Tell whether a directory holds nothing."""
+        """Return whether a directory holds nothing."""
         descriptor = os.open(by_descriptor(self.open(path)), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             with os.scandir(descriptor) as entries:
@@ -226,7 +226,7 @@ class Directories:
             os.close(descriptor)
 
     def is_object(self, descriptor: int, wanted: Identity) -> bool:
-        """Tell whether an open object is the one that is wanted."""
+        """Return whether an open object is the one that is wanted."""
         return identity("", descriptor).is_same(wanted, same_boot=self.same_boot)
 
     @contextmanager
@@ -254,14 +254,14 @@ class Directories:
     def make_private(self, path: str) -> None:
         """Make a directory that is this user's alone, and see that it is the one that was made."""
         self.make(path, 0o700)
-        self._seen.add(path)  # whoever owns the directory above, this one is ours
+        self._seen.add(path)  # this one is ours, although another account may own the directory above
         if len(self._private) < self._most_private:
             self._private.add(path)
         if not self.is_private(path) or not self.is_empty(path):
             raise MovedError(path)
 
     def is_private(self, path: str) -> bool:
-        """Tell whether a directory is this user's and closed to everybody else."""
+        """Return whether a directory is this user's and closed to everybody else."""
         status = os.fstat(self.open(path))
         return status.st_uid == os.geteuid() and not status.st_mode & 0o077
 
@@ -316,7 +316,7 @@ class Directories:
             kernel.rename_to_free_name(old_name, name, old_directory, directory)
         except FileExistsError:
             raise FileExistsError(
-                errno.EEXIST, "Something appeared here while the revision was being installed", new
+                errno.EEXIST, "Another process has put something here since the Install began", new
             ) from None
 
     def take(self, path: str, new: str, wanted: Identity) -> None:
@@ -331,7 +331,7 @@ class Directories:
 
     @named
     def remove_file(self, path: str) -> bool:
-        """Remove a file or link; tell whether there was one."""
+        """Remove a file or link; return whether there was one."""
         try:
             directory, name = self._split(path)
             os.unlink(name, dir_fd=directory)
@@ -360,7 +360,7 @@ class Directories:
 
     @named
     def remove_empty_tree(self, path: str) -> bool:
-        """Remove a directory and those in it, but nothing else; tell whether it is gone. For private directories."""
+        """Remove a directory and those in it, but nothing else; return whether it is gone. For private directories."""
         directory, name = self._split(path)
         self._forget(path)
         return remove_empty_tree(name, directory)

@@ -94,8 +94,8 @@ def sync_file_systems(paths: Iterable[str]) -> None:
     """Write everything that is dirty on the file systems that hold these paths, each file system once.
 
     One such call stands for an fsync of every file written since, at a small part of the price. What is neither a
-    directory nor a file is passed over: somebody may have put a link to a device there, and some act when they are
-    opened. Raises OSError.
+    directory nor a file is passed over: another account may have put a link to a device there, and some devices act
+    when they are opened. Raises OSError.
     """
     from agent.filesystem.kernel import sync_file_system  # it loads ctypes, and costs start-up time
 

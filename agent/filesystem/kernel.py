@@ -55,7 +55,7 @@ class Identity(NamedTuple):
     born: int
 
     def is_same(self, other: Identity, *, same_boot: bool = True) -> bool:
-        """Tell whether both are one object.
+        """Return whether both are one object.
 
         The device's number is another after a reboot, and after some remounts; it counts where no time of birth tells.
         """
@@ -93,14 +93,14 @@ def forget_devices() -> None:
 
 
 def _is_layered(device: int, name: str, directory: int) -> bool:
-    """Tell whether an object of this device is on an overlayfs. Raises OSError."""
+    """Return whether an object of this device is on an overlayfs. Raises OSError."""
     known = _layered.get(device)
     if known is None:
         flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(name, flags, dir_fd=directory) if name else os.dup(directory)
         try:
             if os.fstat(descriptor).st_dev != device:
-                return False  # somebody has just exchanged it
+                return False  # another process has just exchanged it
             done = _LIBC.fstatfs(descriptor, _STATFS_BUFFER) == 0
         finally:
             os.close(descriptor)
@@ -169,7 +169,7 @@ def _rename_to_free_name(old: str, new: str, old_directory: int, new_directory: 
 
 
 def link_known(old: str, new: str, old_directory: int, new_directory: int, inode: int) -> bool:
-    """Give an object, a link itself, a second name; tell whether it is the one that is wanted.
+    """Give an object, a link itself, a second name; return whether it is the one that is wanted.
 
     Raises OSError, with EXDEV where one object would seem to be two: on an overlayfs of several file systems a second
     name may have a device and an inode of its own.

@@ -15,8 +15,8 @@ _NAME_IS_TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 def remove_tree(path: str, *, parent: int | None = None) -> bool:
     """Remove a file, a symbolic link (not what it points to) or a directory with everything below it.
 
-    With ``parent``, the descriptor of a directory, ``path`` is a name in it. Tells whether there was anything. Depth is
-    limited neither by the stack nor by open files nor by the length of a path, and nobody who may write below the
+    With ``parent``, the descriptor of a directory, ``path`` is a name in it. Returns whether there was anything. Depth
+    is limited neither by the stack nor by open files nor by the length of a path. No account that may write below the
     directory can lead the removal out of it: directories are opened over no link and no mount, and those further down
     are moved up into the top one before they are emptied. Raises OSError, with EBUSY for a mount; then a part may be
     left.
@@ -52,7 +52,7 @@ def _remove(name: str, parent: int) -> bool:
 
 
 def remove_empty_tree(name: str, parent: int) -> bool:
-    """Remove a directory below an open one and all directories in it, but nothing else; tell whether it is gone.
+    """Remove a directory below an open one and all directories in it, but nothing else; return whether it is gone.
 
     Raises OSError.
     """
@@ -104,7 +104,7 @@ def _open_folder(name: str, parent: int) -> int:
     if os.geteuid() != 0:
         # Ordinary users may own folders in which they may not write; root needs no permission.
         _permit(name, parent)
-    from agent.filesystem.kernel import open_directory  # it loads ctypes, and whoever removes nothing is spared that
+    from agent.filesystem.kernel import open_directory  # it loads ctypes, which most commands do not need
 
     try:
         return open_directory(name, parent, same_mount=True)

@@ -65,8 +65,8 @@ def other_writers(path: str, account: Account | None) -> list[Writer]:
 def permit_execution(path: str, *, only_below: str | None) -> int:
     """Give a file the permission to be executed; return the mode that it had.
 
-    With ``only_below`` the file must lie below this directory and have no other name, so that whoever may put a link
-    there does not choose a file of the host. Raises OSError.
+    With ``only_below`` the file must lie below this directory and have no other name, so that an account that
+    may put a link there does not choose a file of the host. Raises OSError.
     """
     descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
@@ -137,7 +137,7 @@ class _Walk:
             self.found[Writer(USER_OWNS, status.st_uid, self._path)] = None
         if not by_bits:
             return
-        # Where there is an access control list these bits are its mask, without which no entry lets anybody write.
+        # Where there is an access control list these bits are its mask, without which no entry lets an account write.
         if status.st_mode & _GROUP_BIT:
             for kind, number in _granted(self._descriptor, status.st_gid):
                 if number not in (self._users if kind == USER_WRITES else self._groups):

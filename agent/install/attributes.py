@@ -96,7 +96,7 @@ def apply_attributes(
     ``target`` is a descriptor or, for an ``O_PATH`` one, what ``by_descriptor`` gives; ``shown`` is the path for
     messages. What comes out is what the official agent's order gives (mode, ACL, owner): where an owner or group is
     given, a file loses setuid and setgid as by chown(2), a folder keeps them. But the owner comes first and the mode
-    last, and so the object is never wider than in the end; for a ``hidden`` one that matters to nobody. Raises OSError
+    last, and so the object is never wider than in the end; for a ``hidden`` one this does not matter. Raises OSError
     with a file name, and InstallError where the ACL cannot be set.
     """
     steps = list(attributes.steps())
@@ -118,7 +118,7 @@ def _apply(target: int | str, step: Attributes, limit: int, is_directory: bool, 
         before = stat.S_IMODE(os.stat(target).st_mode)
         mode = (before if mode is None else mode) & limit
         if owned and not is_directory and before & ~mode & 0o777:
-            os.chmod(target, before & mode & 0o777)  # the new owner's file shows nobody more than it will
+            os.chmod(target, before & mode & 0o777)  # no account sees more of it than in the end
     if owned:
         os.chown(target, -1 if step.uid is None else step.uid, -1 if step.gid is None else step.gid)
     if step.acl is not None:

@@ -17,9 +17,9 @@ from agent.install.reset import reset_folder
 
 
 def check_names(plan: Plan, directories: Directories) -> None:
-    """Look whether every folder is still where the plan saw it, so that no file lands where nobody looks for it.
+    """Raise MovedError where a directory is not under its name any more, so that no file is installed elsewhere.
 
-    Who owns a folder of the application may exchange it while files are copied. Raises MovedError.
+    The owner of the directory above may exchange it while files are copied.
     """
     folders = {operation.path[: operation.path.rfind("/")] or "/" for operation in plan.operations}
     folders.update(operation.path for operation in plan.operations if operation.kind == RESET)
@@ -56,7 +56,7 @@ class Committer:
             ways[operation.kind](operation)
 
     def _create(self, operation: Operation) -> None:
-        # A plain rename would silently take the place of whatever somebody has put there since the plan was made.
+        # A plain rename would silently take the place of what another process has put there since the plan was made.
         self._directories.rename_to_free_name(operation.temp, operation.path)
 
     def _replace(self, operation: Operation) -> None:
@@ -69,7 +69,7 @@ class Committer:
     def _remove(self, operation: Operation) -> None:
         before = self._before.get(operation.path)
         if before is None:
-            return  # somebody was quicker; the aim is reached
+            return  # it is gone already
         with suppress(FileNotFoundError):
             self._directories.take(operation.path, operation.backup, before)
 
@@ -78,7 +78,7 @@ class Committer:
         self._directories.remove_file(operation.temp)
 
     def _settle(self, operation: Operation) -> None:
-        """Give an object that stays what a new folder has, and what permissions ask for."""
+        """Give an object that stays the metadata of a new one, and what permissions ask for."""
         attributes = self._plan.attributes.get(operation.path)
         before = self._before[operation.path]
         with self._directories.pinned(operation.path) as pinned:
@@ -95,7 +95,7 @@ class Committer:
 def overwrite(directories: Directories, source: str, target: str, before: Identity) -> None:
     """Give a file the content, mode, owner, ACL and times of another without renaming it.
 
-    Nobody can read more of it meanwhile than afterwards, but through a descriptor that they hold already. Raises
+    Meanwhile no account can read more of it than afterwards, except by a descriptor that it has already. Raises
     OSError, MovedError where the target is another file than ``before``.
     """
     reader = directories.open_file(source, os.O_RDONLY)

@@ -162,7 +162,7 @@ class View:
 
 
 def read_link(path: str) -> Link:
-    """Read owner and text of one link, which nobody can exchange for another in between. Raises OSError."""
+    """Return owner and target of one link, read from the same object. Raises OSError."""
     descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         return Link(path, os.fstat(descriptor).st_uid, os.readlink("", dir_fd=descriptor))

@@ -7,7 +7,6 @@ the Install counts as done. Whatever interrupts it, ``recovery`` finds in the jo
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -17,7 +16,7 @@ from typing import NamedTuple
 from agent.appspec.model import AppSpec
 from agent.errors import InstallError
 from agent.filesystem.boot import boot_id
-from agent.filesystem.directories import Directories
+from agent.filesystem.directories import Directories, MovedError
 from agent.filesystem.durable import make_folder, write_durably
 from agent.filesystem.hands import written_ahead
 from agent.filesystem.kernel import Identity, identity
@@ -39,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 _EXCHANGED = frozenset({REPLACE, SWAP, IN_PLACE, REMOVE})
 
-_TRY_AGAIN = "Mend the disk; the next deployment or start of the agent ends what was interrupted first."
+_TRY_AGAIN = "Repair the disk. The agent ends the interrupted Install at its next start or before the next deployment."
 
 
 class InstallRequest(NamedTuple):
@@ -82,9 +81,7 @@ def install(
         done, failed = _recover_all(state, installing=request.group_id)
         for message in [*done, *failed]:
             _log.warning("%s", message)
-        own = state.cleanup_file(request.group_id).directories()
-        transitions = Transitions(own, follow=options.follow_unsafe_links)
-        plan = _plan(request, state, options, transitions)
+        plan, transitions = _plan(request, state, options)
     with Directories(judge=transitions.judge) as directories:
         with explained("preparing the Install"):
             open_directories(plan, directories, transitions)
@@ -97,7 +94,7 @@ def install(
             meanwhile = plan.listed_meanwhile()
             record = _record(request, plan, state, meanwhile, directories, transitions)
             journal.begin(record)
-        installed = _Execution(plan, record, journal, state, directories).run(meanwhile, own, progress)
+        installed = _Execution(plan, record, journal, state, directories).run(meanwhile, transitions.own, progress)
         with explained("finishing the Install (the new files are in place)"):
             left = go_forward(record._replace(installed=installed), journal, state, directories)
     if left:
@@ -109,9 +106,7 @@ def plan_install(request: InstallRequest, *, options: InstallOptions) -> Plan:
     """Plan an Install without changing anything. Raises InstallConflictError with all conflicts, or InstallError."""
     with explained("planning the Install"):
         state = _state(request.root_dir, options)
-        own = state.cleanup_file(request.group_id).directories()
-        transitions = Transitions(own, follow=options.follow_unsafe_links)
-        plan = _plan(request, state, options, transitions)
+        plan, transitions = _plan(request, state, options)
         with Directories(judge=transitions.judge) as directories:
             open_directories(plan, directories, transitions)
         return plan
@@ -148,16 +143,19 @@ def _state(root_dir: str, options: InstallOptions) -> InstallState:
     return InstallState(root_dir, options.state_file_mode, options.state_folder_mode)
 
 
-def _plan(request: InstallRequest, state: InstallState, options: InstallOptions, transitions: Transitions) -> Plan:
+def _plan(request: InstallRequest, state: InstallState, options: InstallOptions) -> tuple[Plan, Transitions]:
+    """Return the plan and the judge of its directories. Raises InstallConflictError, UnsafePathError, OSError."""
     behavior = request.appspec.file_exists_behavior
-    own = ("agent-state", "deployment-instructions", options.tracking_name)
-    return make_plan(
+    cleanup = state.cleanup_file(request.group_id)
+    transitions = Transitions(cleanup.directories(), follow=options.follow_unsafe_links)
+    reserved = ("agent-state", "deployment-instructions", options.tracking_name)
+    plan = make_plan(
         PlanRequest(
             appspec=request.appspec,
             archive=request.archive,
             behavior=behavior.value if behavior is not None else request.file_exists_behavior,
             cwd=request.cwd,
-            old_paths=state.cleanup_file(request.group_id).paths(),
+            old_paths=cleanup.paths(),
             group=request.group_id,
             instructions_dir=state.instructions_dir,
             token=os.urandom(4).hex(),
@@ -166,10 +164,11 @@ def _plan(request: InstallRequest, state: InstallState, options: InstallOptions,
             reject_unsafe_permissions=options.reject_unsafe_permissions,
             reject_unconfined_selinux=options.reject_unconfined_selinux,
             reject_symlink_permission_targets=options.reject_symlink_permission_targets,
-            reserved=[os.path.join(request.root_dir, name) for name in own],
+            reserved=[os.path.join(request.root_dir, name) for name in reserved],
             judge_link=transitions.judge_link,
         )
     )
+    return plan, transitions
 
 
 def _record(
@@ -202,13 +201,13 @@ def _record(
 
 
 def _steps(plan: Plan, directories: Directories, transitions: Transitions) -> list[Step]:
-    """Write down what is at the paths of a plan now. Raises UnsafePathError, InstallError and OSError."""
+    """Return the steps of a plan with what is at their paths now. Raises UnsafePathError, InstallError and OSError."""
     exchanged = {operation.path: operation.kind for operation in plan.operations if operation.kind in _EXCHANGED}
     before = directories.identities_of(exchanged)
     # Where an old file has gone meanwhile, the aim is reached.
     gone = [path for path, kind in exchanged.items() if kind != REMOVE and path not in before]
     if gone:
-        raise FileNotFoundError(errno.ENOENT, "This was there when the Install was planned", gone[0])
+        raise MovedError(gone[0])
     return [
         _settled(operation, directories, transitions)
         if operation.kind in (RESET, ADJUST)
@@ -218,7 +217,7 @@ def _steps(plan: Plan, directories: Directories, transitions: Transitions) -> li
 
 
 def _settled(operation: Operation, directories: Directories, transitions: Transitions) -> Step:
-    """Write down an object that stays, with the metadata that it has."""
+    """Return the step for an object that stays, with the metadata that it has."""
     with directories.pinned(operation.path) as pinned:
         if operation.kind == ADJUST:
             above = os.fstat(directories.open(os.path.dirname(operation.path)))
@@ -265,7 +264,7 @@ class _Execution:
         self._unlinked = stager.unlinked
         add_rules(self._record.rules)
         self._directories.sync(folders)
-        # Here nobody can exchange them; under their own names somebody could.
+        # Here no other account can exchange them; under their own names one could.
         installed = {path: self._directories.identity(temp) for path, temp in self._plan.staged.items()}
         made = self._directories.inodes(step.temp for step in self._record.steps)
         self._journal.mark(STAGED, made=made, installed=installed)

@@ -96,10 +96,14 @@ def _bring_to_its_end(
 
 
 def left_alone(paths: list[str]) -> str:
-    """Say which names stand for other objects than the journal says."""
+    """Return a message about names that stand for other objects than the journal says, and what to do."""
     rest = len(paths) - _NAMED_AT_MOST
     shown = ", ".join(paths[:_NAMED_AT_MOST]) + (f" and {rest} more" if rest > 0 else "")
-    return f"Somebody has exchanged what was there meanwhile, so this was left alone: {shown}."
+    return (
+        f"Another process has exchanged these names since the Install began, and the agent left them alone: {shown}."
+        " Check them by hand. A directory .codedeploy-*~ beside them keeps, as *.kept, what was there before; remove it"
+        " when you are done."
+    )
 
 
 def go_back(record: Record, journal: Journal, cleanup: CleanupFile, directories: Directories) -> list[str]:
@@ -164,7 +168,7 @@ def _own_directories(
 
 
 def _remove_folder(path: str, directories: Directories) -> bool:
-    """Remove an old folder that the official agent would remove; tell whether the matter is settled."""
+    """Remove an old folder that the official agent would remove; return whether the matter is settled."""
     try:
         directories.remove_empty(path)
     except MovedError:
@@ -268,12 +272,15 @@ class _Undoing:
             if not stat.S_ISDIR(self._directories.status(step.backup).st_mode):
                 raise
             if not self._directories.remove_empty_tree(step.backup):
-                text = "Something was put into the folder %s while it was being replaced; it is kept as %s"
+                text = (
+                    "Another process put something into the directory %s while it was replaced. The agent keeps it as"
+                    " %s: move what you need, and remove the rest"
+                )
                 _log.warning(text, step.path, step.backup)
                 self._filled.add(os.path.dirname(step.backup))
 
     def remove_stages(self) -> None:
-        """Remove the private directories; one that somebody has exchanged, or that keeps something, stays."""
+        """Remove the private directories; one that was exchanged, or that keeps something, stays."""
         for stage in self._record.stages:
             if stage in self._filled or not self._is_private(stage):
                 continue
@@ -287,7 +294,7 @@ class _Undoing:
                 self._leave(stage)
 
     def _is_there(self, name: str) -> bool:
-        """Tell whether a temporary name exists, in a directory that nobody else could have put it into."""
+        """Return whether a temporary name exists, in a directory that is ours alone."""
         return self._is_ours(name) and self._directories.is_there(name)
 
     def _is_ours(self, name: str) -> bool:

@@ -35,7 +35,7 @@ def reset_folder(descriptor: int, above: int, *, mode: int | None = None) -> Non
     """Make an open folder look newly made in the folder ``above`` by this process. Raises OSError.
 
     The group is inherited from a setgid parent, and ACLs from a parent's default ACL, as mkdir(2) and acl(5) have it.
-    ``mode`` is what the folder will have in the end: then nobody gets more than that in between either.
+    ``mode`` is what the folder will have in the end; then it is not wider in between either.
     """
     parent, target = os.fstat(above), by_descriptor(descriptor)
     setgid = parent.st_mode & stat.S_ISGID

@@ -169,7 +169,7 @@ class Stager:
             os.close(reader)
 
     def _open_source(self, entry: Entry) -> int:
-        """Open a file of the revision where it really lies, over no link that somebody has put on the way since."""
+        """Open a file of the revision where the plan found it, over no link that was put on the way since."""
         source = entry.source
         cut = source.rfind("/")
         folder = self._sources.open(self._plan.sources[source[:cut]])

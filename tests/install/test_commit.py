@@ -97,7 +97,7 @@ def test_something_that_appears_meanwhile_is_not_overwritten(box: Box) -> None:
     def appear(_done: int, _total: int) -> None:
         put(appeared, "stranger")
 
-    with pytest.raises(InstallError, match=f"{appeared}: Something appeared here"):
+    with pytest.raises(InstallError, match=f"{appeared}: Another process has put something here"):
         box.install({"app/a": "1", "app/b": "1"}, progress=appear)
     assert box.tree() == {"out": None, "out/a": "stranger"}
 
@@ -223,7 +223,7 @@ def test_a_mounted_file_gets_its_old_content_back_when_the_install_fails(box: Bo
         return box.install(archive, to=mappings, behavior="OVERWRITE", progress=appear)
 
     said = with_own_mounts(install, ["mount", "--bind", mounted, f"{box.dest}/out/conf"])
-    assert "Something appeared here" in said
+    assert "Another process has put something here" in said
     with open(mounted) as file:
         assert file.read() == "foreign"
     status = os.stat(mounted)

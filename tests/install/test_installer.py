@@ -459,7 +459,7 @@ def test_an_install_that_fails_at_its_very_last_name_is_undone_whole(box: Box) -
         box.put("late/f", "stranger")
 
     to = [("app", f"{box.dest}/out"), ("late", f"{box.dest}/late")]
-    with pytest.raises(InstallError, match="Something appeared here"):
+    with pytest.raises(InstallError, match="Another process has put something here"):
         box.install(archive, to=to, behavior="OVERWRITE", progress=appear)
     os.unlink(f"{box.dest}/late/f")
     assert snapshot(box.dest) == before
@@ -614,7 +614,7 @@ def semanage(box: Box, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_an_selinux_rule_is_taken_back_with_all_else(box: Box, semanage: str) -> None:
-    with pytest.raises(InstallError, match="Something appeared here"):
+    with pytest.raises(InstallError, match="Another process has put something here"):
         install_a_label_and_fail(box)
     with open(f"{semanage}/rules") as rules:
         assert rules.read() == ""
@@ -625,7 +625,7 @@ def test_a_rule_that_cannot_be_taken_back_hides_no_failure_and_is_tried_again(bo
     put(f"{semanage}/broken", "")
     with pytest.raises(InstallError) as caught:
         install_a_label_and_fail(box)
-    assert "Something appeared here" in str(caught.value)
+    assert "Another process has put something here" in str(caught.value)
     assert "store is locked" in str(caught.value)
     assert box.open_journals() == [f"{GROUP}.journal"]
     os.unlink(f"{semanage}/broken")

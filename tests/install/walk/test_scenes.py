@@ -151,7 +151,7 @@ def test_what_somebody_has_put_there_since_a_kill_is_left_alone_and_named(make_s
     put(f"{path}/inner", "precious")
     ending = stage.run("recover")
     assert ending.ok
-    assert f"left alone: {path}" in ending.text
+    assert f"left them alone: {path}" in ending.text
     assert describe(f"{path}/inner").startswith('file 0644 "precious"')
     (kept,) = [name for name in (*take(stage.place.top),) if name.endswith(".kept")]
     assert '"one"' in describe(f"{stage.place.top}/{kept}")

@@ -11,6 +11,7 @@ where CI=true it fails, so that nothing goes missing unseen.
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import glob
 import os
@@ -34,6 +35,7 @@ Sampler = Callable[[Iterable[Item], int], list[Item]]
 HANG_SECONDS = 3600
 SMALLEST_SAMPLE = 6  # of a walk whose first and last steps alone show little
 STDERR = pytest.StashKey[int]()
+M_ARENA_MAX = -8
 
 hypothesis.settings.register_profile("sample", deadline=None, derandomize=True, database=None, max_examples=60)
 hypothesis.settings.register_profile("soak", deadline=None, database=None, max_examples=2000)
@@ -68,6 +70,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs_tool(*names): the test runs these programs of the system")
     config.addinivalue_line("markers", "long: the test is not essential and takes long; make test-hosts runs it")
     config.addinivalue_line("markers", "soak_only: the test is too long for a sampled run")
+    # A heap for each thread of the stand-in servers would take hundreds of MB, and slow every fork of a test.
+    ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
     config.stash[STDERR] = os.dup(2)  # before pytest catches what is written to it
     hypothesis.settings.load_profile("soak" if config.getoption("--soak") else "sample")
 

@@ -76,7 +76,8 @@ IDS = {"deployment": "d-ABC", "group": "g-1", "event": "AfterInstall", "command"
 
 def in_a_process(code, *arguments, **options):
     """Run code in a fresh process: what is bound for a process cannot be unbound."""
-    command = [sys.executable, "-c", "import sys, logging\nfrom agent import logs\n" + code, *map(str, arguments)]
+    start = "import sys, logging\nbefore = set(sys.modules)\nfrom agent import logs\n"
+    command = [sys.executable, "-c", start + code, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=True, **options)
 
 
@@ -129,7 +130,7 @@ def test_a_process_that_binds_nothing_does_not_load_structlog(tmp_path):
     code = """
 logs.set_up(sys.argv[1], program_name="x", daily=True)
 logging.getLogger("agent.a").info("sent", extra=logs.ids(command="hc 1", event=""))
-print([name for name in ("structlog", "asyncio", "subprocess", "dataclasses") if name in sys.modules])
+print([name for name in ("structlog", "asyncio", "subprocess", "dataclasses") if name in {*sys.modules} - before])
 """
     assert in_a_process(code, tmp_path / "agent.log").stdout == "[]\n"
     assert (tmp_path / "agent.log").read_text().endswith(': sent command="hc 1"\n')

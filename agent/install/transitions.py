@@ -37,7 +37,7 @@ class Transitions:
 
     def judge_link(self, link: Link, target: os.stat_result) -> None:
         """Raise UnsafePathError where a link leads to what its owner does not own."""
-        self._judge(link.path, link.uid, link.target, target.st_uid)
+        self._judge(link.path, link.uid, link.target, target.st_uid, is_link=True)
 
     def judge_object(self, path: str, above: os.stat_result, status: os.stat_result) -> None:
         """Judge an object that is not part of the deployment, and that permissions reach through an installed link.
@@ -52,14 +52,18 @@ class Transitions:
                 remedy="Let the link lead to a file with one name, or leave the link out of the permissions section.",
             )
 
-    def _judge(self, path: str, owner: int, target: str, target_owner: int) -> None:
+    def _judge(self, path: str, owner: int, target: str, target_owner: int, *, is_link: bool = False) -> None:
         if self.follow or owner == target_owner or owner in self._trusted:
             return
         name = account(owner)
+        # A link may lead to the host's own directories, which an account must not be given.
+        ways = f"Give {path} to root (chown -h root), or {target} to {name}"
+        if not is_link:
+            ways = f"Give {target} to {name} (chown {name}), or {path} to root"
         raise UnsafePathError(
             f"{path} belongs to {name} and leads to {target}, which belongs to {account(target_owner)}: {name} could"
             " lead the agent anywhere.",
-            remedy=f"Give {path} to root (chown -h root), or {target} to {name}, or set unsafe_links: follow.",
+            remedy=f"{ways}, or set unsafe_links: follow.",
         )
 
     def _is_own(self, path: str, descriptor: int) -> bool:

@@ -6,7 +6,8 @@ import http.client
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -162,18 +163,26 @@ def test_a_file_that_nobody_understands_is_not_overwritten(host) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_signal_in_the_middle_leaves_neither_user_nor_registration(host, program, number: int) -> None:
-    host.path.parent.mkdir()
-    os.mkfifo(temporary_name(str(host.path)))  # writing the file waits for a reader, so there is time for a signal
+def test_a_signal_in_the_middle_leaves_neither_user_nor_registration(host, program, monkeypatch, number: int) -> None:
+    tagging, ended = threading.Event(), threading.Event()
+
+    def relay(request: Request) -> Answer:
+        if not is_call(request, "AddTagsToOnPremisesInstances"):
+            return relayed(host, request)
+        tagging.set()
+        ended.wait()
+        return Answer(hang_up=True)
+
     command = [program("codedeploy-agent"), "register", "--create-iam-user", "--instance-name", host.name]
-    with subprocess.Popen([*command, "--file", str(host.path)], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert any(line.startswith("Registered") for line in process.stdout)
-        process.send_signal(number)
-        try:
-            assert process.wait() == 128 + number
-        finally:
-            process.kill()
+    with behind(relay, monkeypatch):
+        with subprocess.Popen([*command, "--tag", "Fleet=web", "--file", str(host.path)]) as process:
+            try:
+                assert tagging.wait(60), "no call has come"
+                process.send_signal(number)
+                assert process.wait() == 128 + number
+            finally:
+                process.kill()
+                ended.set()
     assert host.known() is None
     assert host.name not in host.users()
     assert not host.path.exists()
@@ -238,20 +247,34 @@ def losing(host: Operator, monkeypatch: pytest.MonkeyPatch, call: str, *, arrive
     """Let the answers of one call be lost on their way, or the call itself."""
 
     def relay(request: Request) -> Answer:
-        chosen = call in request.headers.get("x-amz-target", "") or f"Action={call}&".encode() in request.body
-        if chosen and not arrives:
-            return Answer(hang_up=True)
-        connection = http.client.HTTPConnection(urlsplit(host.sandbox.url).netloc)
-        connection.request(request.method, request.target, request.body, request.headers)
-        answer = connection.getresponse()
-        kept = {name: value for name, value in answer.getheaders() if name.lower() in ("content-type", "date")}
-        return Answer(answer.status, kept, answer.read(), hang_up=chosen)
+        if not is_call(request, call):
+            return relayed(host, request)
+        return Answer(hang_up=True) if not arrives else relayed(host, request)._replace(hang_up=True)
 
+    with behind(relay, monkeypatch):
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", str(tries))
+        yield
+
+
+@contextmanager
+def behind(relay: Callable[[Request], Answer], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have the requests of this process and of those that it starts answered by a relay."""
     with running_server() as server, monkeypatch.context() as patch:
         server.otherwise = relay
         patch.setenv("AWS_ENDPOINT_URL", server.url)
-        patch.setenv("AWS_MAX_ATTEMPTS", str(tries))
         yield
+
+
+def is_call(request: Request, call: str) -> bool:
+    return call in request.headers.get("x-amz-target", "") or f"Action={call}&".encode() in request.body
+
+
+def relayed(host: Operator, request: Request) -> Answer:
+    connection = http.client.HTTPConnection(urlsplit(host.sandbox.url).netloc)
+    connection.request(request.method, request.target, request.body, request.headers)
+    answer = connection.getresponse()
+    kept = {name: value for name, value in answer.getheaders() if name.lower() in ("content-type", "date")}
+    return Answer(answer.status, kept, answer.read())
 
 
 @pytest.mark.parametrize("tries", [1, 2])

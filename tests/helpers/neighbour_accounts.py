@@ -45,3 +45,42 @@ def run_as(account: int, program: Program) -> object:
 def by(account: int, program: Program) -> Program:
     """Return the program as one that runs as the account."""
     return lambda: run_as(account, program)
+
+
+def often_by(account: int, program: Program) -> Program:
+    """Return the program as one that a lasting process of the account runs each time, for what happens at every step.
+
+    The process ends with the one that first called it.
+    """
+    started: list[tuple[int, int]] = []
+
+    def ask() -> object:
+        if not started:
+            started.append(_serve(account, program))
+        requests, answers = started[0]
+        os.write(requests, b"?")
+        length = int.from_bytes(os.read(answers, 4), "little")
+        text = b""
+        while len(text) < length:
+            text += os.read(answers, length - len(text))
+        return json.loads(text)
+
+    return ask
+
+
+def _serve(account: int, program: Program) -> tuple[int, int]:
+    """Start a process that answers each byte; return where to write and where to read."""
+    (asked, asks), (answers, answer) = os.pipe(), os.pipe()
+    if os.fork() == 0:
+        try:
+            for descriptor in (asks, answers):
+                os.close(descriptor)
+            become(account)
+            while os.read(asked, 1):
+                text = json.dumps(program()).encode()
+                os.write(answer, len(text).to_bytes(4, "little") + text)
+        finally:
+            os._exit(0)
+    os.close(asked)
+    os.close(answer)
+    return asks, answers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -49,7 +50,7 @@ def test_an_account_cannot_have_roots_files_installed_by_a_link_in_the_revision(
 
 
 def test_an_account_cannot_have_roots_files_installed_by_a_link_that_it_makes_meanwhile(
-    host: Host, archive: str
+    host: Host, archive: str, choose: Callable[[Sequence[int]], list[int]]
 ) -> None:
     undisturbed = host.run(deployment(host, archive))
     assert undisturbed.error == ""
@@ -60,7 +61,7 @@ def test_an_account_cannot_have_roots_files_installed_by_a_link_that_it_makes_me
             os.symlink(f"{host.top}/closed", f"{archive}/app/d")
 
     wins = []
-    for step in range(1, undisturbed.steps + 1):
+    for step in choose(range(1, undisturbed.steps + 1)):
         host.box.count = 0
         host.set_up()
         put(f"{host.top}/closed/f", SECRET, mode=0o600)

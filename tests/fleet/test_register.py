@@ -174,15 +174,15 @@ def test_a_signal_in_the_middle_leaves_neither_user_nor_registration(host, progr
         return Answer(hang_up=True)
 
     command = [program("codedeploy-agent"), "register", "--create-iam-user", "--instance-name", host.name]
-    with behind(relay, monkeypatch):
-        with subprocess.Popen([*command, "--tag", "Fleet=web", "--file", str(host.path)]) as process:
-            try:
-                assert tagging.wait(60), "no call has come"
-                process.send_signal(number)
-                assert process.wait() == 128 + number
-            finally:
-                process.kill()
-                ended.set()
+    command += ["--tag", "Fleet=web", "--file", str(host.path)]
+    with behind(relay, monkeypatch), subprocess.Popen(command) as process:
+        try:
+            assert tagging.wait(60), "no call has come"
+            process.send_signal(number)
+            assert process.wait() == 128 + number
+        finally:
+            process.kill()
+            ended.set()
     assert host.known() is None
     assert host.name not in host.users()
     assert not host.path.exists()

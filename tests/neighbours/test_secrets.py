@@ -168,6 +168,7 @@ def test_nobody_runs_a_file_as_root_that_is_to_run_as_an_account(by_archive: boo
         "given": False,
         "permissions": (Permission(f"{host.app}/bin", mode=mode, owner=str(ACCOUNT), group=str(ACCOUNT), types=FILES),),
     }
+
     def find() -> list[str]:
         return attacks.set_id_of_root(host.home)
 

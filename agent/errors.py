@@ -40,9 +40,13 @@ class Problem(NamedTuple):
 
 
 class AgentError(Exception):
-    """A failure that is explained to a person: what happened and where, and what to do about it."""
+    """A failure that is explained to a person: what happened and where, and what to do about it.
+
+    ``passing`` is true where the same may succeed a moment later, with nothing changed on this host.
+    """
 
     code = DiagnosticCode.UNKNOWN_ERROR
+    passing = False
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
         super().__init__(message)

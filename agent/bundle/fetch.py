@@ -49,6 +49,8 @@ class FetchOptions(NamedTuple):
 class TransientError(BundleError):
     """The other side could not serve a request now, but may a little later."""
 
+    passing = True
+
 
 class ObjectReplacedError(BundleError):
     """What is being fetched was replaced while it was."""

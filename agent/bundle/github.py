@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
 
 from agent.bundle.fetch import FetchOptions, PartialFile, Progress, Teller, TransientError
 from agent.deployment.spec import BundleType, GitHubRevision
 from agent.errors import BundleError
-from agent.network.errors import NetworkError, NetworkReason
+from agent.network.errors import NetworkError
 from agent.network.http import Response
 from agent.network.proxies import is_loopback
+from agent.retry import Clock, Retries, RetryPolicy
 
-PAUSES = (10.0, 30.0, 90.0)
-"""Seconds before each further attempt, as the official agents wait."""
+ATTEMPTS = RetryPolicy((10.0, 30.0, 90.0), attempts=4)
+"""As the official agents wait."""
 
 MOST_REDIRECTS = 5
 
-_LASTING = frozenset({NetworkReason.TLS, NetworkReason.TOO_LARGE})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _LONGEST_ERROR = 64 * 1024
-
-_log = logging.getLogger(__name__)
 
 
 def fetch_github(
@@ -35,7 +30,7 @@ def fetch_github(
     options: FetchOptions,
     progress: Progress | None = None,
     mode: int = 0o644,
-    sleep: Callable[[float], None] = time.sleep,
+    clock: Clock | None = None,
 ) -> None:
     """Bring a commit's archive to ``destination``, with this mode; the file appears there when it is whole.
 
@@ -44,17 +39,16 @@ def fetch_github(
     Raises BundleError, after which an older file stands.
     """
     source = _Archive(revision, options, token)
-    for pause in (*PAUSES, None):
-        try:
-            with PartialFile(destination, name=source.name, mode=mode) as file:
-                source.bring(file, Teller(source.name, progress))
-                file.keep()
-            return
-        except (NetworkError, TransientError) as error:
-            if pause is None or (isinstance(error, NetworkError) and error.reason in _LASTING):
-                raise BundleError(f"{source.name} cannot be fetched: {error.message}", remedy=error.remedy) from error
-            _log.warning("%s: %s Another attempt follows in %.0f s", source.name, error.message, pause)
-            sleep(pause)
+
+    def attempt() -> None:
+        with PartialFile(destination, name=source.name, mode=mode) as file:
+            source.bring(file, Teller(source.name, progress))
+            file.keep()
+
+    try:
+        Retries(ATTEMPTS, source.name, clock).run(attempt)
+    except (NetworkError, TransientError) as error:
+        raise BundleError(f"{source.name} cannot be fetched: {error.message}", remedy=error.remedy) from error
 
 
 class _Place(NamedTuple):

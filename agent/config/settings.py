@@ -46,7 +46,7 @@ class Settings(NamedTuple):
         "identity and credentials of a host outside EC2",
     )
     # Polling
-    wait_between_runs: float = _setting(SECONDS, 30, OFFICIAL_1, "pause between two polls")
+    wait_between_runs: float = _setting(SECONDS, 30, OFFICIAL_1, "time between two polls, at moments of the host's own")
     wait_after_error: float = _setting(SECONDS, 30, OFFICIAL_1, "kept for old files; pauses grow by a formula instead")
     http_read_timeout: float = _setting(SECONDS, 80, OFFICIAL_1, "limit for an answer of the command service")
     kill_agent_max_wait_time_seconds: float = _setting(

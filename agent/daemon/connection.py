@@ -58,7 +58,7 @@ def connect(settings: Settings, on_premises: OnPremises | None) -> Connection:
     return Connection(identity, credentials, make_service(settings, identity, credentials.current, http))
 
 
-def poll(connection: Connection, *, pause: float, wake: Event, asking: Callable[[], None]) -> Polled:
+def poll(connection: Connection, *, pause: Callable[[], float], wake: Event, asking: Callable[[], None]) -> Polled:
     """Ask for a command, and again after each ``pause``, until one comes or ``LONGEST_WATCH`` seconds are over.
 
     The loop of the supervisor sleeps meanwhile, which is a third of what an idle agent costs. ``wake`` ends a pause and
@@ -70,8 +70,9 @@ def poll(connection: Connection, *, pause: float, wake: Event, asking: Callable[
     while True:
         asking()
         command = connection.service.poll(connection.identity.host_identifier)
-        if command is not None or last or time.monotonic() + pause >= end:
+        seconds = pause()
+        if command is not None or last or time.monotonic() + seconds >= end:
             return Polled(command, connection.credentials.current())
-        if wake.wait(pause):
+        if wake.wait(seconds):
             wake.clear()
             last = True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -52,7 +51,7 @@ class Poller:
         self._status = status
         self._notifier = notifier
         self._recurring = Recurring(_log)
-        self._schedule = Schedule(wait_between_runs=facts.settings.wait_between_runs, random=random.random)
+        self._schedule = Schedule(wait_between_runs=facts.settings.wait_between_runs)
         self.background = Background()
         self.connection: Connection | None = None
         self.credentials: Credentials | None = None
@@ -83,7 +82,7 @@ class Poller:
 
     def hurry(self) -> None:
         """Poll at once, unless the service is in trouble: an event that follows may be ready."""
-        if self.connection is not None and self._schedule.failures == 0:
+        if self.connection is not None and not self._schedule.is_failing:
             self._next = 0.0
             self._wake.set()
 
@@ -98,7 +97,7 @@ class Poller:
             self._outdated = False
             self.background.start("connect", lambda: connect(facts.settings, facts.on_premises))
         else:
-            pause = facts.settings.wait_between_runs
+            pause = self._schedule.until_own_moment
             self.background.start(
                 "poll", lambda: poll(connection, pause=pause, wake=self._wake, asking=self._note_request)
             )
@@ -156,18 +155,26 @@ class Poller:
         self._next = time.monotonic() + self._schedule.pause_after(found, elapsed=self._elapsed())
 
     def _failed(self, key: str, error: Exception) -> None:
-        """Say what is wrong, once, and try again later and later."""
+        """Repeat a poll quickly where that may help; else say what is wrong, once, and try again later and later."""
         if not isinstance(error, (AgentError, OSError)):
             _log.error("A defect of the agent: %s failed", key, exc_info=error)
         if isinstance(error, ServiceError) and error.kind is ServiceErrorKind.CREDENTIALS:
             self.forget_credentials()
+        if key == "connect":
+            self._outdated = True
+        pause = self._schedule.pause_after(self._kind_of(key, error), elapsed=self._elapsed())
+        self._next = time.monotonic() + pause
+        if self._schedule.is_repeating:
+            _log.debug("%s The poll is repeated in %.1f s", error, pause)
+            return
         self._recurring.happened(key, str(error))
         self._status.note(last_poll=time.time(), trouble=self._trouble())
         self._notifier.status(f"In trouble: {error}"[:LONGEST_STATUS])
-        if key == "connect":
-            self._outdated = True
-        failed = Poll.FAILED if self.connection is not None else Poll.UNKNOWN
-        self._next = time.monotonic() + self._schedule.pause_after(failed, elapsed=self._elapsed())
+
+    def _kind_of(self, key: str, error: Exception) -> Poll:
+        if self.connection is None:
+            return Poll.UNKNOWN
+        return Poll.PASSING if key == "poll" and isinstance(error, AgentError) and error.passing else Poll.FAILED
 
     def _trouble(self) -> dict[str, Any] | None:
         current = self._recurring.current()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import selectors
 import signal
 import time
@@ -13,12 +12,15 @@ from typing import NamedTuple
 
 from agent.daemon.spawn import Child
 from agent.errors import AgentError
-from agent.service.backoff import poll_pause
+from agent.retry import RetryPolicy, growing
 from agent.store.commands import CommandFolder, CommandStore
 from agent.worker.handoff import EXIT_UNREPORTED
 
 AT_MOST = 16
 """Commands that are worked on at once, as with the official agents."""
+
+RESTARTS = RetryPolicy(growing(10.0, 90.0))
+"""For starting a worker again where one could not do its work."""
 
 _log = logging.getLogger(__name__)
 
@@ -147,5 +149,5 @@ class Workers:
         self._selector.register(worker.pidfd, selectors.EVENT_READ, self)
 
     def _rest(self, folder: CommandFolder, failures: int, *, at_once: bool = False) -> None:
-        pause = 0.0 if at_once else poll_pause(failures, elapsed=0.0, random=random.random)
+        pause = 0.0 if at_once else RESTARTS.delay(failures)
         self._resting[folder.key] = _Rest(self._clock() + pause, failures)

@@ -183,7 +183,7 @@ def _as_credentials_error(error: IdentityError) -> CredentialsError:
     if isinstance(error, CredentialsError):
         return error
     text = f"There are no credentials to sign requests with. {error.message}"
-    return CredentialsError(text, remedy=error.remedy, lasting=error.lasting)
+    return CredentialsError(text, remedy=error.remedy, lasting=not error.passing)
 
 
 def _provider(

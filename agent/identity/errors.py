@@ -8,21 +8,22 @@ from agent.errors import AgentError, ProblemsError
 class IdentityError(AgentError):
     """The host's identity cannot be told.
 
-    ``lasting`` is true where only a person can change that, so that trying again as things are is of no use.
+    ``lasting`` says that only a person can change that, so that trying again as things are is of no use.
     """
 
-    lasting = False
+    passing = True
 
     def __init__(self, message: str, *, remedy: str = "", lasting: bool = False) -> None:
         super().__init__(message, remedy=remedy)
-        self.lasting = lasting
+        if lasting:
+            self.passing = False
 
 
 class OnPremisesError(ProblemsError, IdentityError):
     """The on-premises configuration file has problems; all of them are listed with their lines."""
 
     heading = "problems were found in the on-premises configuration file"
-    lasting = True
+    passing = False
 
 
 class MetadataError(IdentityError):

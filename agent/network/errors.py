@@ -25,3 +25,4 @@ class NetworkError(AgentError):
     def __init__(self, message: str, *, reason: NetworkReason, remedy: str = "") -> None:
         super().__init__(message, remedy=remedy)
         self.reason = reason
+        self.passing = reason not in (NetworkReason.TLS, NetworkReason.TOO_LARGE)

@@ -23,9 +23,6 @@ AGENT_VERSION = "2.1.0"
 CONTENT_TYPE = "application/x-amz-json-1.1"
 LARGEST_REPLY = 1 << 20
 CONNECT_TIMEOUT = 10.0
-THROTTLE_RETRIES = 5
-"""How often a throttled request is sent again before its error is raised, as the official agent 2.x does."""
-
 LONGEST_NAME = 1024
 """Characters of an identifier or a name that the service gives."""
 
@@ -66,8 +63,8 @@ class _Signed(NamedTuple):
 class CommandService:
     """A client of the command service.
 
-    Every method sends one request, and all but a poll again when the service throttles. Raises ServiceError (its
-    ``kind`` says what to make of it), ProtocolError for an answer that makes no sense, NetworkError when none came.
+    Every method sends one request, once the gate is open. Raises ServiceError (its ``kind`` says what to make of it),
+    ProtocolError for an answer that makes no sense, NetworkError when none came.
     ``read_timeout`` is in seconds: the service holds a poll open for a while when there is nothing to do.
     """
 
@@ -94,10 +91,9 @@ class CommandService:
         Raises ProtocolError for a command without a name or for another host: one is ours when its host identifier
         is not empty and contained in ours, as the official agents judge it.
         """
-        # A poll that is throttled is not repeated here: whoever polls comes back anyway, later and later.
         if self._asked[0] != host_identifier:
             self._asked = (host_identifier, serialise("PollHostCommand", {"HostIdentifier": host_identifier}))
-        reply = self._call("PollHostCommand", self._asked[1], retries=0)
+        reply = self._call("PollHostCommand", self._asked[1])
         found = reply.get("HostCommand")
         if found is None:
             return None
@@ -151,21 +147,17 @@ class CommandService:
         }
         self._call(operation, serialise(operation, members))
 
-    def _call(self, operation: str, body: bytes, *, retries: int = THROTTLE_RETRIES) -> dict[str, Any]:
-        for attempt in range(retries + 1):
-            self._gate.wait()
-            status, headers, reply = self._send(operation, body)
-            if status == 200:
-                self._gate.succeeded()
-                return parse(operation, reply)
-            self._kept = None
-            error = error_for(operation, status, headers, reply)
-            if error.kind is not ServiceErrorKind.THROTTLED:
-                raise error
+    def _call(self, operation: str, body: bytes) -> dict[str, Any]:
+        self._gate.wait()
+        status, headers, reply = self._send(operation, body)
+        if status == 200:
+            self._gate.succeeded()
+            return parse(operation, reply)
+        self._kept = None
+        error = error_for(operation, status, headers, reply)
+        if error.kind is ServiceErrorKind.THROTTLED:
             self._gate.throttled()
-            if attempt == retries:
-                raise error
-        raise AssertionError("unreachable")
+        raise error
 
     def _send(self, operation: str, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
         with self._http.request(

@@ -44,11 +44,7 @@ class ServiceError(AgentError):
         self.service_code = service_code
         self.service_message = service_message
         self.status = status
-
-    @property
-    def retryable(self) -> bool:
-        """Whether the same request may succeed when it is sent again, with nothing changed on this host."""
-        return self.kind in (ServiceErrorKind.THROTTLED, ServiceErrorKind.SERVER)
+        self.passing = kind in (ServiceErrorKind.THROTTLED, ServiceErrorKind.SERVER)
 
 
 class ProtocolError(ServiceError):

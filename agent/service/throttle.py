@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-FIRST_DELAY = 1.0
+FIRST_DELAY = 0.3
 LONGEST_DELAY = 30.0
 JITTER = 0.25
 """Seconds, and the part of a delay that chance adds for each waiter."""
@@ -65,7 +65,7 @@ class ThrottleGate:
             self._sleep(remaining + JITTER * state.delay * self._random())
 
     def throttled(self) -> None:
-        """Close the gate: for 1 s, and for twice as long each time the service throttles after a delay is over.
+        """Close the gate: for 0.3 s, and for twice as long each time the service throttles after a delay is over.
 
         Requests that were under way together and are throttled together count once.
         """
@@ -108,8 +108,8 @@ class ThrottleGate:
             state = _State(float(value["delay"]), float(value["until"]))
         except (ValueError, TypeError, KeyError):
             return None
-        # A deadline further away than any delay is one from before a reboot, or damage.
-        sound = FIRST_DELAY <= state.delay <= LONGEST_DELAY and state.until - self._clock() <= state.delay
+        # A deadline further away than its delay, but for rounding, is one from before a reboot, or damage.
+        sound = FIRST_DELAY <= state.delay <= LONGEST_DELAY and state.until - self._clock() < 1.01 * state.delay
         return state if sound else None
 
     def _change(self, change: Callable[[_State | None], _State | None]) -> None:

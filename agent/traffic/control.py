@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable
 
 from agent.filesystem.locks import FileLock
+from agent.retry import Clock
 from agent.traffic.errors import NeverHealthyError, TrafficError
 from agent.traffic.judge import Verdict, judge
-from agent.traffic.moves import Moves, places
-from agent.traffic.patience import Clock, Patience
+from agent.traffic.moves import Moves, places, retries_within
 from agent.traffic.policy import STAY_OUT, Policy
 from agent.traffic.provider import Access, Stage, Step
 from agent.traffic.record import Phase, Record, Records
@@ -151,18 +151,18 @@ class TrafficControl:
 
     def survey(self) -> list[tuple[str, str]]:
         """Every place that is meant or that this host is out of, and what the balancer says now; changes nothing."""
-        patience = Patience(SURVEY_LIMIT, self._clock)
+        retries = retries_within(SURVEY_LIMIT, self._clock)
         record = self._records.read(self._group)
         taken = list(record.ours) if record is not None else []
-        found = self._moves.find(self._policy, patience)
+        found = self._moves.find(self._policy, retries)
         members = [*taken, *(member for member in found if not stands_in(taken, member))]
-        return [(member.place, self._moves.look(member, patience).text) for member in members]
+        return [(member.place, self._moves.look(member, retries).text) for member in members]
 
     # What the operations are made of. The group's lock is held.
 
     def _block(self, record: Record, *, guarded: bool, kept: str = "") -> None:
         """Take this host out; ``kept`` is the reason of a person who wants that, empty for a deployment."""
-        patience = self._ways.patience()
+        retries = self._ways.retries()
         record = record._replace(touched=self._wall())
         for member in record.members:
             if member.step is Step.WAS_OUT:
@@ -171,11 +171,11 @@ class TrafficControl:
             self._tell("No load balancer holds this host, so there is nothing to take it out of.")
         if record.ours:
             minimum = self._policy.minimum_healthy if guarded else 0
-            serving = self._moves.healthy(record.ours, patience) if minimum else []
-            self._moves.guard(serving, minimum, patience)
+            serving = self._moves.healthy(record.ours, retries) if minimum else []
+            self._moves.guard(serving, minimum, retries)
             self._records.write(record)
             try:
-                record = self._ways.leave(record, serving, minimum, patience)
+                record = self._ways.leave(record, serving, minimum, retries)
             except TrafficError as error:
                 raise self._undone(error) from error
         self._records.write(record._replace(phase=Phase.OUT, kept=kept, by_hand=bool(kept), trouble=""))
@@ -219,7 +219,7 @@ class TrafficControl:
             # The clock was set back; without this the deployment would count as going on until it has caught up.
             record = record._replace(touched=self._wall())
             self._records.write(record)
-        back = self._moves.wait_for(record.ours, (Stage.OUT, Stage.DRAINING), 0, Patience(0, self._clock))
+        back = self._moves.wait_for(record.ours, (Stage.OUT, Stage.DRAINING), 0, retries_within(0, self._clock))
         forgotten = [member for member in back if self._moves.provider(member).forgets]
         if forgotten:
             _log.warning("%s has forgotten that this host is out, and is told again", places(forgotten))

@@ -8,8 +8,7 @@ from agent.errors import AgentError
 class TrafficError(AgentError):
     """Traffic could not be moved, or it must not be.
 
-    ``passing`` tells an error that may be gone a moment later; ``gone`` that the place does not exist any more;
-    ``service_code`` is the AWS code, empty where there is none.
+    ``gone`` says that the place does not exist any more; ``service_code`` is the AWS code, empty where there is none.
     """
 
     def __init__(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 
+from agent.retry import Answer, Clock, Retries, RetryPolicy, growing
 from agent.traffic.errors import LastHealthyError, TrafficError
-from agent.traffic.patience import Answer, Patience
 from agent.traffic.policy import Policy
 from agent.traffic.provider import Access, Limits, Look, Member, Provider, Stage, Step
 from agent.traffic.providers import make_provider
@@ -14,10 +14,21 @@ from agent.traffic.record import Record, Records
 
 Failures = list[tuple[Member, TrafficError]]
 
+ATTEMPTS = RetryPolicy(growing(0.5, 20.0), jitter=1.0)
+"""For one call to a balancer."""
+
+LOOKS = RetryPolicy(growing(0.2, 5.0, factor=1.5))
+"""For looking again at a host that is drained or checked."""
+
 GONE = Look(Stage.OUT, "does not exist any more")
 """What is to be said about a place that was removed."""
 
 _NO_TIME = Limits(0.0, 0.0)
+
+
+def retries_within(limit: float, clock: Clock) -> Retries:
+    """Return one limit in seconds for a whole step, shared by every call and every wait in it."""
+    return Retries(ATTEMPTS._replace(limit=limit), clock=clock)
 
 
 class Moves:
@@ -33,38 +44,38 @@ class Moves:
         """Whoever can move a member. Raises TrafficError."""
         return self._provider(member.provider)
 
-    def find(self, policy: Policy, patience: Patience) -> list[Member]:
+    def find(self, policy: Policy, retries: Retries) -> list[Member]:
         """This host in every place that a policy means. Raises TrafficError."""
-        return [one for config in policy.providers for one in patience.insist(self._provider(config).find)]
+        return [one for config in policy.providers for one in retries.run(self._provider(config).find)]
 
-    def block(self, record: Record, patience: Patience) -> tuple[Record, Failures]:
+    def block(self, record: Record, retries: Retries) -> tuple[Record, Failures]:
         """Take this host out of every place where that is still to be done."""
         planned = [member for member in record.members if member.step is Step.PLANNED]
-        return self._each(record, planned, lambda member: self.provider(member).block(member), Step.TAKEN, patience)
+        return self._each(record, planned, lambda member: self.provider(member).block(member), Step.TAKEN, retries)
 
-    def allow(self, record: Record, patience: Patience) -> tuple[Record, Failures]:
+    def allow(self, record: Record, retries: Retries) -> tuple[Record, Failures]:
         """Put this host back into every place that it is, or may be, out of."""
-        return self._each(record, record.ours, lambda member: self.provider(member).allow(member), Step.BACK, patience)
+        return self._each(record, record.ours, lambda member: self.provider(member).allow(member), Step.BACK, retries)
 
-    def healthy(self, members: Iterable[Member], patience: Patience) -> list[Member]:
+    def healthy(self, members: Iterable[Member], retries: Retries) -> list[Member]:
         """The members that take traffic and are found healthy now. Raises TrafficError."""
-        return [one for one in members if self.look(one, patience).stage is Stage.HEALTHY]
+        return [one for one in members if self.look(one, retries).stage is Stage.HEALTHY]
 
-    def low(self, members: Iterable[Member], minimum: int, patience: Patience) -> list[tuple[Member, int]]:
+    def low(self, members: Iterable[Member], minimum: int, retries: Retries) -> list[tuple[Member, int]]:
         """The members with fewer other hosts in service than the minimum, and how many. Raises TrafficError."""
         found = []
         for member in members if minimum else ():
-            others = _unless_gone(lambda member=member: self.provider(member).others(member), patience, None)  # type: ignore[misc]
+            others = _unless_gone(lambda member=member: self.provider(member).others(member), retries, None)  # type: ignore[misc]
             if others is not None and others < minimum:
                 found.append((member, others))
         return found
 
-    def guard(self, members: Sequence[Member], minimum: int, patience: Patience) -> None:
+    def guard(self, members: Sequence[Member], minimum: int, retries: Retries) -> None:
         """See that enough other hosts are in service wherever this one leaves.
 
         Best effort: several hosts may ask at the same moment. Raises LastHealthyError, TrafficError.
         """
-        low = self.low(members, minimum, patience)
+        low = self.low(members, minimum, retries)
         if low:
             found = "; ".join(f"{member.place} has {others} other hosts in service" for member, others in low)
             raise LastHealthyError(
@@ -73,7 +84,7 @@ class Moves:
             )
 
     def wait_for(
-        self, members: Sequence[Member], stages: Sequence[Stage], limit: float | None, patience: Patience
+        self, members: Sequence[Member], stages: Sequence[Stage], limit: float | None, retries: Retries
     ) -> list[Member]:
         """Wait until every member is at one of the stages; gives those that do not come to be there in time.
 
@@ -85,28 +96,31 @@ class Moves:
             return []
         if limit is None:
             drained = Stage.OUT in stages
-            limits = [self._limits(one, patience) for one in waiting]
+            limits = [self._limits(one, retries) for one in waiting]
             limit = max(found.drain if drained else found.healthy for found in limits)
 
-        def met() -> bool:
-            waiting[:] = [one for one in waiting if not self._is_at(one, stages, patience)]
-            return not waiting
-
-        patience.until(met, limit=limit)
+        clock, looks = retries.clock, 0
+        end = clock.now() + min(limit, max(retries.left(), 0))
+        while waiting := [one for one in waiting if not self._is_at(one, stages, retries)]:
+            left = end - clock.now()
+            if left <= 0:
+                break
+            looks += 1
+            clock.sleep(min(LOOKS.delay(looks, clock.random), left))
         return waiting
 
-    def look(self, member: Member, patience: Patience) -> Look:
+    def look(self, member: Member, retries: Retries) -> Look:
         """What a balancer does with this host; ``GONE``, where its place is gone. Raises TrafficError."""
-        return _unless_gone(lambda: self.provider(member).look(member), patience, GONE)
+        return _unless_gone(lambda: self.provider(member).look(member), retries, GONE)
 
-    def _is_at(self, member: Member, stages: Sequence[Stage], patience: Patience) -> bool:
-        look = self.look(member, patience)
+    def _is_at(self, member: Member, stages: Sequence[Stage], retries: Retries) -> bool:
+        look = self.look(member, retries)
         if look is GONE:
             self._tell(f"{member.place} does not exist any more.")
         return look is GONE or look.stage in stages
 
-    def _limits(self, member: Member, patience: Patience) -> Limits:
-        return _unless_gone(lambda: self.provider(member).limits(member), patience, _NO_TIME)
+    def _limits(self, member: Member, retries: Retries) -> Limits:
+        return _unless_gone(lambda: self.provider(member).limits(member), retries, _NO_TIME)
 
     def _each(
         self,
@@ -114,12 +128,12 @@ class Moves:
         members: Sequence[Member],
         call: Callable[[Member], None],
         step: Step,
-        patience: Patience,
+        retries: Retries,
     ) -> tuple[Record, Failures]:
         failures: Failures = []
         for member in members:
             try:
-                patience.insist(lambda member=member: call(member))  # type: ignore[misc]
+                retries.run(lambda member=member: call(member))  # type: ignore[misc]
             except TrafficError as error:
                 if not error.gone:
                     failures.append((member, error))
@@ -138,9 +152,9 @@ class Moves:
         return self._providers[key]
 
 
-def _unless_gone(call: Callable[[], Answer], patience: Patience, gone: Answer) -> Answer:
+def _unless_gone(call: Callable[[], Answer], retries: Retries, gone: Answer) -> Answer:
     try:
-        return patience.insist(call)
+        return retries.run(call)
     except TrafficError as error:
         if not error.gone:
             raise

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from agent.retry import Clock, Retries
 from agent.traffic.errors import NeverHealthyError, TrafficError
-from agent.traffic.moves import Moves, places, reasons
-from agent.traffic.patience import Clock, Patience
+from agent.traffic.moves import Moves, places, reasons, retries_within
 from agent.traffic.policy import Policy
 from agent.traffic.provider import Member, Stage, Step
 from agent.traffic.record import Phase, Record, Records
@@ -46,8 +46,8 @@ class Ways:
 
     def begin(self, record: Record | None) -> Record:
         """The record of a new way out; what an earlier one has left out is taken over, with its former state."""
-        patience = self.patience()
-        found = self._moves.find(self._policy, patience)
+        retries = self.retries()
+        found = self._moves.find(self._policy, retries)
         if record is None or record.is_settled:
             fresh = Record(self._group, self._policy, Phase.BLOCKING, since=self._wall(), members=tuple(found))
             return fresh._replace(seconds_out=record.seconds_out, back_at=record.back_at) if record else fresh
@@ -56,9 +56,9 @@ class Ways:
         new = [member for member in found if not stands_in(taken, member)]
         return record._replace(policy=self._policy, phase=Phase.BLOCKING, members=(*taken, *new), trouble="")
 
-    def leave(self, record: Record, serving: list[Member], minimum: int, patience: Patience) -> Record:
+    def leave(self, record: Record, serving: list[Member], minimum: int, retries: Retries) -> Record:
         """Take this host out and wait until it is drained; ``serving`` are the places that the minimum counts for."""
-        record, failures = self._moves.block(record, patience)
+        record, failures = self._moves.block(record, retries)
         if failures:
             raise TrafficError(
                 f"This host could not be taken out of {len(failures)} of {len(record.members)} places:"
@@ -66,9 +66,9 @@ class Ways:
                 remedy=failures[0][1].remedy,
             )
         # Others may have left at the same moment.
-        self._moves.guard(serving, minimum, patience)
-        slow = self._moves.wait_for(record.ours, (Stage.OUT,), self._policy.drain_seconds, patience)
-        ignored = [member for member in slow if self._moves.look(member, patience).stage is not Stage.DRAINING]
+        self._moves.guard(serving, minimum, retries)
+        slow = self._moves.wait_for(record.ours, (Stage.OUT,), self._policy.drain_seconds, retries)
+        ignored = [member for member in slow if self._moves.look(member, retries).stage is not Stage.DRAINING]
         if ignored:
             raise TrafficError(f"{places(ignored)} was told to send this host nothing, and still does.")
         if slow:
@@ -77,9 +77,9 @@ class Ways:
 
     def hold(self, record: Record) -> None:
         """See that this host is still out: a balancer that was started anew has forgotten it."""
-        patience = Patience(SURVEY_LIMIT, self._clock)
+        retries = retries_within(SURVEY_LIMIT, self._clock)
         try:
-            back = self._moves.wait_for(record.ours, (Stage.OUT, Stage.DRAINING), 0, patience)
+            back = self._moves.wait_for(record.ours, (Stage.OUT, Stage.DRAINING), 0, retries)
         except TrafficError as error:
             # It was taken out; a balancer that cannot be asked at the moment is no reason to fail the deployment.
             self._tell(f"Whether this host is still out of service could not be asked: {error.message}")
@@ -93,28 +93,28 @@ class Ways:
 
     def keep_out(self, record: Record) -> None:
         """Take this host out where that is still to be done, whoever else is left."""
-        record, failures = self._moves.block(record, self.patience())
+        record, failures = self._moves.block(record, self.retries())
         self._records.write(record._replace(phase=Phase.OUT, trouble=""))
         if failures:
             raise TrafficError(f"This host is to be out of service and is not: {reasons(failures)}.")
 
     def finish(self, record: Record, *, wait: bool) -> None:
         """Put this host back wherever it is, or may be, out because of us; with ``wait``, until it is found healthy."""
-        patience = self.patience()
+        retries = self.retries()
         taken = record.ours
         for member in record.members:
             if member.step is Step.WAS_OUT:
                 self._tell(f"This host stays out of {member.place}, as it was before ({member.former}).")
         record = record._replace(phase=Phase.ALLOWING, touched=self._wall())
         self._records.write(record)
-        record, failures = self._moves.allow(record, patience)
+        record, failures = self._moves.allow(record, retries)
         if failures:
             raise TrafficError(
                 f"This host could not be put back into {len(failures)} of {len(taken)} places: {reasons(failures)}.",
                 remedy=failures[0][1].remedy,
             )
         back = [member for member in record.members if member.step is Step.BACK]
-        ill = self._moves.wait_for(back, (Stage.HEALTHY,), self._policy.healthy_seconds, patience) if wait else []
+        ill = self._moves.wait_for(back, (Stage.HEALTHY,), self._policy.healthy_seconds, retries) if wait else []
         if ill:
             raise NeverHealthyError(
                 f"This host was put back and is not found healthy by {places(ill)}.",
@@ -133,10 +133,10 @@ class Ways:
 
     def needed(self, back: list[Member]) -> list[Member]:
         """Of the places that this host is back in, those where it is healthy and too few others are."""
-        patience = Patience(SURVEY_LIMIT, self._clock)
+        retries = retries_within(SURVEY_LIMIT, self._clock)
         try:
-            healthy = self._moves.healthy(back, patience)
-            needed = [member for member, _ in self._moves.low(healthy, self._policy.minimum_healthy, patience)]
+            healthy = self._moves.healthy(back, retries)
+            needed = [member for member, _ in self._moves.low(healthy, self._policy.minimum_healthy, retries)]
         except TrafficError as error:
             _log.warning("Whether others are in service could not be asked: %s", error)
             return []
@@ -144,9 +144,9 @@ class Ways:
             _log.warning("This host stays in %s, where too few others are in service", places(needed))
         return needed
 
-    def patience(self) -> Patience:
+    def retries(self) -> Retries:
         """The limit for a whole way, which begins now."""
-        return Patience(self._policy.time_limit_seconds, self._clock)
+        return retries_within(self._policy.time_limit_seconds, self._clock)
 
 
 def stands_in(taken: list[Member], member: Member) -> bool:

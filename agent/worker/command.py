@@ -12,7 +12,7 @@ from agent.errors import AgentError
 from agent.filesystem.boot import boot_id
 from agent.filesystem.locks import FileLock
 from agent.hooks.context import RunningScript
-from agent.service.retry import with_retries
+from agent.retry import Clock, Retries, RetryPolicy, growing
 from agent.store.commands import CommandFolder, CommandRecord, Progress, SavedOutcome
 from agent.store.tracking import write_tracking
 from agent.worker.execute import execute
@@ -25,7 +25,9 @@ from agent.worker.turn import take_turn
 
 COMPLETED_NOOP = "CompletedNoopCommand"
 
-_FETCH_ATTEMPTS = 6
+UNTIL_ACKNOWLEDGED = RetryPolicy(growing(0.3, 10.0), limit=3600.0)
+"""The service waits for an agent's acknowledgement for an hour, by the CodeDeploy user guide."""
+
 _TERMINAL = ("Succeeded", "Failed")
 
 _log = logging.getLogger(__name__)
@@ -41,12 +43,21 @@ class Command(Observer):
     As an observer it keeps the running script in the progress file, for whoever has to clean up after this worker.
     """
 
-    def __init__(self, folder: CommandFolder, record: CommandRecord, session: Session, *, starts: int) -> None:
+    def __init__(
+        self,
+        folder: CommandFolder,
+        record: CommandRecord,
+        session: Session,
+        *,
+        starts: int,
+        clock: Clock | None = None,
+    ) -> None:
         self._folder = folder
         self._record = record
         self._session = session
         self.state = Progress(boot_id(), starts=starts)
         self._turn: FileLock | None = None
+        self._retries = Retries(UNTIL_ACKNOWLEDGED, record.command_name, clock)
 
     def run(self) -> SavedOutcome:
         """Do what the service asks for, and save the outcome; its status is ``CLOSED`` where the service wants none.
@@ -114,9 +125,8 @@ class Command(Observer):
         from agent.trust.envelope import open_envelope
 
         record, session = self._record, self._session
-        envelope = with_retries(
-            lambda: session.ask(lambda service: service.specification(record.execution_id, record.host_identifier)),
-            attempts=_FETCH_ATTEMPTS,
+        envelope = self._retries.run(
+            lambda: session.ask(lambda service: service.specification(record.execution_id, record.host_identifier))
         )
         payload = open_envelope(envelope.format, envelope.payload, policy=session.signer_policy(), now=time.time())
         return parse_specification(payload)
@@ -129,9 +139,8 @@ class Command(Observer):
         self.state = self.state._replace(committed=True)
         self._folder.save_progress(self.state, durably=True)
         identifier = self._record.command_identifier
-        status = with_retries(
-            lambda: self._session.ask(lambda service: service.acknowledge(identifier, is_noop=noop)),
-            attempts=_FETCH_ATTEMPTS,
+        status = self._retries.run(
+            lambda: self._session.ask(lambda service: service.acknowledge(identifier, is_noop=noop))
         )
         if status in _TERMINAL and not (status == "Failed" and noop):
             _log.info("%s is not done: the service has closed it as %s", self._record.command_name, status)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Callable, Iterator
 
 from agent.errors import AgentError
+from agent.retry import RetryPolicy, growing
 from agent.service.errors import ServiceError, ServiceErrorKind
 from agent.store.commands import CommandFolder, SavedOutcome
 from agent.store.tracking import remove_tracking
@@ -16,8 +16,8 @@ from agent.worker.session import Session
 CLOSED = "Closed"
 """The status of an outcome of which the service wants to hear nothing; never sent."""
 
-FIRST_PAUSE = 0.3
-LONGEST_PAUSE = 90.0
+ATTEMPTS = RetryPolicy(growing(0.3, 90.0))
+
 ATTEMPTS_WITH_SUPERVISOR = 8
 """How often a worker tries while a supervisor lives, which would start another one later: about a minute."""
 
@@ -85,12 +85,11 @@ class Reporter:
 
     def _pauses(self, folder: CommandFolder, outcome: SavedOutcome) -> Iterator[float]:
         """Growing pauses with jitter, until somebody else may go on."""
-        pause, number = FIRST_PAUSE, 0
+        number = 0
         alone_until = time.monotonic() + self._session.settings.kill_agent_max_wait_time_seconds
         while True:
             number += 1
-            yield pause * random.uniform(1.0, 1.25)
-            pause = min(pause * 2, LONGEST_PAUSE)
+            yield ATTEMPTS.delay(number)
             saved = _is_saved(folder) or save(folder, outcome)
             if self._session.supervisor_is_gone():
                 if time.monotonic() >= alone_until:

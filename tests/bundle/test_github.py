@@ -9,6 +9,7 @@ from agent.bundle.github import fetch_github
 from agent.deployment.spec import BundleType, GitHubRevision
 from agent.errors import BundleError
 from agent.network.http import HttpClient
+from agent.retry import Clock
 from object_server import Fault, StoredObject, running_server
 
 ARCHIVE = b"\x1f\x8b archive " * 1000
@@ -31,7 +32,7 @@ class Hub:
             str(self.target),
             token=token,
             options=self.options._replace(**options),
-            sleep=self.slept.append,
+            clock=Clock(self.slept.append, random=lambda: 0.0),
         )
 
     def refused(self, **options):

@@ -110,6 +110,16 @@ def test_a_specification_that_cannot_be_had_is_a_failure_that_is_reported(
     closed(host)
 
 
+@pytest.mark.parametrize("answer", [(500, {}), (429, {}), (400, {"__type": "ThrottlingException"})])
+def test_one_poll_that_fails_is_repeated_before_anybody_notices(
+    service: CommandService, host: AgentHost, answer: tuple[int, dict[str, Any]]
+) -> None:
+    service.faults["PollHostCommand"] = fault(1, answer)
+    host.start()
+    service.wait_for(lambda: len(service.of("PollHostCommand")) > 3, "polls after the one that failed")
+    assert "ERROR" not in host.log_text()
+
+
 def test_an_outcome_is_sent_until_the_service_takes_it(
     service: CommandService, host: AgentHost, tmp_path: Path
 ) -> None:

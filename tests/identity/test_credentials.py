@@ -199,7 +199,7 @@ def test_an_iam_user_has_the_keys_of_its_file(metadata, server, clock):
 def test_an_on_premises_identity_without_its_file_is_an_error(metadata):
     with pytest.raises(CredentialsError, match="needs an on-premises file") as caught:
         CredentialSource(find_identity(USER, metadata, {}), None, metadata)
-    assert caught.value.lasting
+    assert not caught.value.passing
 
 
 def test_a_session_is_read_again_as_soon_as_its_file_changes(session):

@@ -70,7 +70,7 @@ def test_an_environment_that_says_everything_needs_no_metadata(server, metadata)
 def test_a_wrong_environment_is_an_error_that_waiting_does_not_mend(server, metadata, name, value):
     with pytest.raises(IdentityError, match=f"{name} of the environment") as caught:
         find_identity(None, metadata, {name: value})
-    assert caught.value.lasting
+    assert not caught.value.passing
     assert server.asked == []
 
 
@@ -78,7 +78,7 @@ def test_metadata_in_trouble_is_worth_another_attempt(server, metadata):
     server.faults["/latest/dynamic/instance-identity/document"] = ("500 Oops", b"")
     with pytest.raises(MetadataError) as caught:
         find_identity(None, metadata, {})
-    assert not caught.value.lasting
+    assert caught.value.passing
     server.faults.clear()
     assert find_identity(None, metadata, {}).host_identifier == HERE
 

@@ -107,7 +107,7 @@ def test_a_hop_limit_that_is_too_low_for_a_container_is_explained(server, http, 
     assert "does not answer the request for a token" in caught.value.message
     assert "--http-put-response-hop-limit 2" in caught.value.remedy
     assert "on-premises configuration file" in caught.value.remedy
-    assert not caught.value.lasting
+    assert caught.value.passing
 
 
 def test_after_a_refused_question_without_token_a_token_is_asked_for_again(server, http):
@@ -125,7 +125,7 @@ def test_nobody_at_the_address_is_explained(http):
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
         with pytest.raises(MetadataError, match=r"cannot be reached: .*on-premises configuration file") as caught:
             InstanceMetadata(http, endpoint=url).document()
-    assert not caught.value.lasting
+    assert caught.value.passing
 
 
 def test_metadata_is_never_asked_for_through_a_proxy(server):
@@ -288,7 +288,7 @@ def test_the_environment_says_where_metadata_is(environment, endpoint):
 def test_an_address_that_is_no_url_is_refused(value):
     with pytest.raises(IdentityError, match="AWS_EC2_METADATA_SERVICE_ENDPOINT") as caught:
         metadata_endpoint({"AWS_EC2_METADATA_SERVICE_ENDPOINT": value})
-    assert caught.value.lasting
+    assert not caught.value.passing
     assert "word" not in str(caught.value)
 
 

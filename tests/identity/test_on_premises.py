@@ -233,7 +233,7 @@ def test_a_folder_or_a_fifo_in_its_place_is_an_error(tmp_path):
     for path in (tmp_path, tmp_path / "op.yml"):
         with pytest.raises(IdentityError, match="not a regular file") as caught:
             load_on_premises(str(path))
-        assert caught.value.lasting
+        assert not caught.value.passing
 
 
 def test_a_file_of_another_kind_is_not_read_into_memory(tmp_path):

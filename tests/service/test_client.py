@@ -209,7 +209,7 @@ def test_a_poll_that_is_held_open_ends_with_its_limit(server, http):
     assert caught.value.reason is NetworkReason.TIMEOUT
 
 
-def test_a_throttled_request_is_sent_again_more_slowly_until_it_succeeds(server, http):
+def test_a_service_that_throttles_is_asked_more_and_more_slowly_until_it_answers(server, http):
     pauses = []
     now = [0.0]
 
@@ -218,33 +218,17 @@ def test_a_throttled_request_is_sent_again_more_slowly_until_it_succeeds(server,
         now[0] += seconds
 
     gate = ThrottleGate(None, sleep=sleep, clock=lambda: now[0], random=lambda: 0.0)
+    service = client_of(server, http, gate=gate)
     server.will(refusal("ThrottlingException"), Answer(429), refusal("X", message="Rate exceeded"), Answer())
-    client_of(server, http, gate=gate).complete("hc-1", status="Succeeded", payload="{}")
-    assert pauses == [1, 2, 4]
+    for _ in range(3):
+        with pytest.raises(ServiceError) as caught:
+            service.complete("hc-1", status="Succeeded", payload="{}")
+        assert caught.value.kind is ServiceErrorKind.THROTTLED
+    service.complete("hc-1", status="Succeeded", payload="{}")
+    assert pauses == pytest.approx([0.3, 0.6, 1.2])
     assert gate.remaining() == 0
     gate.throttled()
-    assert gate.remaining() == 1  # it has forgotten the longer delays
-    assert len({request.body for request in server.requests}) == 1
-
-
-def test_a_service_that_throttles_for_ever_is_given_up_with_the_gate_closed(server, http):
-    now = [0.0]
-    gate = ThrottleGate(None, sleep=lambda seconds: now.__setitem__(0, now[0] + seconds), clock=lambda: now[0])
-    server.otherwise = refusal("ThrottlingException")
-    with pytest.raises(ServiceError) as caught:
-        client_of(server, http, gate=gate).complete("hc-1", status="Succeeded", payload="{}")
-    assert caught.value.kind is ServiceErrorKind.THROTTLED
-    assert len(server.requests) == 6
-    assert gate.remaining() > 0
-
-
-def test_a_throttled_poll_is_left_to_whoever_polls(server, http):
-    gate = ThrottleGate(None)
-    server.otherwise = refusal("ThrottlingException")
-    with pytest.raises(ServiceError):
-        client_of(server, http, gate=gate).poll(HOST)
-    assert len(server.requests) == 1
-    assert gate.remaining() > 0
+    assert gate.remaining() == pytest.approx(0.3)  # it has forgotten the longer delays
 
 
 def test_credentials_that_were_renewed_are_used_at_once(server, http):

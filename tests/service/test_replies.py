@@ -36,7 +36,7 @@ def judged(status, body=b"", *, skew=0.0, **headers):
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "kind", "retryable"),
+    ("status", "code", "kind", "passing"),
     [
         (400, "ThrottlingException", ServiceErrorKind.THROTTLED, True),
         (400, "Throttling", ServiceErrorKind.THROTTLED, True),
@@ -61,9 +61,9 @@ def judged(status, body=b"", *, skew=0.0, **headers):
         (503, "ServiceUnavailableException", ServiceErrorKind.SERVER, True),
     ],
 )
-def test_every_error_is_of_the_kind_that_decides_what_happens_next(status, code, kind, retryable):
+def test_every_error_is_of_the_kind_that_decides_what_happens_next(status, code, kind, passing):
     error = judged(status, {"__type": code, "message": "why"} if code else b"")
-    assert (error.kind, error.service_code, error.retryable) == (kind, code, retryable)
+    assert (error.kind, error.service_code, error.passing) == (kind, code, passing)
     if code:
         assert f"{code} (why)" in error.message
         assert error.service_message == "why"

@@ -126,7 +126,7 @@ def test_what_the_service_would_refuse_is_not_sent(operation, members, said):
     with pytest.raises(ProtocolError, match=said) as caught:
         serialise(operation, members)
     assert caught.value.kind is ServiceErrorKind.PROTOCOL
-    assert not caught.value.retryable
+    assert not caught.value.passing
 
 
 @pytest.mark.parametrize("body", [b"", b"  \n", b"{}", b'{"HostCommand":null}', b'{"Unknown":[1]}'])

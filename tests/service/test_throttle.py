@@ -51,17 +51,17 @@ def test_nobody_waits_at_an_open_gate(path, clock):
 
 def test_each_throttling_doubles_the_delay_up_to_half_a_minute(path, clock):
     gate = gate_at(path, clock)
-    for _ in range(7):
+    for _ in range(9):
         gate.throttled()
         gate.wait()
-    assert clock.slept == [1, 2, 4, 8, 16, 30, 30]
+    assert clock.slept == pytest.approx([0.3, 0.6, 1.2, 2.4, 4.8, 9.6, 19.2, 30, 30])
 
 
 def test_requests_that_are_throttled_together_count_once(path, clock):
     gate = gate_at(path, clock)
     for _ in range(5):
         gate.throttled()
-    assert gate.remaining() == 1.0
+    assert gate.remaining() == pytest.approx(0.3)
 
 
 def test_a_success_opens_the_gate_and_forgets_the_delays(path, clock):
@@ -72,14 +72,14 @@ def test_a_success_opens_the_gate_and_forgets_the_delays(path, clock):
     gate.succeeded()
     assert gate.remaining() == 0.0
     gate.throttled()
-    assert gate.remaining() == 1.0
+    assert gate.remaining() == pytest.approx(0.3)
 
 
 def test_processes_that_wait_together_do_not_come_back_together(path, clock):
     gate = gate_at(path, clock, chance=1.0)
     gate.throttled()
     gate.wait()
-    assert clock.slept == [1.25]
+    assert clock.slept == pytest.approx([0.375])
 
 
 def test_a_stop_ends_the_waiting(path, clock):
@@ -152,7 +152,7 @@ def test_a_deadline_of_the_last_boot_does_not_hold_the_agent(tmp_path, clock):
     clock.now = 12.0
     assert gate.remaining() == 0.0
     gate.throttled()
-    assert gate.remaining() == 1.0
+    assert gate.remaining() == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize("obstacle", ["folder", "missing", "link"])
@@ -167,7 +167,7 @@ def test_a_file_that_cannot_be_written_leaves_the_gate_to_the_process(tmp_path, 
     gate = gate_at(str(path), clock)
     gate.throttled()
     gate.wait()
-    assert clock.slept == [1]
+    assert clock.slept == pytest.approx([0.3])
     gate.succeeded()
     assert gate.remaining() == 0.0
     assert not (tmp_path / "elsewhere").exists()
@@ -191,13 +191,13 @@ def test_two_processes_that_are_throttled_together_do_not_overwrite_each_other(t
             change.result(0.1)
         fcntl.flock(file, fcntl.LOCK_UN)
         change.result(10)
-    assert gate_at(path, clock).remaining() == 1.0
+    assert gate_at(path, clock).remaining() == pytest.approx(0.3)
 
 
 def test_a_file_holds_what_another_version_can_read(tmp_path, clock):
     path = tmp_path / "throttle.json"
     gate_at(str(path), clock).throttled()
-    assert json.loads(path.read_bytes()) == {"delay": 1.0, "until": 1001.0}
+    assert json.loads(path.read_bytes()) == {"delay": 0.3, "until": 1000.3}
 
 
 def test_the_clock_is_the_same_for_all_processes_and_goes_on():

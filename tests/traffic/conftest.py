@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from agent.network.credentials import Credentials
+from agent.retry import Clock
 from agent.traffic.control import TrafficControl
-from agent.traffic.patience import Clock
 from agent.traffic.policy import Policy
 from agent.traffic.provider import Access
 from agent.traffic.record import Record, Records

@@ -9,9 +9,9 @@ import time
 
 import pytest
 
+from agent.retry import Clock
 from agent.traffic.control import TrafficControl
 from agent.traffic.errors import TrafficError
-from agent.traffic.patience import Clock
 from agent.traffic.policy import Policy
 from agent.traffic.provider import Access
 from agent.traffic.record import Phase, Records

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import socket
 import time
 from collections.abc import Mapping
@@ -23,6 +24,8 @@ DRAIN_LIMIT = 300.0
 """Seconds for open sessions to end; HAProxy itself has no such limit."""
 
 HEALTHY_LIMIT = 120.0
+
+_NUMBER = re.compile(r"[0-9]{1,9}")
 
 # The bits of srv_admin_state, as HAProxy's management guide has them.
 _MAINTENANCE = 0x01 | 0x02 | 0x04 | 0x20
@@ -92,14 +95,17 @@ def _is_up(row: Mapping[str, str]) -> bool:
 def _state(address: str, name: str) -> dict[str, str]:
     """The server's row of ``show servers state``. Raises TrafficError where there is none."""
     backend, server = name.split("/")
-    lines = _ask(address, f"show servers state {backend}").splitlines()
+    command = f"show servers state {backend}"
+    lines = _ask(address, command).splitlines()
     header = next((line.removeprefix("# ").split() for line in lines if line.startswith("# ")), [])
     for line in lines:
         row = dict(zip(header, line.split(), strict=False))
         if row.get("srv_name") == server and row.get("be_name") == backend:
+            if not all(_NUMBER.fullmatch(row.get(key, "")) for key in ("srv_admin_state", "srv_uweight")):
+                raise _odd(address, line, command)
             return row
-    if not header and not lines[0].startswith("Can't find backend"):
-        raise TrafficError(f'HAProxy at {address} answers "{lines[0][:200]}" to: show servers state {backend}.')
+    if not {"srv_name", "be_name"} <= set(header) and not lines[0].startswith("Can't find backend"):
+        raise _odd(address, lines[0], command)
     raise TrafficError(
         f"HAProxy at {address} knows no server {name}.",
         remedy="Compare with: echo 'show servers state' | socat - " + address,
@@ -117,8 +123,22 @@ def _statistics_of(address: str, name: str) -> dict[str, str]:
 def _statistics(address: str, name: str) -> list[dict[str, str]]:
     """The rows of ``show stat`` for the servers of a server's backend."""
     backend = name.split("/")[0]
-    rows = csv.DictReader(io.StringIO(_ask(address, "show stat").removeprefix("# ")))
-    return [row for row in rows if row["pxname"] == backend and row["svname"] not in ("FRONTEND", "BACKEND")]
+    answer = _ask(address, "show stat").removeprefix("# ")
+    try:
+        rows = [row for row in csv.DictReader(io.StringIO(answer)) if row.get("pxname") == backend]
+    except csv.Error:
+        raise _odd(address, answer, "show stat") from None
+    for row in rows:
+        if None in (row.get("svname"), row.get("status")) or not _NUMBER.fullmatch(row.get("scur") or "0"):
+            raise _odd(address, ",".join(str(value) for value in row.values()), "show stat")
+    return [row for row in rows if row["svname"] not in ("FRONTEND", "BACKEND")]
+
+
+def _odd(address: str, answer: str, command: str) -> TrafficError:
+    return TrafficError(
+        f"HAProxy at {address} answers {answer[:200]!r} to: {command}.",
+        remedy="See whether it is HAProxy that listens there; if it is, report this answer as a defect of the agent.",
+    )
 
 
 def _order(member: Member, command: str) -> None:
@@ -127,7 +147,7 @@ def _order(member: Member, command: str) -> None:
     if answer:
         gone = answer.startswith(("No such server", "No such backend"))
         raise TrafficError(
-            f'HAProxy at {address} answers "{answer[:200]}" to: {command}.',
+            f"HAProxy at {address} answers {answer[:200]!r} to: {command}.",
             remedy="Its socket needs level admin (stats socket ... level admin).",
             gone=gone,
         )

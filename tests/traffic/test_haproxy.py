@@ -13,7 +13,7 @@ from agent.traffic.control import TrafficControl
 from agent.traffic.errors import LastHealthyError, TrafficError
 from agent.traffic.haproxy import HaproxyServers
 from agent.traffic.policy import Policy
-from agent.traffic.provider import Access
+from agent.traffic.provider import Access, Member
 from agent.traffic.record import Phase, Records
 from haproxy_server import Haproxy, free_port
 
@@ -188,6 +188,52 @@ def test_an_answer_that_is_none_is_never_taken_for_a_server_that_is_gone(imposto
         provider.find()
     assert not caught.value.gone
     assert address in caught.value.message
+
+
+STATE = "1\n# be_name srv_name srv_admin_state srv_uweight\n"
+STATISTICS = "# pxname,svname,scur,status\n"
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "1\n# be_name srv_name srv_admin_state\nweb host-1 0\n",
+        "1\n# be_name srv_admin_state srv_uweight\nweb 0 100\n",
+        f"{STATE}web host-1 0\n",
+        f"{STATE}web host-1 - 100\n",
+        f"{STATE}web host-1 0 \x1b[31m\n",
+        f"{STATE}web host-1 {'9' * 5000} 100\n",
+    ],
+)
+def test_an_odd_row_of_a_server_is_shown(impostor, state):
+    address, answers = impostor
+    answers.append(f"{state}\n")
+    provider = HaproxyServers({"type": "haproxy", "sockets": [address], "servers": ["web/host-1"]})
+    with pytest.raises(TrafficError, match="show servers state web") as caught:
+        provider.find()
+    assert not caught.value.gone
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "statistics",
+    [
+        "# pxname,scur,status\nweb,0,UP\n",
+        "# pxname,svname,scur\nweb,host-1,0\n",
+        f"{STATISTICS}web\n",
+        f"{STATISTICS}web,host-1\n",
+        f"{STATISTICS}web,host-1,many,UP\n",
+        f"{STATISTICS}web,host-2,0\nweb,host-1,0,UP\n",
+        f"{STATISTICS}web,host-1,{'x' * 200_000},UP\n",
+    ],
+)
+def test_an_odd_row_of_the_statistics_is_shown(impostor, statistics):
+    address, answers = impostor
+    answers.append(f"{statistics}\n")
+    member = Member({}, "web/host-1", {"socket": address, "server": "web/host-1", "weight": 1}, "")
+    with pytest.raises(TrafficError, match="to: show stat") as caught:
+        HaproxyServers({"type": "haproxy", "sockets": [address], "servers": ["web/host-1"]}).others(member)
+    assert not caught.value.gone
 
 
 def test_a_haproxy_that_knows_neither_server_nor_backend_says_so(haproxy):

@@ -21,6 +21,7 @@ from agent.identity.tokens import LARGEST_ANSWER, NOT_EC2, SessionTokens
 from agent.network.credentials import Credentials
 from agent.network.errors import NetworkError
 from agent.network.http import HttpClient
+from agent.network.partitions import DOMAINS
 
 _log = logging.getLogger(__name__)
 
@@ -80,23 +81,33 @@ class InstanceMetadata:
 
     def partition(self) -> str:
         """Ask for the partition, such as aws or aws-cn; aws where the service knows none. Raises MetadataError."""
-        return self._service("partition", names.is_partition) or "aws"
+        found = self._service("partition") or "aws"
+        if not names.is_partition(found):
+            raise MetadataError(f"Instance metadata says that the services' partition is {shown(found)}.")
+        return found
 
     def domain(self) -> str:
-        """Ask for the domain of the services, such as amazonaws.com; empty where it is not known.
+        """Ask for the domain of the services, such as amazonaws.com; empty where it is not one that is known.
 
         Raises MetadataError.
         """
-        return self._service("domain", names.is_domain)
+        found = self._service("domain")
+        if found and found not in DOMAINS:
+            # Who answers in the place of instance metadata must not choose where commands come from.
+            _log.warning(
+                "Instance metadata names the domain %s, which belongs to no partition of AWS that this agent knows. The"
+                " usual domain of the region is used. In a new partition, set deploy_control_endpoint and"
+                " s3_endpoint_override.",
+                shown(found),
+            )
+            return ""
+        return found
 
-    def _service(self, name: str, is_right: Callable[[str], bool]) -> str:
+    def _service(self, name: str) -> str:
         try:
-            found = self.get(f"meta-data/services/{name}").strip()
+            return self.get(f"meta-data/services/{name}").strip()
         except NotFoundError:
             return ""
-        if found and not is_right(found):
-            raise MetadataError(f"Instance metadata says that the services' {name} is {shown(found)}.")
-        return found
 
     def role_name(self) -> str:
         """Ask for the name of the role that is attached to this instance; empty for none. Raises MetadataError."""

@@ -1,4 +1,4 @@
-"""What regions, partitions, domains, accounts and instance ids look like.
+"""What regions, partitions, accounts and instance ids look like.
 
 They come from files, the environment and the network, and end in host names and log lines. So the rules keep out what
 could do harm there, and let through the names of regions and partitions that do not exist yet.
@@ -12,7 +12,6 @@ _ZONE = re.compile(r"[a-z]+(-[a-z]+)+-[0-9]+[a-z]")
 _REGION = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 _USUAL_REGION = re.compile(r"[a-z]+(-[a-z]+)+-[0-9]+")
 _PARTITION = re.compile(r"aws(-[a-z]{1,16}){0,3}")
-_DOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+")
 _ACCOUNT = re.compile(r"[0-9]{12}")
 _INSTANCE = re.compile(r"[a-z]{1,4}-[0-9A-Za-z]{1,40}")
 _HOST_IDENTIFIER = re.compile(r"[!-~]{1,512}")
@@ -37,11 +36,6 @@ def is_usual_region(text: str) -> bool:
 def is_partition(text: str) -> bool:
     """Tell whether a text can be a partition, such as aws or aws-cn."""
     return _PARTITION.fullmatch(text) is not None
-
-
-def is_domain(text: str) -> bool:
-    """Tell whether a text can be a domain of services, such as amazonaws.com."""
-    return _DOMAIN.fullmatch(text) is not None
 
 
 def is_account(text: str) -> bool:

@@ -6,28 +6,15 @@ import re
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from agent.network.partitions import DOMAINS, domain_of
 from agent.network.proxies import is_loopback
 from agent.service.errors import ServiceConfigError
 from agent.service.shapes import load_model
-
-DEFAULT_DOMAIN = "amazonaws.com"
-
-PARTITION_DOMAINS = (
-    ("cn-", "amazonaws.com.cn"),
-    ("us-gov-", "amazonaws.com"),
-    ("us-iso-", "c2s.ic.gov"),
-    ("us-isob-", "sc2s.sgov.gov"),
-    ("us-isof-", "csp.hci.ic.gov"),
-    ("eu-isoe-", "cloud.adc-e.uk"),
-    ("eusc-", "amazonaws.eu"),
-)
-"""By which domain a region's services are reached; a test compares it with botocore's partitions."""
 
 FIPS_REGIONS = ("us-east-1", "us-east-2", "us-west-1", "us-west-2", "us-gov-east-1", "us-gov-west-1")
 """Where the command service has FIPS endpoints, by the CodeDeploy user guide and the official agent 2.1.0."""
 
 _REGION = re.compile(r"[a-z]{2,8}(-[a-z0-9]{1,20}){1,5}")
-_DOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+")
 
 
 class EndpointOptions(NamedTuple):
@@ -50,11 +37,6 @@ class Endpoint(NamedTuple):
     signing_name: str
     target_prefix: str
     region: str
-
-
-def domain_of(region: str) -> str:
-    """Give the domain under which a region's services are reached."""
-    return next((domain for start, domain in PARTITION_DOMAINS if region.startswith(start)), DEFAULT_DOMAIN)
 
 
 def endpoint_for(options: EndpointOptions, *, allow_plain: bool = False) -> Endpoint:
@@ -84,8 +66,11 @@ def _computed(options: EndpointOptions, prefix: str) -> str:
         )
     domain = options.domain or domain_of(options.region)
     # It may come from instance metadata, which anybody on the link can answer.
-    if not _DOMAIN.fullmatch(domain):
-        raise ServiceConfigError(f"{domain!r} is not the name of a domain.", remedy="Instance metadata answers it.")
+    if domain not in DOMAINS:
+        raise ServiceConfigError(
+            f"{domain!r} is not the domain of a partition of AWS that this agent knows.",
+            remedy="Instance metadata answers it. In a new partition, set deploy_control_endpoint.",
+        )
     return f"https://{prefix}{'-fips' if options.fips else ''}.{options.region}.{domain}/"
 
 

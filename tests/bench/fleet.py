@@ -1,6 +1,6 @@
 """How a fleet polls: hosts with the agent's own schedule, one service, and a time that is only counted.
 
-    .venv/bin/python tests/bench/fleet.py                          100,000 hosts; about two minutes
+    .venv/bin/python tests/bench/fleet.py                          100,000 hosts; two or three minutes
     .venv/bin/python tests/bench/fleet.py --hosts 2000 --bucket 10
 
 All hosts start in the same second. Then the service is down for ten minutes, and then answers 60 % of the polls that

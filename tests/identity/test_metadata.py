@@ -6,9 +6,11 @@ import threading
 import pytest
 
 from agent.identity.errors import CredentialsError, IdentityError, MetadataError
+from agent.identity.identity import find_identity
 from agent.identity.metadata import DEFAULT_ENDPOINT, IPV6_ENDPOINT, InstanceMetadata, metadata_endpoint
 from agent.network.credentials import Credentials
 from agent.network.http import HttpClient, HttpOptions
+from agent.service.endpoint import EndpointOptions, endpoint_for
 from metadata_server import INSTANCE, ROLE_KEYS, MetadataServer, running_metadata
 from waiting import until
 
@@ -179,11 +181,19 @@ def test_an_identity_document_that_cannot_be_right_is_refused(server, metadata, 
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("name", "value"), [("partition", "aws:evil"), ("domain", "a/b"), ("domain", "é.com")])
-def test_a_partition_or_domain_that_cannot_be_right_is_refused(server, metadata, name, value):
-    server.faults[f"/latest/meta-data/services/{name}"] = ("200 OK", value.encode())
-    with pytest.raises(MetadataError, match=f"services' {name} is"):
-        getattr(metadata, name)()
+def test_a_partition_that_cannot_be_right_is_refused(server, metadata):
+    server.faults["/latest/meta-data/services/partition"] = ("200 OK", b"aws:evil")
+    with pytest.raises(MetadataError, match="services' partition is"):
+        metadata.partition()
+
+
+@pytest.mark.parametrize("domain", ["attacker.example", "a/b", "é.com", "amazonaws.com.attacker.example"])
+def test_whoever_answers_for_metadata_does_not_choose_where_commands_come_from(server, metadata, caplog, domain):
+    server.faults["/latest/meta-data/services/domain"] = ("200 OK", domain.encode())
+    identity = find_identity(None, metadata, {})
+    endpoint = endpoint_for(EndpointOptions(identity.region, domain=identity.domain))
+    assert endpoint.url == "https://codedeploy-commands.eu-west-1.amazonaws.com/"
+    assert "usual domain of the region" in caplog.text
 
 
 def test_an_old_service_without_partition_and_domain_still_identifies_the_host(server, metadata):

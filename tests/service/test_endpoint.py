@@ -8,7 +8,8 @@ import os
 import botocore
 import pytest
 
-from agent.service.endpoint import EndpointOptions, domain_of, endpoint_for
+from agent.network.partitions import DOMAINS, domain_of
+from agent.service.endpoint import EndpointOptions, endpoint_for
 from agent.service.errors import ServiceConfigError
 
 with open(os.path.join(os.path.dirname(botocore.__file__), "data", "partitions.json"), encoding="utf-8") as _file:
@@ -28,6 +29,10 @@ def test_a_host_finds_the_service_in_every_region_of_every_partition(region, dom
     assert endpoint_for(EndpointOptions(region)).url == f"https://codedeploy-commands.{region}.{domain}/"
 
 
+def test_no_other_domain_than_those_of_partitions_is_known():
+    assert {partition["outputs"]["dnsSuffix"] for partition in PARTITIONS} == DOMAINS
+
+
 def test_a_request_is_addressed_and_signed_for_the_command_service():
     endpoint = endpoint_for(EndpointOptions("eu-central-1"))
     assert endpoint.signing_name == "codedeploy-commands"
@@ -45,8 +50,8 @@ def test_the_secure_service_has_names_of_its_own():
 
 
 def test_the_domain_of_instance_metadata_wins():
-    options = EndpointOptions("us-east-1", domain="new.partition.example")
-    assert endpoint_for(options).url == "https://codedeploy-commands.us-east-1.new.partition.example/"
+    found = endpoint_for(EndpointOptions("us-east-1", domain="amazonaws.com.cn"))
+    assert found.url == "https://codedeploy-commands.us-east-1.amazonaws.com.cn/"
 
 
 @pytest.mark.parametrize(
@@ -113,7 +118,7 @@ def test_a_region_cannot_lead_to_another_host(region):
         endpoint_for(EndpointOptions(region))
 
 
-@pytest.mark.parametrize("domain", ["evil.example/x?", "a b", "a", ".example", "example.", "e_x.ample", "x.y\n", "é.y"])
-def test_a_domain_of_instance_metadata_cannot_be_part_of_a_path(domain):
+@pytest.mark.parametrize("domain", ["evil.example/x?", "a b", "a", ".example", "example.", "x.y\n", "é.y", "x.y"])
+def test_a_domain_of_instance_metadata_cannot_lead_to_another_host(domain):
     with pytest.raises(ServiceConfigError, match="domain"):
         endpoint_for(EndpointOptions("eu-central-1", domain=domain))

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+from agent.errors import escaped
 from agent.filesystem.daily import DailyFile
 from agent.filesystem.rotating import RotatingFile
 
@@ -84,8 +85,8 @@ def _ids_of(record: logging.LogRecord) -> dict[str, str]:
 class OfficialFormatter(logging.Formatter):
     """Lines as the official agent 1.8.1 writes them: ``2026-11-23T05:13:10 INFO  [codedeploy-agent(11980)]: text``.
 
-    The time is local and without a zone. Line ends within a message become blanks, so that a record is a line. Ids
-    stand at the end: ``text deployment=d-... command=...``.
+    The time is local and without a zone. Line ends within a message become spaces, so that a record is a line,
+    and control characters are escaped. Ids stand at the end: ``text deployment=d-... command=...``.
     """
 
     def __init__(self, program_name: str) -> None:
@@ -131,12 +132,12 @@ def _text(formatter: logging.Formatter, record: logging.LogRecord) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(part.strip() for part in text.splitlines() if part.strip())
+    return escaped(" ".join(part.strip() for part in text.splitlines() if part.strip()))
 
 
 def _quoted(value: object) -> str:
     text = str(value)
-    return text if _PLAIN.fullmatch(text) else json.dumps(text)
+    return text if _PLAIN.fullmatch(text) and text == escaped(text) else json.dumps(text)
 
 
 class _WarningHandler(logging.Handler):
@@ -231,7 +232,7 @@ def set_up(
     on_warning: Callable[[str], None] | None = None,
     daily: bool = False,
 ) -> None:
-    """Send what the agent logs to a file, or nowhere where there is none.
+    """Send what the agent logs, and what libraries warn of, to a file, or nowhere where there is none.
 
     ``log_format`` is "text" or "json"; ``restricted`` keeps other users from reading. The file is rotated at 8 MiB
     with 7 older ones kept; with ``daily``, for the daemon and its workers, each day and at 64 MiB, older ones being
@@ -240,18 +241,22 @@ def set_up(
     too. A second call replaces the first.
     """
     logger = logging.getLogger("agent")
-    for handler in logger.handlers[:]:
-        logger.removeHandler(handler)
-        handler.close()
-    logger.propagate = False
     logger.setLevel(logging.DEBUG if verbose else logging.INFO)
-    logger.addHandler(logging.NullHandler())
+    # What libraries warn of, such as an odd certificate, would go to stderr else.
+    logging.captureWarnings(True)
+    for one in (logger, logging.getLogger("py.warnings")):
+        for handler in one.handlers[:]:
+            one.removeHandler(handler)
+            handler.close()
+        one.propagate = False
+        one.addHandler(logging.NullHandler())
     if on_warning is not None:
         logger.addHandler(_WarningHandler(on_warning))
     if path is not None:
         to_file = _file_handler(path, restricted=restricted, daily=daily)
         to_file.setFormatter(JsonFormatter(program_name) if log_format == "json" else OfficialFormatter(program_name))
         logger.addHandler(to_file)
+        logging.getLogger("py.warnings").addHandler(to_file)
 
 
 def _file_handler(path: str, *, restricted: bool, daily: bool) -> logging.Handler:

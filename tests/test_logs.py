@@ -148,6 +148,37 @@ def test_an_id_cannot_break_a_line_apart(log_file):
     assert line.endswith(r'text command="a\nb=\"c\" d"')
 
 
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_nothing_in_a_line_moves_the_cursor_of_whoever_reads_it(log_file, log_format):
+    logs.set_up(str(log_file), program_name="x", log_format=log_format)
+    user = "root\x1b[2J\x9b1A\x08\u202etoor"
+    logging.getLogger("agent").info("as user %s", user, extra=logs.ids(command="\x1b]0;x\x07"))
+    (line,) = log_file.read_text().splitlines()
+    assert line.isprintable()
+    assert r"[2J" in line
+
+
+def test_what_a_library_warns_of_goes_to_the_log(log_file):
+    code = """
+import datetime
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from agent.trust import certificates
+logs.set_up(sys.argv[1], program_name="x")
+key, day = ec.generate_private_key(ec.SECP256R1()), datetime.datetime(2026, 1, 1)
+builder = x509.CertificateBuilder().subject_name(x509.Name([])).issuer_name(x509.Name([])).serial_number(5)
+made = builder.not_valid_before(day).not_valid_after(day).public_key(key.public_key()).sign(key, hashes.SHA256())
+encoded = made.public_bytes(serialization.Encoding.DER)
+certificates.load(encoded.replace(b"\\2\\1\\5", b"\\2\\1\\0", 1))
+"""
+    done = in_a_process(code, log_file)
+    assert (done.stdout, done.stderr) == ("", "")
+    (line,) = log_file.read_text().splitlines()
+    assert "WARN" in line
+    assert "serial number" in line
+
+
 def test_a_message_whose_arguments_do_not_fit_stops_nothing(log_file):
     logs.set_up(str(log_file), program_name="x")
     logging.getLogger("agent").info("%d files", "many")

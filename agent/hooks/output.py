@@ -6,6 +6,8 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from agent.errors import escaped
+
 LONGEST_PIECE = 64 * 1024
 """Bytes of a line that are passed on at once; a longer line arrives in pieces of this size."""
 
@@ -33,7 +35,8 @@ class Sinks:
         self._sinks = list(sinks)
 
     def header(self, text: str) -> None:
-        """Pass a header on to every sink."""
+        """Pass a header on to every sink, as one line."""
+        text = escaped(text)
         for sink in tuple(self._sinks):
             try:
                 sink.header(text)

@@ -5,7 +5,18 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.hooks.output import LONGEST_PIECE, LineSplitter
+from agent.hooks.output import LONGEST_PIECE, LineSplitter, Sinks
+
+
+def test_a_script_is_announced_on_one_line_that_moves_no_cursor():
+    heard = []
+
+    class Sink:
+        def header(self, text):
+            heard.append(text)
+
+    Sinks([Sink()]).header("Script - scripts/a\x1b[2J\n[stdout]b.sh")
+    assert heard == [r"Script - scripts/a\x1b[2J\n[stdout]b.sh"]
 
 
 def split(chunks):

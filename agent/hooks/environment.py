@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 
@@ -47,6 +48,9 @@ _CREDENTIALS = frozenset(
     }
 )
 
+# What stands before a proxy's host: the last @ counts, since a password may hold one that nobody has encoded.
+_USER_OF_PROXY = re.compile(r"^([a-z][a-z0-9+.-]*://)?.*@", re.IGNORECASE | re.DOTALL)
+
 # Addressed to the agent's own process: a service that a script starts must not answer for it.
 _AGENT_INTERNALS = frozenset(
     {
@@ -80,7 +84,7 @@ def script_environment(
     loader load libraries; both as the settings of the official agent 2.x. ``variables`` win over everything.
     """
     hidden = _CREDENTIALS | _AGENT_INTERNALS | set(DEPLOYMENT_VARIABLES) | (_LOADER if strip_loader else set())
-    environment = {name: value for name, value in inherited.items() if name not in hidden}
+    environment = {name: _without_password(name, value) for name, value in inherited.items() if name not in hidden}
     _leave_virtual_environment(environment)
     if account is not None:
         environment.update(HOME=account.home, USER=account.name, LOGNAME=account.name, SHELL=account.shell)
@@ -88,6 +92,11 @@ def script_environment(
         environment = {name: value for name, value in environment.items() if name in _ALLOWLIST}
     environment.update(variables)
     return environment
+
+
+def _without_password(name: str, value: str) -> str:
+    """Return a variable's value, for HTTPS_PROXY and its like without user name and password."""
+    return _USER_OF_PROXY.sub(r"\1", value) if name.lower().endswith("_proxy") else value
 
 
 def _leave_virtual_environment(environment: dict[str, str]) -> None:

@@ -44,6 +44,24 @@ def test_a_running_script_sees_no_credentials(revision, monkeypatch):
     assert {"AWS_REGION=eu-west-1", "AWS_HOST_IDENTIFIER=arn:aws:iam::1:user/host", "OF_THE_HOST=kept"} <= set(lines)
 
 
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize(
+    ("value", "seen"),
+    [
+        ("http://user:hidden@proxy.example:3128", "http://proxy.example:3128"),
+        ("user:hidden@proxy.example:3128", "proxy.example:3128"),
+        ("http://user:hid/d@en@[::1]:3128/", "http://[::1]:3128/"),
+        ("socks5h://hidden@proxy.example", "socks5h://proxy.example"),
+        ("http://proxy.example:3128", "http://proxy.example:3128"),
+        ("", ""),
+    ],
+)
+def test_a_running_script_sees_the_proxy_and_not_its_password(revision, monkeypatch, name, value, seen):
+    monkeypatch.setenv(name, value)
+    revision.script(f'echo "${name}"')
+    assert revision.run("script.sh").lines() == [seen]
+
+
 def test_a_running_script_sees_its_deployment(revision):
     revision.script("env")
     assert {

@@ -146,7 +146,9 @@ class Settings(NamedTuple):
     restrict_log_dir_permissions: bool = _setting(
         BOOL, False, OFFICIAL_2, "what lies below log_dir cannot be read by other users"
     )
-    disable_core_dumps: bool = _setting(BOOL, True, OFFICIAL_2, "the agent leaves no core dump behind")
+    disable_core_dumps: bool = _setting(
+        BOOL, True, OFFICIAL_2, "the agent leaves no core dump behind; what its scripts start may"
+    )
 
 
 RETIRED: dict[str, str] = {

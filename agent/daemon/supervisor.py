@@ -35,7 +35,7 @@ from agent.daemon.workers import AT_MOST, Workers
 from agent.errors import AgentError
 from agent.identity.identity import HostIdentity, ignored_variables
 from agent.store.commands import CommandFolder, CommandStore
-from agent.worker.handoff import Handoff
+from agent.worker.handoff import Handoff, forgo_core_dumps
 from agent.worker.host import layout_of
 from agent.worker.log_files import set_up_logs
 from agent.worker.own_directories import check_own_directories
@@ -81,6 +81,7 @@ class Supervisor:
         self._facts = facts
         self._config_file = config_file
         self._supervisor_lock = supervisor_lock
+        self._core_limit: int | None = None
         self._notifier = Notifier(os.environ)
         self._ignored = ignored_variables(os.environ)
         for name in (*HIDDEN, *VARIABLES):
@@ -124,9 +125,7 @@ class Supervisor:
     def _start(self) -> None:
         settings = self._facts.settings
         if settings.disable_core_dumps:
-            import resource
-
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            self._core_limit = forgo_core_dumps()
         _log.info("Starting version %s with %s", __version__, self._facts.path or "default settings")
         self._warn()
         if self._ignored:
@@ -195,6 +194,7 @@ class Supervisor:
             on_premises=self._facts.on_premises,
             credentials=self._poller.credentials,
             supervisor_lock=self._supervisor_lock,
+            core_limit=self._core_limit,
         )
 
     def _recover_installs(self) -> None:

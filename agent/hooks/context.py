@@ -11,6 +11,7 @@ class HookOptions(NamedTuple):
 
     ``wait_for_outputs`` waits, as the official agents do, until everybody has closed the script's outputs, and fails
     the event at the deadline. ``term_grace_seconds`` lie between TERM and KILL. ``umask`` is the scripts' own.
+    ``core_limit`` is their soft limit on core dumps in bytes; None leaves them the agent's.
     ``reject_scripts_writable_by_others`` refuses what is only warned of without it. The others are the settings of the
     official agent 2.x.
     """
@@ -22,6 +23,7 @@ class HookOptions(NamedTuple):
     reject_scripts_writable_by_others: bool = False
     term_grace_seconds: float = 5.0
     umask: int = 0o022
+    core_limit: int | None = None
 
 
 class EventContext(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import signal
 from collections.abc import Mapping
 from typing import NamedTuple, NoReturn
@@ -43,6 +44,7 @@ class Launch(NamedTuple):
     umask: int
     switch_to: Account | None = None
     sudo: tuple[bytes, ...] = ()
+    core_limits: tuple[int, int] | None = None
 
 
 def choose_user(*, runas: str | None, sudo: bool) -> User:
@@ -66,7 +68,15 @@ def choose_user(*, runas: str | None, sudo: bool) -> User:
     return User(account, sudo=(program, "-n", "-H", "-u", account.name))
 
 
-def plan_launch(path: str, user: User, environment: Mapping[str, str], *, folder: str, umask: int) -> Launch:
+def plan_launch(
+    path: str,
+    user: User,
+    environment: Mapping[str, str],
+    *,
+    folder: str,
+    umask: int,
+    core_limit: int | None = None,
+) -> Launch:
     """Lay down how the script at ``path`` is started; no shell ever reads the path."""
     arguments = [path]
     if user.sudo:
@@ -79,7 +89,15 @@ def plan_launch(path: str, user: User, environment: Mapping[str, str], *, folder
         umask=umask,
         switch_to=user.account if user.switch else None,
         sudo=tuple(os.fsencode(word) for word in user.sudo),
+        core_limits=None if core_limit is None else _core_limits(core_limit),
     )
+
+
+def _core_limits(soft: int) -> tuple[int, int]:
+    """Return the soft limit with this process's hard limit, which may be lower by now."""
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    infinity = resource.RLIM_INFINITY
+    return (soft if hard == infinity or (soft != infinity and soft <= hard) else hard), hard
 
 
 def become_script(launch: Launch, *, stdout: int, stderr: int, failure: int) -> NoReturn:
@@ -94,6 +112,8 @@ def become_script(launch: Launch, *, stdout: int, stderr: int, failure: int) -> 
         os.dup2(stderr, 2)
         os.chdir(launch.folder)
         os.umask(launch.umask)
+        if launch.core_limits is not None:
+            resource.setrlimit(resource.RLIMIT_CORE, launch.core_limits)
         step = STEP_USER
         if launch.switch_to is not None:
             _switch_to(launch.switch_to)

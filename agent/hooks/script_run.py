@@ -113,7 +113,14 @@ class ScriptRun:
             only_allowlist=self._options.restrict_env_to_allowlist,
             strip_loader=self._options.strip_loader_env,
         )
-        return plan_launch(self._path, user, environment, folder=self._context.cwd, umask=self._options.umask)
+        return plan_launch(
+            self._path,
+            user,
+            environment,
+            folder=self._context.cwd,
+            umask=self._options.umask,
+            core_limit=self._options.core_limit,
+        )
 
     def _user(self) -> User:
         try:

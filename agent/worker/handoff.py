@@ -17,7 +17,8 @@ EXIT_UNREPORTED = 3
 class Handoff(NamedTuple):
     """The settings, who this host is, and what it signs with.
 
-    ``supervisor_lock`` is the file that a supervisor holds locked as long as it lives.
+    ``supervisor_lock`` is the file that a supervisor holds locked as long as it lives. ``core_limit`` is the soft limit
+    on core dumps, in bytes, that scripts get; None leaves theirs as the worker's.
     """
 
     settings: Settings
@@ -25,6 +26,7 @@ class Handoff(NamedTuple):
     on_premises: OnPremises | None = None
     credentials: Credentials | None = None
     supervisor_lock: str = ""
+    core_limit: int | None = None
 
     def render(self) -> bytes:
         """The hand-off as JSON."""
@@ -34,6 +36,7 @@ class Handoff(NamedTuple):
             "on_premises": self.on_premises._asdict() if self.on_premises else None,
             "credentials": self.credentials._asdict() if self.credentials else None,
             "supervisor_lock": self.supervisor_lock,
+            "core_limit": self.core_limit,
         }
         return json.dumps(fields).encode()
 
@@ -55,7 +58,20 @@ def parse_handoff(data: bytes) -> Handoff:
         on_premises=OnPremises(**known(OnPremises, on_premises)) if on_premises else None,
         credentials=Credentials(**known(Credentials, credentials)) if credentials else None,
         supervisor_lock=fields["supervisor_lock"],
+        core_limit=fields.get("core_limit"),
     )
+
+
+def forgo_core_dumps() -> int:
+    """Set this process's soft limit on core dumps to 0; return what it was.
+
+    The hard limit stays, so that a script can have the former limit again.
+    """
+    import resource  # only where the setting asks for it
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+    return soft
 
 
 def known(kind: Any, fields: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN401 - any of the named tuples

@@ -73,7 +73,7 @@ def _run(
             scripts,
             context,
             sinks=[*logs, host.observer],
-            options=hook_options(host.settings),
+            options=hook_options(host.settings)._replace(core_limit=host.core_limit),
             on_started=host.observer.script_started,
         )
     finally:

@@ -40,7 +40,8 @@ class Host(NamedTuple):
     ``working_folder`` is where scripts start and where relative destinations begin. ``custom_events`` are names
     beside the lifecycle table that may be executed as hooks of the current revision; only the local command has any.
     ``remote`` gives the way to S3 and GitHub; it is called where a bundle is to be downloaded, and not before.
-    ``traffic`` gives the way to the load balancers; None where they are not to be touched.
+    ``traffic`` gives the way to the load balancers; None where they are not to be touched. ``core_limit`` is the soft
+    limit on core dumps, in bytes, that scripts get; None leaves them this process's.
     """
 
     settings: Settings
@@ -50,6 +51,7 @@ class Host(NamedTuple):
     custom_events: frozenset[str] = frozenset()
     remote: Callable[[], FetchOptions] | None = None
     traffic: Callable[[Policy], Access] | None = None
+    core_limit: int | None = None
 
 
 def layout_of(settings: Settings) -> Layout:

@@ -20,7 +20,7 @@ from agent.errors import AgentError
 from agent.filesystem.locks import LockTimeoutError
 from agent.store.commands import CommandFolder, CommandRecord, Progress, RecordError, SavedOutcome
 from agent.worker.command import Command
-from agent.worker.handoff import EXIT_UNREPORTED, parse_handoff
+from agent.worker.handoff import EXIT_UNREPORTED, forgo_core_dumps, parse_handoff
 from agent.worker.host import Observer
 from agent.worker.interrupted import interrupted
 from agent.worker.judge import Verdict, judge
@@ -66,9 +66,7 @@ def _settle(session: Session) -> None:
         signal.signal(number, _stop)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if session.settings.disable_core_dumps:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        forgo_core_dumps()
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:

@@ -93,7 +93,7 @@ class Session:
         """This host as commands see it."""
         folder = WORKING_FOLDER if os.path.isdir(WORKING_FOLDER) else "/"
         host = Host(self.settings, self.layout, folder, observer=observer, remote=self._fetch_options)
-        return host._replace(traffic=self._access)
+        return host._replace(traffic=self._access, core_limit=self.handoff.core_limit)
 
     def _fetch_options(self) -> FetchOptions:
         from agent.worker.remote import fetch_options  # only DownloadBundle needs it

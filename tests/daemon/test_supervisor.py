@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import time
@@ -368,6 +369,24 @@ def test_scripts_see_the_region_and_the_host_and_no_credentials(
     assert (seen["AWS_REGION"], seen["AWS_HOST_IDENTIFIER"]) == ("eu-central-1", HOST)
     assert not [name for name in seen if re.search("KEY|SECRET|TOKEN", name)]
     assert set(service.access_keys) == {"AKIAEXAMPLE"}
+
+
+def test_scripts_may_dump_core_as_before_the_agent_gave_it_up_for_itself(
+    service: CommandService, host: AgentHost, tmp_path: Path
+) -> None:
+    script = f"grep core /proc/self/limits > {tmp_path}/script; grep core /proc/$PPID/limits > {tmp_path}/agent"
+    place = revision(tmp_path / "rev", {"BeforeInstall": script}, to=tmp_path / "out")
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    soft = 123_456 if before[1] == resource.RLIM_INFINITY else before[1]
+    resource.setrlimit(resource.RLIMIT_CORE, (soft, before[1]))
+    try:
+        host.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, before)
+    deploy(service, specification(place), ["DownloadBundle", "BeforeInstall"])
+    hard = "unlimited" if before[1] == resource.RLIM_INFINITY else str(before[1])
+    assert (tmp_path / "script").read_text().split()[-3:-1] == [str(soft), hard]
+    assert (tmp_path / "agent").read_text().split()[-3:-1] == ["0", hard]
 
 
 def test_a_new_key_in_the_on_premises_file_is_taken_up_without_a_restart(

@@ -16,6 +16,7 @@ HANDOFF = Handoff(
     OnPremises("arn:aws:iam::1:user/x", "eu-central-1", "AKIA", "hidden-secret", None, "/etc/x.yml"),
     Credentials("AKIA", "hidden-secret", "hidden-token", 12.5),
     "/run/lock",
+    4096,
 )
 
 
@@ -26,6 +27,7 @@ def test_a_worker_gets_what_the_supervisor_has() -> None:
     assert found.credentials == HANDOFF.credentials
     assert found.settings.max_revisions == 2
     assert found.supervisor_lock == "/run/lock"
+    assert found.core_limit == 4096
     assert parse_handoff(found.render()) == found
 
 
@@ -48,6 +50,8 @@ def test_a_worker_of_another_version_understands_what_it_knows() -> None:
     fields["settings"] |= {"setting_of_tomorrow": 1}
     del fields["settings"]["max_revisions"]
     fields["identity"] |= {"more": "x"}
+    del fields["core_limit"]
     found = parse_handoff(json.dumps(fields).encode())
     assert found.settings.max_revisions == Settings().max_revisions
+    assert found.core_limit is None
     assert found.identity == HANDOFF.identity

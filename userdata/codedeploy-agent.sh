@@ -196,7 +196,8 @@ def check(path, digest):
         sys.exit("the SHA-256 of %s is %s, and %s was expected" % (path, found, digest))
 
 if os.path.isdir(source):
-    sums = os.path.join(source, "SHA256SUMS")
+    sums = os.path.join(os.environ["WORK"], "SHA256SUMS")  # a copy: what is checked must be what is used
+    shutil.copyfile(os.path.join(source, "SHA256SUMS"), sums)
     check(sums, wanted.lower())
     (name,) = glob.glob(os.path.join(source, "codedeploy_host_agent-*.whl"))
     shutil.copyfile(name, wheel)

@@ -102,6 +102,21 @@ def test_another_file_than_the_one_that_was_meant_is_not_used(fetch, tmp_path) -
     assert not (fetch.work / "agent.whl").exists()
 
 
+def test_the_list_of_a_directory_is_read_once_so_that_what_is_checked_is_what_is_used(fetch, tmp_path) -> None:
+    directory = tmp_path / "wheelhouse"
+    directory.mkdir()
+    name = "codedeploy_host_agent-9.1-py3-none-any.whl"
+    (directory / name).write_bytes(fetch.wheel)
+    sums = f"{digest(fetch.wheel)}  {name}\n".encode()
+    (directory / "SHA256SUMS").write_bytes(sums)
+    hook = "import sys\nsys.addaudithook(lambda event, seen: event == 'open' and print('opened', seen[0]))\n"
+    fetch.program.write_text(hook + PROGRAM)
+    done = fetch.run(str(directory), sha256=digest(sums))
+    assert done.returncode == 0, done.stderr
+    assert (fetch.work / "agent.whl").read_bytes() == fetch.wheel
+    assert done.stdout.splitlines().count(f"opened {directory}/SHA256SUMS") == 1
+
+
 def test_s3_is_asked_with_keys_of_the_environment_signed_as_the_sdk_does(fetch, s3, monkeypatch) -> None:
     fetch.environment |= {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret"}
     fetch.assert_fetched(fetch.run("s3://releases/agent one/w.tar.gz", region="eu-central-1"))

@@ -7,6 +7,7 @@
 # make bench        speed and memory beside tar, unzip, cp and "aws s3 cp"; BENCH="--help" lists its options
 # make format       lets ruff fix what it can
 # make commands     writes the programs' help texts into docs/commands.md again
+# make lock         takes the newest libraries that the agent may have into userdata/agent.lock
 # make picture      runs the demo and draws what it printed: docs/demo.svg
 # make demo-setup   only what the examples and the demo need: the agent, its sandbox and the AWS CLI
 # make setup        only what the tests need
@@ -42,7 +43,7 @@ ROOM ?=
 EDITABLE := --config-settings editable_mode=compat --editable
 
 .PHONY: help setup demo-setup python packages environment demo-environment aws compiled \
-	test test-hosts soak room check lint format commands bench demo picture clean
+	test test-hosts soak room check lint format commands bench lock demo picture clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -110,6 +111,16 @@ bench: setup compiled
 	$(BIN)/python tests/bench/download.py
 	$(BIN)/python tests/bench/boot.py --where-possible
 
+# Universal: one file for every Python and processor, so the newest version that all of them can have.
+LOCK = .venv-lock/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --upgrade \
+	--custom-compile-command "make lock" --no-emit-index-url --no-emit-find-links
+
+lock: python
+	@.ci/environment .venv-lock "uv" 'uv>=0.5'
+	echo pip | $(LOCK) pyproject.toml - --output-file userdata/agent.lock
+	"$(PYTHON)" -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' | \
+		$(LOCK) - --output-file userdata/build.lock
+
 demo: demo-setup
 	@appspec-examples/demo $(DEMO_VENV)/bin
 
@@ -117,5 +128,5 @@ picture: setup demo-setup
 	$(BIN)/python .ci/demo-picture
 
 clean:
-	rm -rf $(VENV) $(DEMO_VENV) $(AWS_VENV) build dist *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(DEMO_VENV) $(AWS_VENV) .venv-lock build dist *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find agent tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from agent.fleet.install import InstallOptions, install
-from fleet_box import StandIns, agent_wheel, pip_wheel, wheel
+from fleet_box import StandIns, agent_wheel, digest, pip_wheel, wheel
 
 PROGRAM = Path(__file__).resolve().parents[2] / "userdata" / "build-wheelhouse"
 
@@ -22,13 +26,22 @@ class Builder:
     def __init__(self, tmp_path: Path) -> None:
         self.index = tmp_path / "index"
         self.index.mkdir()
-        for name, data in (wheel("leaf", "1.0", {"leaf.py": "ONE = 1\n"}), pip_wheel_with_metadata()):
-            (self.index / name).write_bytes(data)
+        self.lock = tmp_path / "agent.lock"
+        self.pin(wheel("leaf", "1.0", {"leaf.py": "ONE = 1\n"}), pip_wheel_with_metadata())
         name, data = agent_wheel("9.1")
         self.wheel = tmp_path / name
         self.wheel.write_bytes(data)
         self.out: Path | None = tmp_path / "out"
         self.program = PROGRAM
+
+    def pin(self, *wheels: tuple[str, bytes]) -> None:
+        """Put wheels into the index, and no others into the lock file."""
+        lines = []
+        for name, data in wheels:
+            (self.index / name).write_bytes(data)
+            package, version = name.split("-")[:2]
+            lines.append(f"{package}=={version} \\\n    --hash=sha256:{digest(data)}\n")
+        self.lock.write_text("".join(lines))
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {
@@ -38,7 +51,7 @@ class Builder:
             "PIP_FIND_LINKS": str(self.index),
         }
         place = ["-o", self.out] if self.out else []
-        command = [self.program, *place, "-w", self.wheel, *arguments]
+        command = [self.program, *place, "-w", self.wheel, "-r", self.lock, *arguments]
         return subprocess.run(command, env=environment, capture_output=True, text=True)
 
     def build(self, *arguments: str) -> dict[str, str]:
@@ -88,6 +101,56 @@ def test_a_library_that_is_not_there_fails_and_leaves_no_archive(builder) -> Non
     assert done.returncode != 0
     assert "leaf" in done.stderr
     assert not builder.out.exists() or os.listdir(builder.out) == []
+
+
+def members(printed: dict[str, str]) -> list[str]:
+    with tarfile.open(printed["AGENT_SOURCE"]) as archive:
+        return sorted(os.path.basename(name) for name in archive.getnames())
+
+
+def test_a_library_that_came_out_since_is_not_taken(builder) -> None:
+    name, data = wheel("leaf", "1.1", {"leaf.py": "ONE = 11\n"})
+    (builder.index / name).write_bytes(data)
+    found = members(builder.build())
+    assert "leaf-1.0-py3-none-any.whl" in found
+    assert name not in found
+
+
+def test_a_library_that_was_exchanged_under_its_version_is_refused(builder) -> None:
+    name, data = wheel("leaf", "1.0", {"leaf.py": "ONE = 'another'\n"})
+    (builder.index / name).write_bytes(data)
+    done = builder.run()
+    assert done.returncode == 69
+    assert "THESE PACKAGES DO NOT MATCH THE HASHES" in done.stderr
+    assert os.listdir(builder.out) == []
+
+
+def test_a_lock_file_that_lacks_what_the_agent_needs_is_refused_with_the_way_out(builder) -> None:
+    builder.pin(pip_wheel_with_metadata())
+    done = builder.run()
+    assert done.returncode == 69
+    assert "leaf" in done.stderr
+    assert 'Make it again with "make lock", or name another one with -r.' in done.stderr
+
+
+def test_the_lock_files_name_what_the_project_asks_for_with_hashes_and_no_address() -> None:
+    project = tomllib.loads((PROGRAM.parents[1] / "pyproject.toml").read_text())
+    for name, wanted in (
+        ("agent.lock", project["project"]["dependencies"]),
+        ("build.lock", project["build-system"]["requires"]),
+    ):
+        text = (PROGRAM.parent / name).read_text()
+        assert "://" not in text
+        pins = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", text, re.MULTILINE))
+        assert len(pins) == len(re.findall(r"^[^\s#].* \\\n    --hash=sha256:[0-9a-f]{64}", text, re.MULTILINE))
+        for requirement in map(Requirement, wanted):
+            assert requirement.specifier.contains(pins[requirement.name.lower()]), f"{name}: run make lock"
+
+
+def test_a_lock_file_that_is_not_there_is_reported_before_anything_is_fetched(builder) -> None:
+    builder.lock.unlink()
+    done = builder.run()
+    assert (done.returncode, f"There is no lock file {builder.lock}." in done.stderr) == (64, True)
 
 
 def test_something_that_is_no_wheel_of_the_agent_is_refused(builder, tmp_path) -> None:

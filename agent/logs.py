@@ -18,6 +18,7 @@ from contextlib import contextmanager
 
 from agent.errors import escaped
 from agent.filesystem.daily import DailyFile
+from agent.filesystem.reasons import remedy_for
 from agent.filesystem.rotating import RotatingFile
 
 LARGEST = 8 * 1024 * 1024
@@ -186,7 +187,7 @@ class _DailyHandler(logging.Handler):
             self._lost += 1
             self._reason = error.strerror or str(error)
             if self._lost == 1:
-                self._complain()
+                self._complain(remedy_for(error))
 
     def reopen(self) -> None:
         """Open what lies under the file's name at the next line."""
@@ -207,10 +208,11 @@ class _DailyHandler(logging.Handler):
         text = f"{self._lost} lines before this one could not be written: {self._reason}"
         return logging.LogRecord(__name__, logging.WARNING, __file__, 0, text, None, None)
 
-    def _complain(self) -> None:
+    def _complain(self, remedy: str) -> None:
         # The service manager keeps what is written here, so that a silent log has an explanation.
         try:
-            print(f"The log {self._file.path} cannot be written: {self._reason}.", file=sys.stderr, flush=True)
+            text = f"The log {self._file.path} cannot be written: {self._reason}. {remedy}".rstrip()
+            print(text, file=sys.stderr, flush=True)
         except (OSError, ValueError):
             return
 

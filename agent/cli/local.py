@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = PROGRAM) -> int:
     except AgentError as error:
         _refuse(report, out, error, as_json=options.json)
         return 1
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         _refuse(report, out, explain(error, prog), as_json=options.json)
         return 1
 

@@ -113,7 +113,7 @@ def _run(run: Callable[[argparse.Namespace], int], options: argparse.Namespace) 
     except AgentError as error:
         Writer(2).line(f"{PROGRAM}: {error}")
         return USAGE if isinstance(error, UsageError) else 1
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         from agent.filesystem.reasons import place_and_reason, remedy_for
 
         Writer(2).line(f"{PROGRAM}: {place_and_reason(error)}. {remedy_for(error)}".rstrip())

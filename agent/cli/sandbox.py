@@ -12,6 +12,7 @@ from importlib.util import find_spec
 
 from agent.cli.option_types import filled, region
 from agent.cli.output import Writer
+from agent.filesystem.reasons import place_and_reason, remedy_for
 from agent.sandbox.errors import SandboxError
 
 _EPILOG = (
@@ -56,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         return _run_in_folder(options)
     except OSError as error:
-        raise SandboxError(f"{error.strerror or error}: {os.fsdecode(error.filename or '')}") from error
+        raise SandboxError(f"{place_and_reason(error)}.", remedy=remedy_for(error)) from error
 
 
 def _run_in_folder(options: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from agent.config.settings import RETIRED, TABLE, Settings
 from agent.config.traffic import TRAFFIC, read_traffic
 from agent.errors import ConfigError, Problem, ProblemsError
+from agent.filesystem.reasons import remedy_for
 
 DEFAULT_FILES = (
     "/etc/codedeploy-agent/conf/codedeployagent.yml",
@@ -24,6 +25,8 @@ LARGEST_FILE = 1024 * 1024
 
 DEEPEST = 20
 """Levels of lists and mappings in one another; no setting needs more than seven."""
+
+_UNREADABLE = "Name one that you may read with --config-file (codedeploy-local: -c), or leave the option out."
 
 _TOO_DEEP = ("nested too deeply.", "Settings are single values, one a line.")
 
@@ -70,7 +73,7 @@ def _read(path: str) -> bytes:
     except OSError as error:
         raise ConfigError(
             f"The configuration file {path} cannot be read: {error.strerror}.",
-            remedy="Name one that you may read with --config-file (codedeploy-local: -c), or leave the option out.",
+            remedy=remedy_for(error, otherwise=_UNREADABLE),
         ) from error
     if is_pipe and not data:
         raise ConfigError(

@@ -7,6 +7,8 @@ import os
 import stat
 from collections.abc import Iterable
 
+from agent.filesystem.reasons import about
+
 
 def write_durably(path: str, data: bytes, *, mode: int = 0o644) -> None:
     """Replace the content of a file whole, durably.
@@ -31,10 +33,11 @@ def _write_and_rename(path: str, data: bytes, *, mode: int, durably: bool) -> No
     descriptor = _create(temporary)
     try:
         try:
-            write_all(descriptor, data)
-            os.fchmod(descriptor, mode)
-            if durably:
-                os.fsync(descriptor)
+            with about(path):
+                write_all(descriptor, data)
+                os.fchmod(descriptor, mode)
+                if durably:
+                    os.fsync(descriptor)
         finally:
             os.close(descriptor)
         os.rename(temporary, path)
@@ -66,8 +69,9 @@ def append_durably(path: str, data: bytes) -> None:
     """Append to an existing file and wait until it is on the disk. Raises OSError."""
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        write_all(descriptor, data)
-        os.fsync(descriptor)
+        with about(path):
+            write_all(descriptor, data)
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -85,7 +89,8 @@ def sync_folder(folder: str) -> None:
     """Make the names in a folder durable. Raises OSError."""
     descriptor = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        with about(folder):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -112,7 +117,8 @@ def sync_file_systems(paths: Iterable[str]) -> None:
             name, above = (".", held) if is_directory else (path, None)
             descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=above)
             try:
-                sync_file_system(descriptor)
+                with about(path):
+                    sync_file_system(descriptor)
             finally:
                 os.close(descriptor)
         finally:

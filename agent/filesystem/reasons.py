@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import TypeVar, TypeVarTuple
 
@@ -11,35 +13,79 @@ _Self = TypeVar("_Self")
 _Rest = TypeVarTuple("_Rest")
 _Result = TypeVar("_Result")
 
+_MEMORY = "Give the host more memory, or raise the memory limit of the agent's service, and try again."
+_PROCESSES = "Raise the limits on processes (TasksMax of the agent's service, ulimit -u), or end some, and try again."
+
+# What the host lacks, whatever was tried: no remedy of a caller is better.
+_LACKS = {
+    errno.ENOSPC: "Free some space (df shows it) or inodes (df -i) on {file_system} and try again.",
+    errno.EDQUOT: "Raise the disk quota, or free some space, on {file_system} and try again.",
+    errno.EROFS: "{File_system} is mounted read-only: remount it, or choose another place.",
+    errno.EIO: "The disk reports an error: see the kernel log, then check {file_system}.",
+    errno.ESTALE: "Mount {file_system} again: its server no longer knows what was open.",
+    errno.ENOTCONN: "Mount {file_system} again: the program behind it has ended.",
+    errno.ENOMEM: _MEMORY,
+    errno.EAGAIN: _PROCESSES,
+    errno.EMFILE: "Raise the limit on open files for the agent (LimitNOFILE of its service, ulimit -n).",
+    errno.ENFILE: "The host has no room for more open files: raise fs.file-max with sysctl, or end some programs.",
+    errno.EFBIG: "Raise the limit on the size of files for the agent (LimitFSIZE of its service, ulimit -f).",
+}
+
 _REMEDIES = {
-    errno.ENOSPC: "Free some space (or inodes) on that file system and deploy again.",
-    errno.EDQUOT: "Raise the disk quota or free some space and deploy again.",
-    errno.EROFS: "The file system is mounted read-only: remount it, or choose another place.",
-    errno.EACCES: "The agent's user may not do this: check the owner and mode of the folders on the way.",
-    errno.EPERM: "Check the owner, and with lsattr whether the file or its folder is marked immutable.",
+    errno.EACCES: "The agent's user may not do this: check the owner and mode of the directories on the way.",
+    errno.EPERM: "Check the owner, and with lsattr whether the file or its directory is marked immutable.",
     errno.EBUSY: "Unmount what is mounted there, or leave that path out.",
     errno.EMLINK: "Remove the other names of the file, or put a copy in its place.",
-    errno.EIO: "The disk reports an error: see the kernel log, then check the file system.",
     errno.ELOOP: "Symbolic links lead in a circle: correct the links.",
     errno.ENAMETOOLONG: "Shorten the path, or the names in the revision.",
-    errno.EMFILE: "Raise the limit on open files for the agent.",
+    errno.ETXTBSY: "End the program that runs from this file, and try again.",
+    errno.ENOTDIR: "Something on the way to it is not a directory: move that away, or correct the path.",
 }
 
 
-# A helper of ours that was killed: hardly anybody but the kernel does that.
-_KILLED = "The kernel log tells whether memory ran out: give the host more of it, and deploy again."
+# A helper process that was killed: hardly anything but the kernel does that.
+_KILLED = "The kernel log shows whether memory ran out: give the host more of it, and try again."
 
 
-def place_and_reason(error: OSError) -> str:
-    """Give ``PATH: reason``, both paths where there are two, and the reason alone where the error names no path."""
+def place_and_reason(error: OSError | MemoryError) -> str:
+    """Return ``PATH: reason``, both paths where there are two, and the reason alone where the error names no path."""
+    if isinstance(error, MemoryError):
+        return "The agent ran out of memory"
     reason = error.strerror or str(error)
-    places = [str(name) for name in (error.filename, error.filename2) if name]
+    places = _paths(error)
     return f"{' -> '.join(places)}: {reason}" if places else reason
 
 
-def remedy_for(error: OSError) -> str:
-    """Give a sentence that says what to do; nothing where the reason says all that there is to say."""
-    return _KILLED if isinstance(error, ChildProcessError) else _REMEDIES.get(error.errno or 0, "")
+def remedy_for(error: OSError | MemoryError, *, otherwise: str = "") -> str:
+    """Return a sentence that says what to do; empty where the reason says all that there is to say.
+
+    ``otherwise`` is the caller's own remedy, for everything that is not a lack of the host.
+    """
+    if isinstance(error, MemoryError):
+        return _MEMORY
+    if isinstance(error, ChildProcessError):
+        return _KILLED
+    number = error.errno or 0
+    if number in _LACKS:
+        of = "".join(f" of {path}" for path in _paths(error)[-1:])
+        return _LACKS[number].format(file_system=f"the file system{of}", File_system=f"The file system{of}")
+    return otherwise or _REMEDIES.get(number, "")
+
+
+def _paths(error: OSError) -> list[str]:
+    """Return the paths that an error names, and no descriptors."""
+    return [os.fsdecode(name) for name in (error.filename, error.filename2) if name and isinstance(name, str | bytes)]
+
+
+@contextmanager
+def about(path: str) -> Iterator[None]:
+    """Make an OSError that names no path name this one: the kernel was given a descriptor alone."""
+    try:
+        yield
+    except OSError as error:
+        if not _paths(error):
+            error.filename = path
+        raise
 
 
 def named(method: Callable[[_Self, str, *_Rest], _Result]) -> Callable[[_Self, str, *_Rest], _Result]:

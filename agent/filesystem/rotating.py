@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from agent.filesystem.durable import write_all
+from agent.filesystem.reasons import remedy_for
 from agent.filesystem.regular import open_regular
 
 LARGEST = 64 * 1024 * 1024
@@ -106,7 +107,8 @@ class RotatingFile:
             self._size += len(data)
         except OSError as error:
             self._failed = True
-            _log.warning("Nothing more is written to the log %s: %s", self.path, error.strerror)
+            text = f"{error.strerror}. {remedy_for(error)}".rstrip()
+            _log.warning("Nothing more is written to the log %s: %s", self.path, text)
 
     def last_byte(self) -> bytes:
         """The last byte of the file, b"" where there is none or it cannot be read."""

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from agent.filesystem.reasons import remedy_for
 from agent.fleet.errors import FleetError
 
 _FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin")
@@ -54,7 +55,7 @@ def attempt(
     except subprocess.TimeoutExpired as error:
         raise FleetError(f"{' '.join(command[:3])} ... did not end within {limit:g} s.") from error
     except OSError as error:
-        raise FleetError(f"{command[0]} cannot be run: {error.strerror}.") from error
+        raise FleetError(f"{command[0]} cannot be run: {error.strerror}.", remedy=remedy_for(error)) from error
     return Ended(done.returncode, done.stdout.decode("utf-8", "replace"))
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from agent.errors import AgentError
 from agent.filesystem.durable import make_folder, write_durably
+from agent.filesystem.reasons import remedy_for
 from agent.fleet.checks import instance_of
 from agent.fleet.errors import RegistrationError
 
@@ -67,7 +68,8 @@ def read_existing(path: str) -> Existing | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise RegistrationError(f"{path} cannot be read: {error.strerror}.", remedy="Use sudo.") from error
+        remedy = remedy_for(error, otherwise="Use sudo.")
+        raise RegistrationError(f"{path} cannot be read: {error.strerror}.", remedy=remedy) from error
     except AgentError as error:
         raise RegistrationError(f"{path} is there and cannot be used: {error}", remedy="Move it away.") from error
     if found is None:
@@ -92,4 +94,5 @@ def write(path: str, registration: Registration) -> None:
         make_folder(os.path.dirname(os.path.abspath(path)))
         write_durably(path, text.encode(), mode=0o600)
     except OSError as error:
-        raise RegistrationError(f"{path} cannot be written: {error.strerror}.", remedy="Use sudo.") from error
+        remedy = remedy_for(error, otherwise="Use sudo.")
+        raise RegistrationError(f"{path} cannot be written: {error.strerror}.", remedy=remedy) from error

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 from agent.filesystem.durable import remove_if_there, write_durably
+from agent.filesystem.reasons import remedy_for
 from agent.fleet.api import Api, ApiError, ApiOptions
 from agent.fleet.checks import Tag, check_instance_name, check_session_arn, check_user_arn, instance_of
 from agent.fleet.errors import RegistrationError, RegistrationUsageError
@@ -190,7 +191,8 @@ def _put_back(tell: Tell, path: str, before: bytes | None) -> None:
         elif _content(path) != before:
             write_durably(path, before, mode=0o600)
     except OSError as error:
-        tell(f"{path} could not be put back as it was, and names keys that are no longer valid: {error.strerror}.")
+        reason = f"{error.strerror}. {remedy_for(error)}".rstrip()
+        tell(f"{path} could not be put back as it was, and names keys that are no longer valid: {reason}")
 
 
 def deregister(options: DeregisterOptions, *, tell: Tell) -> None:

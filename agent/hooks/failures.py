@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from agent.appspec.model import Script
 from agent.errors import DiagnosticCode, ScriptError
+from agent.filesystem.reasons import remedy_for
 from agent.hooks.accounts import Account, first_closed_folder
 from agent.hooks.follower import Ending
 from agent.hooks.launch import STEP_FOLDER, STEP_USER
@@ -62,7 +63,7 @@ class FailureWriter:
         return self._error(
             DiagnosticCode.SCRIPT_NOT_EXECUTABLE,
             f"has no execute permission and could not be given it: {error.strerror} ({self._path}). "
-            "Make it executable in the revision, with chmod +x.",
+            + remedy_for(error, otherwise="Make it executable in the revision, with chmod +x."),
         )
 
     def unknown_user(self, name: str) -> ScriptError:
@@ -81,9 +82,7 @@ class FailureWriter:
 
     def no_process(self, error: OSError) -> ScriptError:
         """The host has no room for another process or pipe."""
-        return self._failed(
-            f"cannot be started: {error.strerror}. The host is short of processes, memory or descriptors."
-        )
+        return self._failed(f"cannot be started: {error.strerror}. {remedy_for(error)}".rstrip())
 
     def timed_out(self, survivors: Sequence[str]) -> ScriptError:
         """The script did not end in time; ``survivors`` describe processes that even KILL has not ended yet."""
@@ -127,11 +126,13 @@ class FailureWriter:
 
     def not_started(self, ending: Ending, *, folder: str) -> ScriptError:
         """The process could not become the script; ``folder`` is the working folder that was asked for."""
-        reason = os.strerror(ending.error)
+        reason = f"{os.strerror(ending.error)}."
+        error = OSError(ending.error, reason, folder if ending.failed_step == STEP_FOLDER else None)
+        reason = f"{reason} {remedy_for(error)}".rstrip()
         if ending.failed_step == STEP_FOLDER:
-            return self._failed(f"cannot be started: its working folder {folder} cannot be entered: {reason}.")
+            return self._failed(f"cannot be started: its working directory {folder} cannot be entered: {reason}")
         if ending.failed_step == STEP_USER:
-            return self._failed(f"cannot be started: the agent could not change to its user: {reason}.")
+            return self._failed(f"cannot be started: the agent could not change to its user: {reason}")
         return self._failed(f"cannot be started: {self._why_not_executed(ending.error)}")
 
     def _why_not_executed(self, error: int) -> str:
@@ -150,7 +151,7 @@ class FailureWriter:
             return "it is a program for another kind of processor."
         if error == errno.E2BIG:
             return "its environment is larger than the kernel takes."
-        return f"{reason} ({self._path})."
+        return f"{self._path}: {reason}. {remedy_for(OSError(error, reason, self._path))}".rstrip()
 
     def _why_not_allowed(self, interpreter: str) -> str:
         status = os.stat(self._path)

@@ -10,6 +10,7 @@ import stat
 from typing import NamedTuple
 
 from agent.errors import Problem
+from agent.filesystem.reasons import remedy_for
 from agent.identity.errors import IdentityError
 
 LARGEST_FILE = 64 * 1024
@@ -72,7 +73,9 @@ def read_on_premises(path: str) -> OnPremisesFile:
     except OSError as error:
         raise IdentityError(
             f"The on-premises configuration file {path} cannot be read: {error.strerror}.",
-            remedy="Let the agent's user read it; remove it if this host's identity comes from EC2.",
+            remedy=remedy_for(
+                error, otherwise="Let the agent's user read it; remove it if this host's identity comes from EC2."
+            ),
             lasting=True,
         ) from error
     from agent.identity.on_premises_text import parse  # brings the YAML parser

@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Callable
 
+from agent.filesystem.reasons import remedy_for
 from agent.identity import names
 from agent.identity.errors import CredentialsError
 from agent.identity.times import epoch, shown_time
@@ -84,7 +85,7 @@ class SessionFile:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise self._error(f"cannot be read: {error.strerror}") from error
+            raise self._error(f"cannot be read: {error.strerror}", remedy=remedy_for(error)) from error
         if len(data) > LARGEST_FILE:
             raise self._error(f"has more than {LARGEST_FILE} bytes")
         return data.decode("utf-8-sig", "replace")

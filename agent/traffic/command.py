@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Sequence
 from typing import IO, Any
 
+from agent.filesystem.reasons import remedy_for
 from agent.traffic.errors import TrafficError
 from agent.traffic.provider import Limits, Look, Member, Stage, Step
 
@@ -98,7 +99,7 @@ class Commands:
         except OSError as error:
             raise TrafficError(
                 f"The {action} program {self._shown(action)} cannot be run: {error.strerror}.",
-                remedy="Check its path and its mode.",
+                remedy=remedy_for(error, otherwise="Check its path and its mode."),
             ) from error
         with process:
             try:

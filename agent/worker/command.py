@@ -73,9 +73,10 @@ class Command(Observer):
         except AgentError as error:
             _log.error("%s was not begun: %s", self._record.command_name, error)
             outcome = failure(error)
-        except OSError as error:
-            _log.error("%s was not begun: %s", self._record.command_name, error)
-            outcome = failure(explain(error, self._record.command_name))
+        except (OSError, MemoryError) as error:
+            explained = explain(error, self._record.command_name)
+            _log.error("%s was not begun: %s", self._record.command_name, explained)
+            outcome = failure(explained)
         saved = self.saved(outcome)
         save(self._folder, saved)
         if self._turn is not None:

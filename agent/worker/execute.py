@@ -34,7 +34,7 @@ def execute(command_name: str, spec: DeploymentSpecification, host: Host) -> Out
     except AgentError as error:
         _log.error("%s of %s failed: %s", command_name, spec.deployment_id, error)
         return failure(error)
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         explained = explain(error, command_name)
         _log.error("%s of %s failed: %s", command_name, spec.deployment_id, explained)
         return failure(explained)

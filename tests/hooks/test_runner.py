@@ -126,7 +126,7 @@ def test_the_working_folder_and_the_umask_are_those_asked_for(revision, tmp_path
 def test_a_working_folder_that_is_gone_is_told(revision):
     revision.script("echo ran")
     context = EventContext("AfterInstall", revision.folder, {}, cwd=revision.path("gone"))
-    with pytest.raises(Exception, match=r"its working folder .*/gone cannot be entered: No such file") as caught:
+    with pytest.raises(Exception, match=r"its working directory .*/gone cannot be entered: No such file") as caught:
         run_event([Script("script.sh")], context, sinks=[revision.recorder], options=HookOptions())
     assert caught.value.code is DiagnosticCode.SCRIPT_FAILED
 

@@ -82,7 +82,7 @@ def _warn_of_name(key: ScalarNode, report: Report) -> None:
 
 
 def _event(key: ScalarNode, node: Node, report: Report) -> tuple[Script, ...]:
-    if is_null(node):
+    if is_null(node) or is_false(node):
         return ()
     what = f"value of {shown(key.text)}"
     limits: list[int] = []

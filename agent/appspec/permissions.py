@@ -6,13 +6,13 @@ from agent.appspec.acl_entries import parse_acls
 from agent.appspec.model import Permission, SelinuxContext
 from agent.appspec.modes import parse_mode
 from agent.appspec.report import Report, listed, shown
-from agent.appspec.selinux_range import problem_of
+from agent.appspec.selinux_range import RangeError, parse_range
 from agent.appspec.suggest import did_you_mean
 from agent.appspec.values import describe, fields, is_false, items_of, place_of_missing, text_of
 from agent.appspec.yaml_tree import ListNode, MapNode, Node
 
 KEYS = frozenset({"object", "pattern", "except", "owner", "group", "mode", "type", "acls", "context"})
-CONTEXT_KEYS = frozenset({"name", "type", "range"})
+CONTEXT_KEYS = frozenset({"name", "user", "type", "range"})
 
 EVERY_LEVEL = "**"
 TYPES = ("file", "directory")
@@ -97,20 +97,28 @@ def _types(node: Node, report: Report) -> frozenset[str]:
 def _context(node: Node, report: Report) -> SelinuxContext | None:
     if not isinstance(node, MapNode):
         report.error(
-            node, f"The context is {describe(node)}.", "Write a map with the key type, and perhaps name and range."
+            node, f"The context is {describe(node)}.", "Write a map with the key type, and perhaps user and range."
         )
         return None
     found = fields(node, CONTEXT_KEYS, "a context", report)
     kind = text_of(found["type"], "type of the context", report) if "type" in found else ""
-    user = text_of(found["name"], "name of the context", report) if "name" in found else None
-    span = text_of(found["range"], "range of the context", report) if "range" in found else None
+    # The official agents read name; their documentation says user.
+    named = next((key for key in ("name", "user") if key in found), None)
+    user = None if named is None else text_of(found[named], f"{named} of the context", report)
     if kind == "":
         report.error(
             place_of_missing(node, "type", CONTEXT_KEYS, report),
             "The context has no type.",
             "Give the SELinux type, such as httpd_sys_content_t.",
         )
-    problem = problem_of(span) if span is not None else None
-    if problem and span is not None:
-        report.error(found["range"], f"The range {shown(span)} is wrong: {problem}.", _RANGE_FORM)
+    span = _range(found["range"], report) if "range" in found else None
     return SelinuxContext(kind, user or None, span) if kind else None
+
+
+def _range(node: Node, report: Report) -> str | None:
+    text = text_of(node, "range of the context", report)
+    try:
+        return None if text is None else parse_range(text)
+    except RangeError as error:
+        report.error(node, f"The range {shown(text or '')} is wrong: {error}.", _RANGE_FORM)
+        return None

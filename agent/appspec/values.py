@@ -126,8 +126,9 @@ def whole_number(node: ScalarNode) -> tuple[int, bool] | None:
     if node.plain and (match := _HEXADECIMAL.fullmatch(text)):
         return min(int(match[1] + (match[2].replace("_", "") or "0"), 16), _MAX_NUMBER), True
     if node.plain and (match := _BASE_60.fullmatch(text)):
+        # Hours first, as Ruby reads it: 1:30 is 1:30:00, where YAML 1.1 itself means a minute and a half.
         parts = [int(part[:_MAX_DIGITS]) for part in match.groups() if part]
-        return min(sum(part * 60**power for power, part in enumerate(reversed(parts))), _MAX_NUMBER), False
+        return min(sum(part * 60 ** (2 - place) for place, part in enumerate(parts)), _MAX_NUMBER), False
     found = _LEADING_NUMBER.match(text)
     if not found:
         return None

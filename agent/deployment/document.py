@@ -51,7 +51,7 @@ def parse_specification(data: bytes) -> DeploymentSpecification:
         deployment_type=fields.optional("DeploymentType") or "IN_PLACE",
         appspec_filename=fields.optional("AppSpecFilename") or "appspec.yml",
         file_exists_behavior=(overrides.optional("FileExistsBehavior") or "DISALLOW").upper(),
-        all_possible_lifecycle_events=fields.texts("AllPossibleLifecycleEvents"),
+        all_possible_lifecycle_events=fields.texts("AllPossibleLifecycleEvents") or None,
         github_access_token=_token(fields),
         reuse_archive_from=fields.optional("ReuseArchiveFromDeploymentId"),
     )

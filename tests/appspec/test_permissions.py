@@ -107,7 +107,7 @@ def test_a_context_that_is_no_map_is_refused(read, context):
 
 
 def test_a_wrong_range_is_explained(read):
-    assert "'zz' is no sensitivity" in error_of(read, "context: {type: t, range: zz}")
+    assert "'zz' is not a sensitivity" in error_of(read, "context: {type: t, range: zz}")
 
 
 def test_unknown_keys_are_ignored_with_a_suggestion(read):
@@ -123,3 +123,13 @@ def test_ten_thousand_entries_are_read(read):
     assert len(appspec.permissions) == 10_000
     last = Permission("/srv/f9999", owner="games", group="games", mode=0o640, line=40_000)
     assert plain(appspec.permissions[-1:]) == (last,)
+
+
+@pytest.mark.parametrize(
+    ("keys", "user"), [("user: a_u", "a_u"), ("name: b_u", "b_u"), ("user: a_u, name: b_u", "b_u"), ("name: ''", None)]
+)
+def test_the_selinux_user_is_read_under_both_of_its_names(read, keys, user):
+    text = f"permissions:\n  - object: /srv/x\n    context: {{type: t, {keys}}}\n"
+    reading = read(text)
+    assert reading.appspec.permissions[0].context.user == user
+    assert reading.problems == []

@@ -78,6 +78,10 @@ def test_everything_that_the_service_can_send_arrives():
     assert found.reuse_archive_from == "d-OLD000000"
 
 
+def test_an_empty_list_of_events_is_none():
+    assert parsed(AllPossibleLifecycleEvents=[]).all_possible_lifecycle_events is None
+
+
 @pytest.mark.parametrize("nothing", [None, ""])
 def test_null_and_empty_mean_the_default(nothing):
     optional = ["DeploymentCreator", "DeploymentType", "AppSpecFilename", "GitHubAccessToken"]

@@ -114,13 +114,16 @@ class UnsafePathError(InstallError):
 
 
 class InstallConflictError(InstallError):
-    """The plan of an installation meets things on the host that it must not touch; all are listed."""
+    """The plan of an installation meets things on the host that it must not touch; all are listed.
 
-    def __init__(self, conflicts: Sequence[str], *, remedy: str = "") -> None:
+    ``hints`` are what in the AppSpec has probably led there; they come first.
+    """
+
+    def __init__(self, conflicts: Sequence[str], *, remedy: str = "", hints: Sequence[str] = ()) -> None:
         self.conflicts = tuple(conflicts)
         count = len(self.conflicts)
-        text = self.conflicts[0] if count == 1 else "\n".join([f"{count} conflicts:", *self.conflicts])
-        super().__init__(text, remedy=remedy)
+        lines = self.conflicts if count == 1 else (f"{count} conflicts:", *self.conflicts)
+        super().__init__("\n".join([*hints, *lines]), remedy=remedy)
 
 
 class ScriptError(AgentError):

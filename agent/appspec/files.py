@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from agent.appspec.model import FileMapping
 from agent.appspec.report import Report
+from agent.appspec.table import ELSEWHERE, FILE
 from agent.appspec.values import describe, fields, is_false, is_number, is_true, items_of, place_of_missing, text_of
 from agent.appspec.yaml_tree import MapNode, Node
 
-KEYS = frozenset({"source", "destination"})
+KEYS = frozenset(FILE)
 
 _FORM = "Write a list of entries, each with the keys source and destination."
 
@@ -24,7 +25,7 @@ def _mapping(node: Node, report: Report) -> FileMapping | None:
     if not isinstance(node, MapNode):
         report.error(node, f"An entry of files is {describe(node)}.", _FORM)
         return None
-    found = fields(node, KEYS, "an entry of files", report)
+    found = fields(node, KEYS, "an entry of files", report, elsewhere=ELSEWHERE)
     missing = [key for key in ("source", "destination") if key not in found]
     for key in missing:
         remedy = (

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Collection, Sequence
+
 from agent.appspec.model import Script
-from agent.appspec.report import Report, shown
+from agent.appspec.report import Remedy, Report, shown
 from agent.appspec.suggest import did_you_mean
+from agent.appspec.table import EVENTS, NOT_FOR_SCRIPTS, SCRIPT
 from agent.appspec.values import (
     describe,
     fields,
@@ -18,20 +22,7 @@ from agent.appspec.values import (
 )
 from agent.appspec.yaml_tree import MapNode, Node, ScalarNode
 
-KEYS = frozenset({"location", "timeout", "runas", "sudo"})
-
-# The events whose scripts a server deployment runs, in their order.
-EVENTS = (
-    "BeforeBlockTraffic",
-    "AfterBlockTraffic",
-    "ApplicationStop",
-    "BeforeInstall",
-    "AfterInstall",
-    "ApplicationStart",
-    "ValidateService",
-    "BeforeAllowTraffic",
-    "AfterAllowTraffic",
-)
+KEYS = frozenset(SCRIPT)
 
 # Events of the same lifecycle that belong to the agent or to the service; scripts are accepted and never run.
 RESERVED_EVENTS = ("Start", "BlockTraffic", "DownloadBundle", "Install", "AllowTraffic", "End")
@@ -45,11 +36,13 @@ _SECTION_FORM = "Write a map from event names to lists of scripts."
 _EVENT_FORM = "Write a list of scripts: each begins with '- location: ' and the script's path in the revision."
 
 
-def parse_hooks(node: Node | None, report: Report) -> dict[str, tuple[Script, ...]]:
+def parse_hooks(
+    node: Node | None, report: Report, *, events: Collection[str] | None = None
+) -> dict[str, tuple[Script, ...]]:
     """Read the section; ``None`` and false mean that there is none. Problems go into the report.
 
-    Any event name is allowed, for a deployment may have events of its own; a name that is not in the standard
-    lifecycle becomes a warning.
+    ``events`` are those that a deployment has beside the standard ones: any other name is an error, which leaves the
+    text usable. With None any name is taken, for what the deployment has is not known here.
     """
     if node is None or is_false(node):
         return {}
@@ -58,27 +51,40 @@ def parse_hooks(node: Node | None, report: Report) -> dict[str, tuple[Script, ..
         return {}
     hooks = {}
     for name, (key, value) in node.entries.items():
-        _warn_of_name(key, report)
+        if name in RESERVED_EVENTS:
+            report.warning(
+                key,
+                f"The event {name} runs no scripts; these will never run.",
+                f"Events with scripts are {', '.join(EVENTS)}.",
+            )
+        elif events is not None and name not in EVENTS and name not in events:
+            report.error(key, *unknown_event(name, (*EVENTS, *events)), usable=True)
         hooks[name] = _event(key, value, report)
     return hooks
 
 
-def _warn_of_name(key: ScalarNode, report: Report) -> None:
-    name = key.text
-    if name in EVENTS:
-        return
-    if name in RESERVED_EVENTS:
-        report.warning(
-            key,
-            f"The event {name} runs no scripts; these will never run.",
-            f"Events with scripts are {', '.join(EVENTS)}.",
-        )
-        return
-    report.warning(
-        key,
-        f"{shown(name)} is no standard lifecycle event; its scripts run only where a deployment names it.",
-        lambda: did_you_mean(name, EVENTS) or f"Events with scripts are {', '.join(EVENTS)}.",
+def unknown_event(name: str, known: Sequence[str]) -> tuple[str, Remedy]:
+    """Return what is wrong with an event that no deployment has, and what to do about it."""
+    return (
+        f"The lifecycle event {shown(name)} is unknown, so its scripts never run.",
+        lambda: did_you_mean(name, known) or f"Known events: {', '.join(known)}.",
     )
+
+
+def location_advice(location: str, is_there: Callable[[str], bool]) -> str:
+    """Return what to write instead of a location that is not in the revision; empty where that is not known.
+
+    ``is_there`` says whether a path is in the revision.
+    """
+    turned = re.sub(r"\\+", "/", location)
+    if turned != location:
+        return f"Write '/' for '\\'{f': {shown(turned)} is there' if is_there(turned.lstrip('/')) else ''}."
+    program = location.split()[0].lstrip("/")
+    if program != location.lstrip("/") and is_there(program):
+        return f"A location takes no arguments: {shown(program)} is there. Add a script that calls it with them."
+    if location.startswith("/"):
+        return "A leading slash does not make it a path of the host: all scripts are in the revision. Add it there."
+    return ""
 
 
 def _event(key: ScalarNode, node: Node, report: Report) -> tuple[Script, ...]:
@@ -100,7 +106,7 @@ def _script(node: Node, event: ScalarNode, limits: list[int], report: Report) ->
     if not isinstance(node, MapNode):
         report.error(node, f"A script of {shown(event.text)} is {describe(node)}.", _EVENT_FORM)
         return None
-    found = fields(node, KEYS, "a script", report)
+    found = fields(node, KEYS, "a script", report, elsewhere=NOT_FOR_SCRIPTS)
     location = _location(node, found.get("location"), report)
     timeout = _timeout(found.get("timeout"), report)
     if timeout is not None:

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
+from itertools import islice
 
 from agent.appspec.files import parse_files
 from agent.appspec.hooks import parse_hooks
+from agent.appspec.lookalikes import lookalikes
 from agent.appspec.model import AppSpec, FileExistsBehavior
 from agent.appspec.permissions import parse_permissions
-from agent.appspec.report import Report, listed, shown
+from agent.appspec.report import MAX_LISTED, Report, listed, shown
 from agent.appspec.suggest import did_you_mean
+from agent.appspec.table import APPSPEC, BEHAVIORS, ELSEWHERE
 from agent.appspec.text import decode
 from agent.appspec.values import describe, fields, is_null, place_of_missing
-from agent.appspec.yaml_tree import MapNode, Node, ScalarNode, compose
+from agent.appspec.yaml_tree import ListNode, MapNode, Node, ScalarNode, compose
 from agent.errors import AppSpecError, Problem
 
-KEYS = frozenset({"version", "os", "files", "file_exists_behavior", "permissions", "hooks"})
+KEYS = frozenset(APPSPEC)
 
 _ZERO = re.compile(r"[-+]?(?:0x0[0_]*|0[0_]*(?:\.[0_]*)?|\.0[0_]*)(?:[eE][-+]?[0-9]+)?")
-_BEHAVIORS = [behavior.value for behavior in FileExistsBehavior]
+
+_SECTIONS = KEYS - {"version", "os"}
+
+# What the service does without any host, by the type of its first resource.
+_PLATFORMS = {"AWS::ECS::": "Amazon ECS", "AWS::Lambda::": "AWS Lambda"}
 
 
 def parse(data: bytes, *, filename: str) -> AppSpec:
@@ -32,22 +40,27 @@ def parse(data: bytes, *, filename: str) -> AppSpec:
     return appspec
 
 
-def check(data: bytes, *, filename: str) -> tuple[AppSpec | None, list[Problem]]:
-    """Read an AppSpec file and give it with all problems by line: None if there is an error, else it and the warnings.
+def check(data: bytes, *, filename: str, events: Collection[str] | None = None) -> tuple[AppSpec | None, list[Problem]]:
+    """Read an AppSpec file and return it with all problems by line; None instead of it where it cannot be used.
+
+    ``events`` are those that a deployment has beside the standard ones; with None any event is taken.
 
     What the official agent 1.8.1 or 2.x accepts is accepted. Any bytes may come in: text, depth and number of values
     are bounded, so that an answer takes neither more than a second nor more than 100 MB. Raises nothing.
     """
     report = Report(filename)
     try:
-        root = compose(decode(data, report), report)
+        text = decode(data, report)
+        root = compose(text, report)
     except AppSpecError:
         return None, report.problems()
-    appspec = _appspec(root, filename, report)
+    for found in islice(lookalikes(text), MAX_LISTED):
+        report.add(*found, severity="warning")
+    appspec = _appspec(root, filename, report, events)
     return (None if report.failed else appspec), report.problems()
 
 
-def _appspec(root: Node | None, filename: str, report: Report) -> AppSpec | None:
+def _appspec(root: Node | None, filename: str, report: Report, events: Collection[str] | None) -> AppSpec | None:
     if root is None or is_null(root):
         remedy = "It needs at least the lines 'version: 0.0' and 'os: linux'."
         report.add(0, 0, "The AppSpec file is empty.", remedy, severity="error")
@@ -55,7 +68,15 @@ def _appspec(root: Node | None, filename: str, report: Report) -> AppSpec | None
     if not isinstance(root, MapNode):
         report.error(root, f"The AppSpec file must be a map, but it is {describe(root)}.", "Begin with 'version: 0.0'.")
         return None
-    found = fields(root, KEYS, "an AppSpec file", report)
+    platform = _other_platform(root)
+    if platform:
+        report.error(
+            root,
+            f"This is an AppSpec for {platform}, which no agent on a host deploys.",
+            "Deploy it with a deployment group of that compute platform.",
+        )
+        return None
+    found = fields(root, KEYS, "an AppSpec file", report, elsewhere=ELSEWHERE)
     _check_version(root, found.get("version"), report)
     _check_os(root, found.get("os"), report)
     hooks = found.get("hooks")
@@ -63,10 +84,27 @@ def _appspec(root: Node | None, filename: str, report: Report) -> AppSpec | None
         filename=filename,
         files=parse_files(found.get("files"), report),
         permissions=parse_permissions(found.get("permissions"), report),
-        hooks=parse_hooks(hooks, report),
+        hooks=parse_hooks(hooks, report, events=events),
         file_exists_behavior=_file_exists_behavior(found.get("file_exists_behavior"), report),
         event_places={name: key for name, (key, _) in hooks.entries.items()} if isinstance(hooks, MapNode) else {},
     )
+
+
+def _other_platform(root: MapNode) -> str:
+    """Return the compute platform without hosts that an AppSpec is for; empty for one with hosts."""
+    resources = next((value for key, (_, value) in root.entries.items() if key.lower() == "resources"), None)
+    if resources is None or not _SECTIONS.isdisjoint(root.entries):
+        return ""
+    named = (name for text in _texts(resources) for start, name in _PLATFORMS.items() if text.startswith(start))
+    return next(named, "" if "os" in root.entries else "Amazon ECS or AWS Lambda")
+
+
+def _texts(node: Node) -> list[str]:
+    """Return the texts among the values of a list of maps of maps, as the resources are."""
+    if isinstance(node, ScalarNode):
+        return [node.text]
+    inner = node.items if isinstance(node, ListNode) else [value for _, value in node.entries.values()]
+    return [text for value in inner for text in _texts(value)]
 
 
 def _check_version(root: MapNode, node: Node | None, report: Report) -> None:
@@ -84,6 +122,10 @@ def _check_os(root: MapNode, node: Node | None, report: Report) -> None:
     remedy = "Write 'os: linux'."
     if node is None:
         report.error(place_of_missing(root, "os", KEYS, report), "The AppSpec file has no os.", remedy)
+    elif isinstance(node, ScalarNode) and node.text.strip().lower() == "windows":
+        report.error(
+            node, "This revision is for Windows hosts.", "Deploy it to those; Linux needs files and scripts of its own."
+        )
     elif not isinstance(node, ScalarNode) or node.text != "linux":
         hint = did_you_mean(node.text.strip(), ["linux"]) if isinstance(node, ScalarNode) else ""
         report.error(node, f"The os is {describe(node)}; this agent deploys to linux only.", hint or remedy)
@@ -92,9 +134,9 @@ def _check_os(root: MapNode, node: Node | None, report: Report) -> None:
 def _file_exists_behavior(node: Node | None, report: Report) -> FileExistsBehavior | None:
     if node is None:
         return None
-    if isinstance(node, ScalarNode) and node.text in _BEHAVIORS:
+    if isinstance(node, ScalarNode) and node.text in BEHAVIORS:
         return FileExistsBehavior(node.text)
-    hint = did_you_mean(node.text, _BEHAVIORS) if isinstance(node, ScalarNode) else ""
-    allowed = f"{listed(_BEHAVIORS)} are allowed, in capital letters."
+    hint = did_you_mean(node.text, BEHAVIORS) if isinstance(node, ScalarNode) else ""
+    allowed = f"{listed(list(BEHAVIORS))} are allowed, in capital letters."
     report.error(node, f"The file_exists_behavior is {describe(node)}.", f"{hint} {allowed}".lstrip())
     return None

@@ -8,14 +8,14 @@ from agent.appspec.modes import parse_mode
 from agent.appspec.report import Report, listed, shown
 from agent.appspec.selinux_range import RangeError, parse_range
 from agent.appspec.suggest import did_you_mean
+from agent.appspec.table import CONTEXT, PERMISSION, TYPES
 from agent.appspec.values import describe, fields, is_false, items_of, place_of_missing, text_of
 from agent.appspec.yaml_tree import ListNode, MapNode, Node
 
-KEYS = frozenset({"object", "pattern", "except", "owner", "group", "mode", "type", "acls", "context"})
-CONTEXT_KEYS = frozenset({"name", "user", "type", "range"})
+KEYS = frozenset(PERMISSION)
+CONTEXT_KEYS = frozenset(CONTEXT)
 
 EVERY_LEVEL = "**"
-TYPES = ("file", "directory")
 _BOTH_TYPES = frozenset(TYPES)
 
 _FORM = "Write a list of entries, each with the key object and what is to be set for it."

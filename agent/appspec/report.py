@@ -23,16 +23,23 @@ class Report:
     def __init__(self, filename: str) -> None:
         self.filename = filename
         self.failed = False
-        self._listed: dict[str, list[Problem]] = {"error": [], "warning": []}
-        self._left_out = {"error": 0, "warning": 0}
+        self._listed: dict[str, list[Problem]] = {"error": [], "warning": [], "note": []}
+        self._left_out = dict.fromkeys(self._listed, 0)
 
-    def error(self, place: Placed, message: str, remedy: Remedy = "") -> None:
-        """Note something that makes the text unusable."""
+    def error(self, place: Placed, message: str, remedy: Remedy = "", *, usable: bool = False) -> None:
+        """Note something that makes the text unusable, or only that a deployment would not do what is meant."""
+        failed = self.failed
         self.add(place.line + 1, place.column + 1, message, remedy, severity="error")
+        if usable:
+            self.failed = failed
 
     def warning(self, place: Placed, message: str, remedy: Remedy = "") -> None:
         """Note something that is allowed but hardly meant."""
         self.add(place.line + 1, place.column + 1, message, remedy, severity="warning")
+
+    def note(self, place: Placed, message: str, remedy: Remedy = "") -> None:
+        """Note something that this machine does not know, and that may be right where it matters."""
+        self.add(place.line + 1, place.column + 1, message, remedy, severity="note")
 
     def add(self, line: int, column: int, message: str, remedy: Remedy, *, severity: str) -> None:
         """Note a problem at a place that counts from 1, or at line 0 for the whole file."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from agent.appspec.model import Placed
 from agent.appspec.report import Report, listed, shown
 from agent.appspec.suggest import closest, did_you_mean
+from agent.appspec.table import EXTENSION_PREFIX
 from agent.appspec.yaml_tree import ListNode, MapNode, Node, ScalarNode
 
 _TRUE = frozenset({"true", "yes", "on"})
@@ -25,12 +27,11 @@ _LEADING_NUMBER = re.compile(r"\s*([-+]?[0-9][0-9_]*)")
 _WHOLE_FRACTION = re.compile(r"\.0*")
 _BASE_60 = re.compile(r"([0-9]+):([0-5]?[0-9])(?::([0-5]?[0-9]))?")
 
+_NOWHERE: Mapping[str, str] = MappingProxyType({})
+
 # Larger numbers are cut to this: 31 years is far beyond any use, and Python refuses to convert very long digit runs.
 _MAX_DIGITS = 9
 _MAX_NUMBER = 999_999_999
-
-# Keys of this form are the usual place for anchors that are repeated elsewhere, so they are nobody's misspelling.
-_EXTENSION_PREFIX = "x-"
 
 
 def is_null(node: Node | None) -> bool:
@@ -65,21 +66,32 @@ def describe(node: Node) -> str:
     return "nothing" if is_null(node) else f"the text {shown(node.text)}"
 
 
-def fields(node: MapNode, known: frozenset[str], where: str, report: Report) -> Mapping[str, Node]:
-    """Give the values of a map that are not null; keys that are not known become warnings with a suggestion."""
+def fields(
+    node: MapNode, known: frozenset[str], where: str, report: Report, *, elsewhere: Mapping[str, str] = _NOWHERE
+) -> Mapping[str, Node]:
+    """Return the values of a map that are not null; keys that are not known become warnings with a suggestion.
+
+    ``elsewhere`` says of keys that people write here by mistake what to do instead.
+    """
     entries = node.entries
     if not entries.keys() <= known:
         for text, (key, _) in entries.items():
-            if text not in known and not text.startswith(_EXTENSION_PREFIX):
-                _warn_unknown(key, known, where, report)
+            if text not in known and not text.startswith(EXTENSION_PREFIX):
+                _warn_unknown(key, known, where, report, elsewhere)
     return {text: value for text, (_, value) in entries.items() if text in known and not is_null(value)}
 
 
-def _warn_unknown(key: ScalarNode, known: frozenset[str], where: str, report: Report) -> None:
+def _warn_unknown(
+    key: ScalarNode, known: frozenset[str], where: str, report: Report, elsewhere: Mapping[str, str]
+) -> None:
     report.warning(
         key,
         f"The key {shown(key.text)} is not known in {where} and is ignored.",
-        lambda: did_you_mean(key.text, known) or f"Known here: {listed(sorted(known), last='and')}.",
+        lambda: (
+            elsewhere.get(key.text.lower())
+            or did_you_mean(key.text, known)
+            or f"Known here: {listed(sorted(known), last='and')}."
+        ),
     )
 
 
@@ -89,7 +101,7 @@ def place_of_missing(node: MapNode, key: str, known: frozenset[str], report: Rep
         return node.entries[key][0]
     if report.full:
         return node
-    unknown = (text for text in node.entries if text not in known and not text.startswith(_EXTENSION_PREFIX))
+    unknown = (text for text in node.entries if text not in known and not text.startswith(EXTENSION_PREFIX))
     misspelt = next((text for text in unknown if closest(text, known) == key), None)
     return node if misspelt is None else node.entries[misspelt][0]
 
@@ -112,6 +124,8 @@ def items_of(node: Node, what: str, remedy: str, report: Report) -> list[Node]:
     if isinstance(node, MapNode) and not node.entries:
         report.warning(node, f"The {what} is an empty map, which counts as an empty list.", remedy)
         return []
+    if isinstance(node, MapNode) and any(key.startswith("-") for key in node.entries):
+        remedy = f"Write a space after each '-'. {remedy}"
     report.error(node, f"The {what} must be a list, but here is {describe(node)}.", remedy)
     return []
 

@@ -6,12 +6,14 @@ import re
 
 import yaml
 
+from agent.appspec.lookalikes import lookalikes
 from agent.appspec.report import Report
 
 # Tabs usually come by the dozen; every line with one is named, up to this number.
 _MAX_TABS = 20
 
 _TAB_INDENT = re.compile(r"[ ]*\t[ \t]*\S")
+_GLUED_DASH = re.compile(r" *-(?=\w+:(?: |$))")
 _YAML_LINE = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 
 # The parser's words (libyaml 0.2.5; its Python twin says nearly the same) to ours: what is found, what to do.
@@ -62,6 +64,11 @@ _EXPLANATIONS = (
         "Write the text in single quotes, where a backslash is only a backslash.",
     ),
     (
+        "did not find expected alphabetic or numeric character",
+        "A '*' or '&' begins the name of an alias or anchor, and none follows.",
+        "Put quotes around a text that begins so. Patterns are not expanded in sources.",
+    ),
+    (
         "found character that cannot start any token",
         "No value can begin with {char}.",
         "Put quotes around the value.",
@@ -94,7 +101,12 @@ def explain(error: yaml.YAMLError, text: str, report: Report) -> None:
         if context and problem in _PLACED_AT_BEGINNING:
             mark = context
     line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-    if line and _explain_tabs(text, line, report):
+    places = {line, _line_of(context)}
+    if line and (
+        _explain_tabs(text, line, report)
+        or _explain_lookalike(text, places, report)
+        or _explain_dash(text, places, report)
+    ):
         return
     above = f"; it begins in line {context.line + 1}" if context and context.line + 1 != line else ""
     for words, message, remedy in _EXPLANATIONS:
@@ -103,6 +115,30 @@ def explain(error: yaml.YAMLError, text: str, report: Report) -> None:
             report.add(line, column, message, remedy, severity="error")
             return
     report.add(line, column, f"This is not YAML: {' '.join(problem.split())}{above}.", "", severity="error")
+
+
+def _line_of(mark: yaml.Mark | None) -> int:
+    return mark.line + 1 if mark else 0
+
+
+def _explain_lookalike(text: str, lines: set[int], report: Report) -> bool:
+    """Name the first character in one of these lines that only looks like one of YAML's."""
+    found = next((found for found in lookalikes(text) if found.line in lines), None)
+    if found:
+        report.add(*found, severity="error")
+    return found is not None
+
+
+def _explain_dash(text: str, lines: set[int], report: Report) -> bool:
+    """Name the dash in or above one of these lines that begins no item, because a key follows it at once."""
+    written = _YAML_LINE.split(text)
+    for number in sorted({*lines, *(line - 1 for line in lines)}):
+        found = _GLUED_DASH.match(written[number - 1]) if 0 < number <= len(written) else None
+        if found:
+            message = "This '-' begins no item of a list, because no space follows it."
+            report.add(number, found.end(), message, "Write '- ' before the key.", severity="error")
+            return True
+    return False
 
 
 def _character(text: str, line: int, column: int) -> str:
@@ -122,8 +158,8 @@ def _explain_tabs(text: str, line: int, report: Report) -> bool:
             report.add(
                 number,
                 lines[number - 1].index("\t") + 1,
-                "A tab indents this line; YAML allows only blanks there.",
-                "Replace each tab at the beginning of the line by blanks, two for each level.",
+                "A tab indents this line; YAML allows only spaces there.",
+                "Replace each tab at the beginning of the line by spaces, two for each level.",
                 severity="error",
             )
     return True

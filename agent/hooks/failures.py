@@ -8,6 +8,7 @@ import signal
 import stat
 from collections.abc import Sequence
 
+from agent.appspec.hooks import location_advice
 from agent.appspec.model import Script
 from agent.errors import DiagnosticCode, ScriptError
 from agent.filesystem.reasons import remedy_for
@@ -16,6 +17,10 @@ from agent.hooks.follower import Ending
 from agent.hooks.launch import STEP_FOLDER, STEP_USER
 from agent.hooks.writers import Writer, explain
 
+_LOCATION = (
+    "Correct 'location' in the hooks section of the AppSpec file (upper and lower case matter), or add the file to the"
+    " bundle."
+)
 _COMMAND_NOT_FOUND = (126, 127)  # as env and the shells have it
 _LONGEST_FIRST_LINE = 256
 
@@ -33,10 +38,11 @@ class FailureWriter:
     def missing(self, error: Exception) -> ScriptError:
         """There is no such file."""
         reason = error.strerror if isinstance(error, OSError) else error
+        archive = self._path.removesuffix(f"/{self._script.location}")
+        advice = location_advice(self._script.location, lambda path: os.path.isfile(os.path.join(archive, path)))
         return self._error(
             DiagnosticCode.SCRIPT_MISSING,
-            f"cannot be found in the revision: {self._path}: {reason}. Correct 'location' in the hooks section of the "
-            "AppSpec file (upper and lower case matter), or add the file to the bundle.",
+            f"cannot be found in the revision: {self._path}: {reason}. " + (advice or _LOCATION),
         )
 
     def climbs_out(self) -> ScriptError:

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.appspec.model import AppSpec, Script
-from agent.errors import Problem
+from agent.errors import InstallConflictError, Problem
 from agent.filesystem.trees import remove_tree
 from agent.store.layout import Layout
 from agent.worker.bundle_command import fetch, unpack_revision
 from agent.worker.execute import event_named
 from agent.worker.hook_command import scripts_of
 from agent.worker.host import Host
-from agent.worker.install_command import install_request, load_for_install
+from agent.worker.install_command import explain_conflict, install_request, load_for_install
 from agent.worker.local_request import LocalDeployment
 from agent.worker.revision_check import check_revision
 
@@ -65,7 +65,7 @@ def dry_run(deployment: LocalDeployment, host: Host) -> Preview:
     with _unpacked(deployment, host) as archive:
         appspec = _as_from(archive, load_for_install(spec, archive), deployment, host)
         changes, warnings = _plan(deployment, appspec, host, archive)
-        problems = check_revision(archive, appspec, appspec.filename)
+        problems = check_revision(archive, appspec, appspec.filename, on_host=True)
         return Preview(tuple(_events(deployment, appspec, host)), changes, warnings, tuple(problems))
 
 
@@ -103,7 +103,10 @@ def _plan(
     from agent.worker.options import install_options
 
     request = install_request(deployment.spec, appspec, host, archive=archive)
-    plan = plan_install(request, options=install_options(host.settings))
+    try:
+        plan = plan_install(request, options=install_options(host.settings))
+    except InstallConflictError as error:
+        raise explain_conflict(error, appspec, archive) from error
     # A person knows the revision's files by their names in it, not by where they were unpacked for a moment.
     changes = (change._replace(detail=change.detail.removeprefix(f"{archive}/")) for change in plan.changes)
     return tuple(changes), tuple(plan.warnings)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from agent.appspec.model import Script
 from agent.deployment.lifecycle import LifecycleEvent, RevisionChoice
@@ -64,11 +65,7 @@ def _run(
         variables=variables(event.name, spec, seen_etag=read_etag(deployment)),
         cwd=host.working_folder,
     )
-    # The new deployment's logs, also where an earlier revision's script runs: that is where its operator looks.
-    logs: list[ScriptLog | DeploymentsLog] = [ScriptLog(host.layout, deployment)]
-    if host.settings.enable_deployments_log:
-        logs.append(DeploymentsLog(host.layout, spec.deployment_id))
-    try:
+    with script_logs(spec, host) as logs:
         run_event(
             scripts,
             context,
@@ -76,6 +73,20 @@ def _run(
             options=hook_options(host.settings)._replace(core_limit=host.core_limit),
             on_started=host.observer.script_started,
         )
+
+
+@contextmanager
+def script_logs(spec: DeploymentSpecification, host: Host) -> Iterator[list[ScriptLog | DeploymentsLog]]:
+    """Open the logs of what scripts print: the new deployment's, also where an earlier revision's script runs.
+
+    That is where its operator looks.
+    """
+    deployment = host.layout.deployment(spec.deployment_group_id, spec.deployment_id)
+    logs: list[ScriptLog | DeploymentsLog] = [ScriptLog(host.layout, deployment)]
+    if host.settings.enable_deployments_log:
+        logs.append(DeploymentsLog(host.layout, spec.deployment_id))
+    try:
+        yield logs
     finally:
         for log in logs:
             log.close()

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from agent.appspec.hooks import RESERVED_EVENTS, unknown_event
 from agent.appspec.model import AppSpec
 from agent.appspec.names import DEFAULT_NAMES
-from agent.appspec.suggest import did_you_mean
+from agent.appspec.report import Report
+from agent.appspec.table import EVENTS, OVERWRITE
 from agent.deployment.lifecycle import BY_NAME
 from agent.deployment.spec import DeploymentSpecification
-from agent.errors import AppSpecError, Problem, SpecificationError
+from agent.errors import AgentError, AppSpecError, InstallConflictError, Problem, SpecificationError
 from agent.store.folders import make_instructions_folder
 from agent.store.locks import install_lock
 from agent.worker.host import Host
-from agent.worker.revision import load_appspec
+from agent.worker.revision import load_appspec, read_start
 
 if TYPE_CHECKING:
     from agent.install.installer import InstallRequest
 
 _log = logging.getLogger(__name__)
+
+_NAMED_AT_MOST = 5
 
 
 def install_revision(spec: DeploymentSpecification, host: Host) -> str:
@@ -33,16 +39,20 @@ def install_revision(spec: DeploymentSpecification, host: Host) -> str:
 
     deployment = host.layout.deployment(spec.deployment_group_id, spec.deployment_id)
     appspec = load_for_install(spec, host.layout.archive(deployment))
+    warning = _warn_of_events(appspec, spec, host)
     make_instructions_folder(host.layout)
     lock = install_lock(host.layout)
     lock.acquire(limit=host.settings.lock_wait_seconds, on_wait=host.observer.notice)
-    with lock:
-        install(
-            install_request(spec, appspec, host, archive=host.layout.archive(deployment)),
-            options=install_options(host.settings),
-            progress=lambda done, total: host.observer.progress(done, total, "files"),
-        )
-    return ""
+    try:
+        with lock:
+            install(
+                install_request(spec, appspec, host, archive=host.layout.archive(deployment)),
+                options=install_options(host.settings),
+                progress=lambda done, total: host.observer.progress(done, total, "files"),
+            )
+    except InstallConflictError as error:
+        raise explain_conflict(error, appspec, host.layout.archive(deployment)) from error
+    return warning
 
 
 def load_for_install(spec: DeploymentSpecification, archive: str) -> AppSpec:
@@ -92,8 +102,44 @@ def check_events(appspec: AppSpec, possible: tuple[str, ...] | None) -> None:
         )
 
 
-def _unknown_event(event: str, appspec: AppSpec, possible: tuple[str, ...]) -> Problem:
-    advice = did_you_mean(event, possible) or f"Known events: {', '.join(possible)}."
+def _unknown_event(event: str, appspec: AppSpec, possible: Sequence[str]) -> Problem:
+    text, advice = unknown_event(event, possible)
     name = appspec.event_places[event]
-    text = f"unknown lifecycle event {event}."
-    return Problem(appspec.filename, name.line + 1, name.column + 1, text, advice)
+    remedy = advice if isinstance(advice, str) else advice()
+    return Problem(appspec.filename, name.line + 1, name.column + 1, text, remedy)
+
+
+def _warn_of_events(appspec: AppSpec, spec: DeploymentSpecification, host: Host) -> str:
+    """Log events whose scripts never run, where the deployment does not say which it has; return the warning."""
+    if spec.all_possible_lifecycle_events is not None:
+        return ""
+    unknown = [event for event in appspec.hooks if event not in EVENTS and event not in RESERVED_EVENTS]
+    if not unknown:
+        return ""
+    from agent.worker.hook_command import script_logs  # few AppSpecs have such an event
+
+    warning = " ".join(str(_unknown_event(event, appspec, tuple(EVENTS))) for event in unknown[:_NAMED_AT_MOST])
+    _log.warning("%s", warning)
+    with script_logs(spec, host) as logs:
+        for log in logs:
+            log.header(f"Warning - {warning}")
+    return f"Warning: {warning}"
+
+
+def explain_conflict(error: InstallConflictError, appspec: AppSpec, archive: str) -> InstallConflictError:
+    """Return the error with what in the AppSpec has probably led to the conflicts, as far as that can be read."""
+    from agent.appspec.parse import check  # only where something is in the way, as the next one
+    from agent.worker.revision_files import warn_of_file_as_directory
+
+    try:
+        data = read_start(os.path.join(archive, appspec.filename))
+    except (AgentError, OSError):
+        return error
+    report = Report(appspec.filename)
+    for mapping in appspec.files:
+        if any(mapping.destination in conflict for conflict in error.conflicts):
+            warn_of_file_as_directory(os.path.realpath(archive), mapping, report)
+    ignored = check(data, filename=appspec.filename)[1]
+    meant = [] if appspec.file_exists_behavior else [problem for problem in ignored if problem.remedy == OVERWRITE]
+    hints = [str(problem) for problem in (*report.problems(), *meant)]
+    return InstallConflictError(error.conflicts, remedy=error.remedy, hints=hints)

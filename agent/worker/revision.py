@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import stat
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import islice
 from typing import NamedTuple
 
 from agent.appspec.model import AppSpec
@@ -20,6 +22,9 @@ from agent.store.layout import Layout
 from agent.store.pointers import read_last_successful, read_most_recent
 
 _log = logging.getLogger(__name__)
+
+# Names at the top of a revision, which may have any number.
+_LOOKED_AT = 1000
 
 
 class ChosenRevision(NamedTuple):
@@ -85,10 +90,32 @@ def find_appspec(archive: str, requested: str, *, shown: str = "") -> str:
         if os.path.lexists(path):
             _check_inside(archive, path)
             return name
+    if not os.path.lexists(archive):
+        raise AppSpecMissingError(
+            f"There is no unpacked revision {shown or archive}.",
+            remedy="Run DownloadBundle first. If it has run, something has removed the revision since: deploy again.",
+        )
+    deeper = _one_directory_down(archive, names)
+    if deeper:
+        raise AppSpecMissingError(
+            f"The AppSpec file of {shown or archive} is one directory too deep, in {deeper}.",
+            remedy=f"Make the directory {os.path.dirname(deeper)} the top of the revision.",
+        )
     raise AppSpecMissingError(
         f"There is no AppSpec file {listed(list(names))} at the top of {shown or archive}{_similar_names(archive)}.",
         remedy="Put an appspec.yml there, or name the file that the revision has.",
     )
+
+
+def _one_directory_down(archive: str, names: Sequence[str]) -> str:
+    """Return the first AppSpec file in a directory at the top of a revision; empty where there is none."""
+    try:
+        with os.scandir(archive) as found:
+            directories = sorted(item.name for item in islice(found, _LOOKED_AT) if item.is_dir(follow_symlinks=False))
+    except OSError:
+        return ""
+    deeper = (os.path.join(directory, name) for directory in directories for name in names)
+    return next((path for path in deeper if os.path.isfile(os.path.join(archive, path))), "")
 
 
 def _check_inside(archive: str, path: str) -> None:
@@ -105,7 +132,7 @@ def _similar_names(archive: str) -> str:
         with os.scandir(archive) as found:
             names = sorted(item.name for item in found if "appspec" in item.name.lower() and item.is_file())
     except OSError:
-        return ", which cannot be read" if os.path.lexists(archive) else ", where nothing was unpacked yet"
+        return ", which cannot be read"
     return f"; the files there with a similar name are {', '.join(names[:3])}" if names else ""
 
 

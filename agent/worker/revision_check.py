@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from agent.appspec.model import AppSpec, Placed, place_of
 from agent.appspec.report import Report
 from agent.errors import Problem
@@ -10,21 +12,22 @@ from agent.worker.revision_files import check_files
 from agent.worker.revision_scripts import check_scripts
 
 
-def check_revision(archive: str, appspec: AppSpec, filename: str) -> list[Problem]:
+def check_revision(archive: str, appspec: AppSpec, filename: str, *, on_host: bool) -> list[Problem]:
     """Look for every mistake between an AppSpec and the unpacked revision in the folder ``archive``.
 
     Errors are what would fail on any host; warnings what fails only under some setting or on this host, or has no
-    effect. ``filename`` is the name to show. Nothing is changed, no script is run, and no link is followed out of
+    effect; notes what this machine lacks, unless it is ``on_host``, a host of the deployment: then they are warnings.
+    ``filename`` is the name to show. Nothing is changed, no script is run, and no link is followed out of
     the revision to read what is there. Raises nothing: what cannot be read is a problem too.
     """
     report = Report(filename)
     check_files(archive, appspec, report)
-    check_scripts(archive, appspec, report)
-    _warn_of_accounts(appspec, report)
+    check_scripts(archive, appspec, report, on_host=on_host)
+    _note_accounts(appspec, report.warning if on_host else report.note)
     return report.problems()
 
 
-def _warn_of_accounts(appspec: AppSpec, report: Report) -> None:
+def _note_accounts(appspec: AppSpec, note: Callable[[Placed, str, str], None]) -> None:
     """Name the accounts that this host does not have; the hosts of the deployment may have them."""
     owners = OwnerLookup()
     seen: set[tuple[str, str]] = set()
@@ -40,7 +43,7 @@ def _warn_of_accounts(appspec: AppSpec, report: Report) -> None:
             continue
         seen.add((kind, name))
         if (owners.user(name) if kind == "user" else owners.group(name)) is None:
-            report.warning(
+            note(
                 place,
                 f"There is no {kind} {name!r} on this host.",
                 "A deployment needs it on its hosts; create it there, in a BeforeInstall script at the latest.",

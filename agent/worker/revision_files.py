@@ -35,6 +35,7 @@ def check_files(archive: str, appspec: AppSpec, report: Report) -> None:
     for mapping in appspec.files:
         _check_destination(mapping, report)
         if _check_source(top, mapping, report):
+            warn_of_file_as_directory(top, mapping, report)
             _play_through(top, mapping, wanted, report, filename=appspec.filename)
     installed = {path: entry.kind for path, entry in wanted.entries.items()}
     _check_permissions(appspec, installed, report)
@@ -99,6 +100,20 @@ def _check_source(top: str, mapping: FileMapping, report: Report) -> bool:
         _warn(report, mapping, f"The source {shown(mapping.source)} is a link out of the revision.", remedy)
         return False
     return True
+
+
+def warn_of_file_as_directory(top: str, mapping: FileMapping, report: Report) -> None:
+    """Point out a destination that ends in the source's own file name."""
+    destination = mapping.destination.rstrip("/")
+    above, name = os.path.split(destination)
+    source = os.path.join(top, mapping.source.strip("/"))
+    if not above or name != os.path.basename(source) or os.path.isdir(source):
+        return
+    report.warning(
+        place_of(mapping, "destination"),
+        f"A destination is the directory that a file goes into: this one makes {destination}/{name}.",
+        f"Write {above} if {destination} is meant.",
+    )
 
 
 def _play_through(top: str, mapping: FileMapping, wanted: Wanted, report: Report, *, filename: str) -> None:

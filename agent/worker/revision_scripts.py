@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from itertools import islice
 
-from agent.appspec.hooks import RESERVED_EVENTS
+from agent.appspec.hooks import RESERVED_EVENTS, location_advice
 from agent.appspec.model import AppSpec, Script, place_of
 from agent.appspec.report import Remedy, Report, shown
 from agent.appspec.suggest import closest
@@ -21,21 +22,27 @@ _SHELLS = frozenset({b"sh", b"bash", b"dash", b"ash", b"ksh", b"zsh"})
 _ELF = b"\x7fELF"
 _UTF8_MARK = b"\xef\xbb\xbf"
 
+# Blanks, empty lines and comments before the mark.
+_LATE = re.compile(rb"(?:[ \t\r]*(?:#(?!!)[^\n]*)?\n)*[ \t]*(#!)")
+
 _LINE_ENDS = "Save it with Unix line ends, for example with: sed -i 's/\\r$//'."
 
 
-def check_scripts(archive: str, appspec: AppSpec, report: Report) -> None:
-    """Check every script of every event that runs scripts; one that several events use is checked once."""
+def check_scripts(archive: str, appspec: AppSpec, report: Report, *, on_host: bool) -> None:
+    """Check every script of every event that runs scripts; one that several events use is checked once.
+
+    An interpreter that this machine lacks is worth a warning ``on_host``, on a host of the deployment; else a note.
+    """
     top = os.path.realpath(archive)
     seen: set[str] = set()
     for event, scripts in appspec.hooks.items():
         for script in scripts:
             if event not in RESERVED_EVENTS and script.location not in seen:
                 seen.add(script.location)
-                _check_script(top, script, report)
+                _check_script(top, script, report, on_host=on_host)
 
 
-def _check_script(top: str, script: Script, report: Report) -> None:
+def _check_script(top: str, script: Script, report: Report, *, on_host: bool) -> None:
     path = os.path.join(top, script.location.lstrip("/"))
     real = os.path.realpath(path)
     if not inside(top, os.path.normpath(path)) or not inside(top, real):
@@ -50,23 +57,29 @@ def _check_script(top: str, script: Script, report: Report) -> None:
         with open(real, "rb", opener=_open_without_waiting) as file:
             beginning = file.read(_BEGINNING)
     except (FileNotFoundError, NotADirectoryError):
-        _fail(report, script, "is not in the revision", lambda: similar(top, script.location.lstrip("/")))
+        _fail(report, script, "is not in the revision", lambda: _advice(top, script.location))
     except OSError as error:
-        _fail(report, script, f"cannot be read: {error.strerror}", "Mend its permissions in the revision.")
+        _fail(report, script, f"cannot be read: {error.strerror}", "Correct its permissions in the revision.")
     else:
-        _check_beginning(beginning, bool(status.st_mode & 0o111), script, report)
+        _check_beginning(beginning, script, report, on_host=on_host)
 
 
-def _check_beginning(beginning: bytes, executable: bool, script: Script, report: Report) -> None:
+def _advice(top: str, location: str) -> str:
+    """Say what to write instead of the location of a script that is not there."""
+    return location_advice(location, lambda path: os.path.isfile(os.path.join(top, path))) or similar(
+        top, location.lstrip("/")
+    )
+
+
+def _check_beginning(beginning: bytes, script: Script, report: Report, *, on_host: bool) -> None:
     if beginning.startswith(_ELF):
         return
     first = beginning.partition(b"\n")[0]
     if not first.startswith(b"#!"):
         if first.startswith(_UTF8_MARK + b"#!"):
             _warn(report, script, "begins with a byte order mark, which hides its '#!' line", "Save it without one.")
-        elif not executable:
-            remedy = "Begin it with a line such as '#!/bin/bash', and run chmod +x."
-            _warn(report, script, "is neither executable nor does it begin with '#!'", remedy)
+        else:
+            _warn_of_no_interpreter(beginning, script, report)
         if b"\r\n" in beginning:
             _warn(report, script, "has Windows line ends, which /bin/sh takes for parts of the commands", _LINE_ENDS)
         return
@@ -74,19 +87,31 @@ def _check_beginning(beginning: bytes, executable: bool, script: Script, report:
         _fail(report, script, "cannot be run: its '#!' line has a Windows line end", _LINE_ENDS)
         return
     words = first[2:].split()
-    _check_interpreter(words[0] if words else b"", script, report)
+    _check_interpreter(words[0] if words else b"", script, report, on_host=on_host)
     if b"\r\n" in beginning and words and _SHELLS & {os.path.basename(word) for word in words[:2]}:
         _warn(report, script, "has Windows line ends, which the shell takes for parts of the commands", _LINE_ENDS)
 
 
-def _check_interpreter(interpreter: bytes, script: Script, report: Report) -> None:
+def _warn_of_no_interpreter(beginning: bytes, script: Script, report: Report) -> None:
+    late = _LATE.match(beginning)
+    if late:
+        line = beginning.count(b"\n", 0, late.start(1)) + 1
+        text = f"has its '#!' only in line {line}" if line > 1 else "has spaces before its '#!'"
+        remedy = "Nothing reads it there: remove what comes before it."
+    else:
+        text, remedy = "does not begin with '#!'", "Begin it with a line such as '#!/bin/bash'."
+    _warn(report, script, f"{text}, so which shell reads it depends on the account and the system", remedy)
+
+
+def _check_interpreter(interpreter: bytes, script: Script, report: Report, *, on_host: bool) -> None:
     name = os.fsdecode(interpreter)
     if b"\0" in interpreter or not interpreter.startswith(b"/"):
         remedy = "Give the full path, such as /bin/bash, or write '#!/usr/bin/env NAME'."
         _warn(report, script, f"names the interpreter {shown(name)}, which is no full path", remedy)
     elif not os.path.exists(interpreter):
-        remedy = "The hosts of the deployment need it."
-        _warn(report, script, f"names the interpreter {shown(name)}, which is not on this host", remedy)
+        text = f"The script {shown(script.location)} names the interpreter {shown(name)}, which is not on this host."
+        note = report.warning if on_host else report.note
+        note(place_of(script, "location"), text, "The hosts of the deployment need it.")
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.appspec.names import DEFAULT_NAMES
 from agent.appspec.parse import check
@@ -23,12 +23,16 @@ _TYPES_BY_NAME = ((".tar", "tar"), (".tar.gz", "tgz"), (".tgz", "tgz"), (".zip",
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """What was found in an AppSpec file ``file``, whose bytes are ``data``; ``complete`` if its revision was there."""
+    """What was found in an AppSpec file ``file``, whose bytes are ``data``; ``complete`` if its revision was there.
+
+    Where it is not ``readable`` the only problem says why.
+    """
 
     file: str
     data: bytes
     problems: tuple[Problem, ...]
     complete: bool
+    readable: bool = True
 
     @property
     def valid(self) -> bool:
@@ -36,35 +40,54 @@ class Validation:
         return not any(problem.severity == "error" for problem in self.problems)
 
 
-def validate_path(path: str, requested: str) -> Validation:
-    """Check the AppSpec file at a path and, where the path is a folder or an archive, the revision around it.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to check for: ``requested`` is the AppSpec file's name in the revision.
 
-    ``requested`` is the AppSpec file's name in the revision; it is looked for as in a deployment. An archive is
-    unpacked into a temporary folder. Raises AgentError and OSError for what cannot be read or holds no AppSpec file.
+    ``events`` are those that the deployment has beside the standard ones. ``on_host`` says that this machine is one of
+    the deployment's hosts, so that what it lacks is worth a warning. ``with_revision`` checks what is around an
+    AppSpec file that is named alone.
+    """
+
+    requested: str = "appspec.yml"
+    events: tuple[str, ...] = ()
+    on_host: bool = False
+    with_revision: bool = False
+
+
+def validate_path(path: str, wanted: Wanted) -> Validation:
+    """Check the AppSpec file at a path and, where the path is a directory or an archive, the revision around it.
+
+    The file is looked for as in a deployment. An archive is unpacked into a temporary directory. Raises AgentError and
+    OSError for what cannot be read or holds no AppSpec file.
     """
     if not os.path.exists(path):
         raise UsageError(f"There is no file or folder {path}.", remedy="Give a revision's folder or archive.")
     if os.path.isdir(path):
-        return _validate_revision(path, path, requested)
+        return _validate_revision(path, path, wanted)
     bundle_type = _archive_type(path)
+    if bundle_type is None and wanted.with_revision:
+        around, name = os.path.split(path)
+        return _validate_revision(around or ".", around, replace(wanted, requested=name))
     if bundle_type is None:
         data = read_start(path)
-        return Validation(path, data, tuple(check(data, filename=path)[1]), complete=False)
+        return Validation(path, data, tuple(check(data, filename=path, events=wanted.events)[1]), complete=False)
     with _unpacked(path, bundle_type) as folder:
-        return _validate_revision(folder, path, requested)
+        return _validate_revision(folder, path, wanted)
 
 
-def _validate_revision(folder: str, shown: str, requested: str) -> Validation:
+def _validate_revision(folder: str, shown: str, wanted: Wanted) -> Validation:
+    requested = wanted.requested
     name = find_appspec(folder, requested, shown=os.path.abspath(shown))  # "." reads badly in a sentence
     file = os.path.normpath(os.path.join(shown, name))
     data = read_start(os.path.join(folder, name))
-    appspec, problems = check(data, filename=file)
+    appspec, problems = check(data, filename=file, events=wanted.events)
     if name != requested and requested not in DEFAULT_NAMES:
         message = f"The revision holds no {requested}, so this file is used."
         problems.append(Problem(file, 0, 0, message, "Check the name, or add the file.", "warning"))
     if appspec is not None:
         problems = sorted(
-            [*problems, *check_revision(folder, appspec, file)],
+            [*problems, *check_revision(folder, appspec, file, on_host=wanted.on_host)],
             key=lambda problem: (problem.line or float("inf"), problem.column),
         )
     return Validation(file, data, tuple(problems), complete=True)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -15,9 +15,9 @@ HEAD = "version: 0.0\nos: linux\n"
 class Reading:
     """What the parser made of a text that stands below two good first lines, so that the text begins in line 3."""
 
-    def __init__(self, text: str, *, head: str = HEAD) -> None:
+    def __init__(self, text: str, *, head: str = HEAD, events: Sequence[str] | None = None) -> None:
         data = (head + textwrap.dedent(text).lstrip("\n")).encode()
-        self.result, self.problems = check(data, filename="appspec.yml")
+        self.result, self.problems = check(data, filename="appspec.yml", events=events)
 
     @property
     def appspec(self) -> AppSpec:

@@ -99,3 +99,17 @@ def test_a_misspelt_key_is_suggested_beside_the_error(read):
     reading = read("files:\n  - source: a\n    destinaton: /b\n")
     assert "no destination" in reading.error.message
     assert reading.warnings[0].remedy == "Did you mean 'destination'?"
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("overwrite", "Write 'file_exists_behavior: OVERWRITE' at the top level"),
+        ("owner", "Set it in the permissions section"),
+        ("Mode", "Set it in the permissions section"),
+        ("sourc", "Did you mean 'source'?"),
+    ],
+)
+def test_a_key_that_no_agent_reads_there_is_told_its_place(read, key, meant):
+    warning = read(f"files:\n  - source: a\n    destination: /b\n    {key}: x\n").warning
+    assert warning.remedy.startswith(meant)

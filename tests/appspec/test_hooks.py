@@ -168,16 +168,26 @@ def test_hooks_that_are_a_list_are_refused(read):
     ("event", "meant"),
     [("afterinstall", "AfterInstall"), ("AfterInstal", "AfterInstall"), ("Application_Start", "ApplicationStart")],
 )
-def test_a_misspelt_event_is_suggested(read, event, meant):
-    reading = read(f"hooks:\n  {event}:\n    - location: h.sh\n")
-    assert reading.warning.remedy == f"Did you mean {meant!r}?"
-    assert event in reading.appspec.hooks
+def test_a_misspelt_event_is_an_error_with_a_suggestion_where_the_events_are_known(read, event, meant):
+    reading = read(f"hooks:\n  {event}:\n    - location: h.sh\n", events=())
+    (error,) = reading.errors
+    assert (error.line, error.column, error.remedy) == (4, 3, f"Did you mean {meant!r}?")
+    assert event in reading.appspec.hooks, "what else is wrong can be found as well"
 
 
-def test_an_event_of_ones_own_is_allowed_with_a_warning(read):
-    reading = read("hooks:\n  Bogus:\n    - location: h.sh\n")
-    assert "Bogus" in reading.appspec.hooks
-    assert "deployment names it" in reading.warning.message
+def test_an_event_of_ones_own_is_taken_where_it_is_known_or_nothing_is(read):
+    text = "hooks:\n  Bogus:\n    - location: h.sh\n"
+    assert read(text, events=("Bogus",)).problems == []
+    assert read(text).problems == []
+    (error,) = read(text, events=("Smoke",)).errors
+    assert error.remedy.startswith("Known events: BeforeBlockTraffic, ")
+    assert error.remedy.endswith(", Smoke.")
+
+
+@pytest.mark.parametrize("key", ["args", "Arguments", "env"])
+def test_what_a_script_cannot_be_given_is_said(read, key):
+    remedy = read(f"hooks:\n  AfterInstall:\n    - location: h.sh\n      {key}: x\n").warning.remedy
+    assert remedy.startswith("A script gets no arguments")
 
 
 @pytest.mark.parametrize("event", ["Install", "DownloadBundle", "BlockTraffic"])

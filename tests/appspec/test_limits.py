@@ -68,6 +68,11 @@ ACCEPTED = {
     + b"permissions:\n- object: x\n  context: {type: t, range: 's0:"
     + b",".join([b"c1"] * 500_000)
     + b"'}\n",
+    "a long range of runs": HEAD
+    + b"permissions:\n- object: x\n  context: {type: t, range: 's0:"
+    + b",".join([b"c0.c1023"] * 200_000)
+    + b"'}\n",
+    "spaces that only look like some": filled("# \u00a0".encode(), head=HEAD + b"x: '", tail=b"'\n"),
     "unknown keys": HEAD + b"".join(b"appl%035d: x\n" % number for number in range(40_000)),
     "duplicate keys": HEAD + b"a: x\n" * 90_000,
     "doubled acls": HEAD + b"permissions:\n- object: x\n  acls:\n" + b"  - u:a:r\n" * 180_000,

@@ -312,3 +312,34 @@ def test_no_shape_of_values_makes_the_parser_fail_in_another_way(value):
 
 def test_an_entry_of_permissions_needs_only_its_object(read):
     assert plain(read("permissions:\n  - object: /srv\n").appspec.permissions) == (Permission("/srv", line=4),)
+
+
+@pytest.mark.parametrize(
+    ("text", "platform"),
+    [
+        (
+            "version: 0.0\nResources:\n  - Web:\n      Type: AWS::ECS::Service\nHooks:\n  - AfterInstall: F\n",
+            "Amazon ECS",
+        ),
+        ("version: 0.0\nResources:\n  - Fn:\n      Type: AWS::Lambda::Function\n", "AWS Lambda"),
+        ("version: 0.0\nos: linux\nresources:\n  - Web:\n      Type: AWS::ECS::Service\n", "Amazon ECS"),
+        ("version: 0.0\nResources: []\n", "Amazon ECS or AWS Lambda"),
+    ],
+)
+def test_an_appspec_for_a_platform_without_hosts_is_called_what_it_is(text, platform):
+    appspec, (problem,) = check(text.encode(), filename="appspec.yml")
+    assert appspec is None
+    assert problem.message == f"This is an AppSpec for {platform}, which no agent on a host deploys."
+
+
+def test_resources_beside_sections_of_ours_are_an_unknown_key(read):
+    reading = read("Resources: []\nfiles: []\n")
+    assert "'Resources' is not known" in reading.warning.message
+
+
+@pytest.mark.parametrize("name", ["windows", "Windows"])
+def test_a_revision_for_windows_is_not_called_one_for_linux_with_a_mistake(name):
+    appspec, (problem,) = check(f"version: 0.0\nos: {name}\n".encode(), filename="appspec.yml")
+    assert appspec is None
+    assert problem.message == "This revision is for Windows hosts."
+    assert "os: linux" not in problem.remedy

@@ -14,7 +14,7 @@ def errors_of(text: str) -> list[str]:
 def test_a_tab_is_named_with_its_line():
     (error,) = errors_of("version: 0.0\nos: linux\nfiles:\n\t- source: x\n")
     assert error.startswith("f:4:1: A tab indents this line")
-    assert "blanks" in error
+    assert "spaces" in error
 
 
 def test_every_line_with_a_tab_is_named():
@@ -65,6 +65,20 @@ def test_broken_yaml_is_explained_with_its_place(text, place, words):
 
 
 def test_what_has_no_explanation_of_ours_still_has_its_place():
-    (error,) = errors_of("a: &\n")
+    (error,) = errors_of("a: !<\n")
     assert error.startswith("f:1:")
     assert "not YAML" in error
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "words"),
+    [
+        ("files:\n  - source: *.war\n", "f:2:", "'*' or '&' begins the name of an alias"),
+        ("hooks:\n  A:\n    -location: a\n      timeout: 1\n", "f:3:5:", "no space follows it"),
+        ("files:\n  -source: a\n   destination: b\n", "f:2:3:", "no space follows it"),
+    ],
+)
+def test_a_sign_that_means_something_else_to_yaml_is_named(text, place, words):
+    (error,) = errors_of(text)
+    assert error.startswith(place)
+    assert words in error

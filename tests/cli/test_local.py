@@ -216,6 +216,16 @@ def test_a_foreign_file_is_a_conflict_that_names_the_ways_out(console):
     assert content(f"{console.destination}/index.html") == "hello\n"
 
 
+@pytest.mark.parametrize("arguments", [[], ["--dry-run"]])
+def test_a_conflict_names_the_key_that_was_meant_to_prevent_it(console, arguments):
+    console.revision(appspec="    overwrite: yes\n")
+    write_revision(console.destination, {"index.html": "foreign"}, appspec=None)
+    result = console.run(*arguments)
+    assert result.returncode == 1
+    assert "appspec.yml:6:5: The key 'overwrite' is not known" in result.stdout
+    assert "Write 'file_exists_behavior: OVERWRITE' at the top level of the file" in result.stdout
+
+
 def test_old_revisions_go_by_the_setting(console):
     console.configure(max_revisions=2)
     console.revision()
@@ -594,7 +604,7 @@ def test_a_problem_has_the_same_place_in_validate_and_in_a_deployment(console, p
     console.revision(appspec=f"  - source: app/index.html\n    destination: {console.destination}\n")
     with open(f"{console.bundle}/appspec.yml", "a", encoding="utf-8") as file:
         file.write(f"  - destination: {console.destination}\n    source: nope\n{permissions}{console.destination}\n")
-    validate = [program("codedeploy-agent"), "validate", console.bundle]
+    validate = [program("codedeploy-agent"), "validate", "--host", console.bundle]
     checked = subprocess.run(validate, capture_output=True, text=True, check=False).stdout
     place = re.compile(r"appspec\.yml:(\d+:\d+): (?=\S*(?:app|error|warning|the source|this host))")
     expected = set(place.findall(checked))

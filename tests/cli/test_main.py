@@ -79,7 +79,7 @@ def test_an_unknown_option_of_a_command_ends_with_64_and_its_own_usage(agent, co
         ("install --root {top} --source w.tar.gz", "--source needs --sha256"),
         ("install --root {top}", "--version must name"),
         ("validate -A", "expected one argument"),
-        ("validate one two", "unrecognized arguments: two"),
+        ("validate --format yaml", "invalid choice: 'yaml'"),
         ("deregister --file {top}/none --instance-name", "expected one argument"),
     ],
 )

@@ -111,6 +111,44 @@ def test_another_name_is_asked_for_with_an_option(folder):
     assert validate("--appspec-filename", "my.yml", cwd=folder).returncode == 1
 
 
+def test_warnings_fail_where_that_is_asked_for_and_notes_never(folder):
+    (folder / "appspec.yml").write_text(GOOD + "hooks:\n  AfterInstall:\n    - {location: h.sh, runas: no-such-user}\n")
+    (folder / "h.sh").write_text("#!/bin/sh\n")
+    done = validate("--strict", cwd=folder)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] == "appspec.yml: valid, 1 note."
+    done = validate("--strict", "--host", cwd=folder)
+    assert done.returncode == 1
+    assert ": warning: There is no user 'no-such-user' on this host." in done.stdout
+
+
+def test_events_of_ones_own_are_named(folder):
+    (folder / "appspec.yml").write_text(GOOD + "hooks:\n  Smoke: []\n  Warm: []\n")
+    assert validate(cwd=folder).returncode == 1
+    assert validate("--events", "Smoke,Warm", cwd=folder).stdout == "appspec.yml: valid.\n"
+
+
+def test_several_paths_are_checked_and_the_worst_decides(folder):
+    (folder / "good").mkdir()
+    (folder / "good/appspec.yml").write_text(GOOD)
+    (folder / "bad").mkdir()
+    (folder / "bad/appspec.yml").write_text("version: 1\nos: linux\n")
+    done = validate("good", "bad", cwd=folder)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[0] == "good/appspec.yml: valid."
+    assert done.stdout.splitlines()[-1] == "bad/appspec.yml: not valid, 1 error."
+    done = validate("good", "nope", "bad", cwd=folder)
+    assert done.returncode == 2
+    assert "nope" in done.stderr
+    assert "bad/appspec.yml: not valid" in done.stdout
+
+
+def test_the_schema_is_printed_alone(folder):
+    done = validate("--schema", "nope", cwd=folder)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["properties"]["os"]["const"] == "linux"
+
+
 def test_a_path_that_is_not_utf8_comes_out_as_it_is(folder):
     odd = os.fsdecode(os.fsencode(folder) + b"/r\xff")
     os.mkdir(odd)

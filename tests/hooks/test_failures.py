@@ -59,3 +59,12 @@ def test_a_failure_names_event_and_user(open_revision):
     open_revision.script("exit 1")
     error = open_revision.fail(Script("script.sh", runas="games"))
     assert str(error) == "Script script.sh of AfterInstall as user games failed with exit code 1."
+
+
+def test_a_location_with_arguments_is_told_apart_from_one_that_is_not_there(revision) -> None:
+    revision.script("exit 0\n", "scripts/work.sh")
+    message = str(revision.fail("scripts/work.sh production"))
+    assert message.endswith(
+        "A location takes no arguments: 'scripts/work.sh' is there. Add a script that calls it with them."
+    )
+    assert "Correct 'location' in the hooks section" in str(revision.fail("scripts/walk.sh"))

@@ -167,7 +167,7 @@ def test_nothing_says_to_install_the_project_from_a_package_index() -> None:
 
 # The hosts that an address in the project may name: documents, services that the agent talks to, reserved names.
 KNOWN_HOSTS = re.compile(
-    r"semver\.org|www\.(apache|w3)\.org|(docs\.|testinfra\.|sybil\.)(aws\.amazon\.com|getmoto\.org|readthedocs\.io)"
+    r"semver\.org|json-schema\.org|www\.(apache|w3)\.org|(docs\.|testinfra\.|sybil\.)(aws\.amazon\.com|getmoto\.org|readthedocs\.io)"
     r"|(api\.)?github\.com|.*amazonaws\.com(\.cn)?"
     r"|[\d.]+|(.*\.)?(example|example\.(com|net|org)|test|invalid|localhost)"
 )

@@ -128,7 +128,7 @@ def test_the_script_of_a_bundle_that_another_account_packed_is_refused_until_own
 
 def test_a_missing_appspec_fails_the_hook_with_its_reason(bench):
     outcome = execute("BeforeInstall", bench.spec("d-1"), bench.host)
-    assert (outcome.error_code, "nothing was unpacked yet" in outcome.message) == (5, True)
+    assert (outcome.error_code, "There is no unpacked revision" in outcome.message) == (5, True)
 
 
 def test_a_command_that_nobody_knows_is_refused(bench):

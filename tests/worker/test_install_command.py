@@ -1,5 +1,6 @@
 import logging
 import os
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +45,38 @@ def test_an_unknown_event_fails_install_before_the_host_is_touched(bench):
     assert not outcome.succeeded
     assert not os.path.exists(bench.destination)
     assert not os.path.exists(bench.layout.cleanup("g"))
+
+
+def test_an_event_that_the_service_never_asks_for_is_named_in_every_log(bench, caplog):
+    bench.unpacked(
+        "d-1",
+        {"app/f": "x"},
+        appspec=f"files: [{{source: app, destination: {bench.destination}}}]\n" + hooks(AfterInstal="a", Start="b"),
+    )
+    with caplog.at_level(logging.WARNING, logger="agent"):
+        outcome = execute("Install", bench.spec("d-1"), bench.host)
+    warning = (
+        "appspec.yml:5:3: The lifecycle event 'AfterInstal' is unknown, so its scripts never run."
+        " Did you mean 'AfterInstall'?"
+    )
+    assert outcome.succeeded
+    assert outcome.message == f"Succeeded: Warning: {warning}"
+    assert warning in caplog.messages
+    script_log = Path(bench.layout.script_log(bench.layout.deployment("g", "d-1"))).read_text()
+    assert script_log.endswith(f" Warning - {warning}\n")
+    assert script_log.count("\n") == 1
+
+
+def test_a_conflict_says_first_what_in_the_appspec_has_led_to_it(bench):
+    destination = f"{bench.destination}/web.conf"
+    os.makedirs(os.path.dirname(destination))
+    Path(destination).write_text("of another origin")
+    entry = f"{{source: web.conf, destination: {destination}, overwrite: yes}}"
+    bench.unpacked("d-1", {"web.conf": "x"}, appspec=f"files: [{entry}]\n")
+    lines = execute("Install", bench.spec("d-1"), bench.host).message.splitlines()
+    assert "A destination is the directory that a file goes into" in lines[0]
+    assert "Write 'file_exists_behavior: OVERWRITE' at the top level" in lines[1]
+    assert destination in lines[2]
 
 
 def test_install_puts_the_files_there_and_remembers_its_success(bench):

@@ -126,3 +126,11 @@ def test_a_gigantic_appspec_is_refused_without_reading_it_whole(tmp_path):
         os.truncate(file.fileno(), 1 << 40)
     with pytest.raises(AppSpecError):
         load_appspec(str(tmp_path), "appspec.yml")
+
+
+def test_a_revision_that_is_gone_is_not_called_one_without_an_appspec(tmp_path):
+    archive = str(tmp_path / "d-1" / "deployment-archive")
+    with pytest.raises(AppSpecMissingError) as caught:
+        find_appspec(archive, "appspec.yml")
+    assert caught.value.message == f"There is no unpacked revision {archive}."
+    assert "something has removed the revision since" in caught.value.remedy

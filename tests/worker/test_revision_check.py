@@ -19,6 +19,7 @@ class Revision:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.on_host = True
         folder.mkdir()
 
     def add(self, name: str, content: str | bytes = "x\n", mode: int = 0o644) -> Path:
@@ -30,7 +31,7 @@ class Revision:
 
     def problems(self, sections: str) -> list[Problem]:
         appspec = parse((HEAD + sections).encode(), filename="appspec.yml")
-        return check_revision(str(self.folder), appspec, "appspec.yml")
+        return check_revision(str(self.folder), appspec, "appspec.yml", on_host=self.on_host)
 
     def problem(self, sections: str) -> Problem:
         (problem,) = self.problems(sections)
@@ -181,17 +182,28 @@ def test_a_script_through_a_folder_and_back_is_inside(revision):
     assert revision.problems(hooks("app/../h.sh")) == []
 
 
-def test_a_script_that_is_neither_executable_nor_has_a_shebang_is_pointed_out(revision):
-    revision.add("h.sh", "echo\n")
-    problem = revision.problem(hooks("h.sh"))
-    assert problem.severity == "warning"
-    assert "neither executable" in problem.message
-
-
+@pytest.mark.parametrize("mode", [0o644, 0o755])
 @pytest.mark.parametrize(
-    ("content", "mode"), [("#!/bin/sh\n", 0o644), ("echo\n", 0o755), ("", 0o755), (b"\x7fELF\r\n", 0o644)]
+    ("content", "words"),
+    [
+        ("echo\n", "does not begin with '#!'"),
+        ("", "does not begin with '#!'"),
+        ("\n#!/bin/bash\n", "has its '#!' only in line 2"),
+        ("# The start.\n\n  #!/bin/bash\n", "has its '#!' only in line 3"),
+        (" #!/bin/bash\n", "has spaces before its '#!'"),
+        ("\r\n#!/bin/bash\n", "has its '#!' only in line 2"),
+        ("echo\n#!/bin/bash\n", "does not begin with '#!'"),
+    ],
 )
-def test_one_of_both_is_enough(revision, content, mode):
+def test_a_script_that_no_interpreter_is_named_for_is_pointed_out(revision, content, words, mode):
+    revision.add("h.sh", content, mode)
+    problem = revision.problems(hooks("h.sh"))[0]
+    assert problem.severity == "warning"
+    assert f"{words}, so which shell reads it depends on the account and the system." in problem.message
+
+
+@pytest.mark.parametrize(("content", "mode"), [("#!/bin/sh\n", 0o644), (b"\x7fELF\r\n", 0o644)])
+def test_a_script_that_names_its_interpreter_and_a_program_are_right(revision, content, mode):
     revision.add("h.sh", content, mode)
     assert revision.problems(hooks("h.sh")) == []
 
@@ -205,7 +217,7 @@ def test_a_shebang_with_a_windows_line_end_is_an_error(revision, shebang):
     assert "sed" in problem.remedy
 
 
-@pytest.mark.parametrize("first", ["#!/bin/sh\n", "#!/usr/bin/env sh\n", ""])
+@pytest.mark.parametrize("first", ["#!/bin/sh\n", "#!/usr/bin/env sh\n"])
 def test_windows_line_ends_further_down_are_pointed_out_for_shells(revision, first):
     revision.add("h.sh", f"{first}exit 0\r\n", 0o755)
     assert revision.problem(hooks("h.sh")).severity == "warning"
@@ -219,6 +231,50 @@ def test_windows_line_ends_further_down_are_nothing_to_other_interpreters(revisi
 def test_a_byte_order_mark_before_the_shebang_is_pointed_out(revision):
     revision.add("h.sh", b"\xef\xbb\xbf#!/bin/bash\n", 0o755)
     assert "byte order mark" in revision.problem(hooks("h.sh")).message
+
+
+def test_windows_line_ends_without_an_interpreter_are_pointed_out_as_well(revision):
+    revision.add("h.sh", "exit 0\r\n", 0o755)
+    assert "Windows line ends" in revision.problems(hooks("h.sh"))[1].message
+
+
+def test_what_only_this_machine_lacks_is_a_note_unless_it_is_a_host(revision):
+    revision.add("h.sh", "#!/no/such/sh\n", 0o755)
+    sections = "hooks:\n  AfterInstall:\n    - location: h.sh\n      runas: no-such-user\n"
+    assert [problem.severity for problem in revision.problems(sections)] == ["warning", "warning"]
+    revision.on_host = False
+    assert [problem.severity for problem in revision.problems(sections)] == ["note", "note"]
+
+
+@pytest.mark.parametrize(
+    ("location", "advice"),
+    [
+        ("/opt/tool/run.sh", "A leading slash does not make it a path of the host"),
+        ("bin/go.sh --force now", "A location takes no arguments: 'bin/go.sh' is there."),
+        ("/bin/go.sh --force", "A location takes no arguments: 'bin/go.sh' is there."),
+        ("bin\\go.sh", "Write '/' for '\\': 'bin/go.sh' is there."),
+        ("bin\\no.sh", "Write '/' for '\\'."),
+        ("bin/go.hs", "Did you mean 'bin/go.sh'?"),
+    ],
+)
+def test_a_location_that_is_written_for_something_else_is_explained(revision, location, advice):
+    revision.add("bin/go.sh", "#!/bin/sh\n", 0o755)
+    problem = revision.problem(hooks(location))
+    assert problem.severity == "error"
+    assert advice in problem.remedy
+
+
+def test_a_destination_that_ends_in_the_files_own_name_is_pointed_out(revision):
+    revision.add("etc/web.conf")
+    problem = revision.problem(files(("etc/web.conf", "/etc/web/web.conf")))
+    assert (problem.severity, problem.line, problem.column) == ("warning", 5, 18)
+    assert "this one makes /etc/web/web.conf/web.conf" in problem.message
+    assert problem.remedy == "Write /etc/web if /etc/web/web.conf is meant."
+
+
+def test_a_directory_may_go_into_one_of_its_own_name(revision):
+    revision.add("site/x")
+    assert revision.problems(files(("site", "/srv/site"))) == []
 
 
 @pytest.mark.parametrize(("shebang", "words"), [("#!/no/such/sh", "not on this host"), ("#!bash", "no full path")])

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
+from agent.filesystem.reasons import place_and_reason, remedy_for
 from agent.hooks import processes
 from agent.hooks.channels import (
     DRAIN_BOTH,
@@ -85,7 +86,7 @@ def keep(
             _tell(report, outcome)
         _drain(tree, os.read(tree.channels.command[0], 1) or DRAIN_BOTH)  # nothing comes if the agent is gone
     except BaseException as error:  # noqa: BLE001 - the outermost frame of the process; nobody else would hear of it
-        _tell(report, f"{REPORT_BROKEN} {error!r}")
+        _tell(report, f"{REPORT_BROKEN} {_why(error)}")
     finally:
         os._exit(0)
 
@@ -234,6 +235,13 @@ def _start_drainer(pipe: int) -> None:
             pass
     finally:
         os._exit(0)
+
+
+def _why(error: BaseException) -> str:
+    """Return what went wrong, as the beginning or middle of a sentence."""
+    if isinstance(error, OSError | MemoryError):
+        return f"{place_and_reason(error)}. {remedy_for(error)}".rstrip(" .")
+    return repr(error)
 
 
 def _tell(report: int, text: str) -> None:

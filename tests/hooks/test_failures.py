@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 
 import pytest
 
@@ -68,3 +69,18 @@ def test_a_location_with_arguments_is_told_apart_from_one_that_is_not_there(revi
         "A location takes no arguments: 'scripts/work.sh' is there. Add a script that calls it with them."
     )
     assert "Correct 'location' in the hooks section" in str(revision.fail("scripts/walk.sh"))
+
+
+def test_a_host_without_room_for_a_script_is_told_what_to_raise(revision) -> None:
+    revision.script("exit 0\n")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    first_free = os.dup(0)
+    os.close(first_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (first_free + 2, limits[1]))
+    try:
+        message = str(revision.fail("script.sh"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert message.endswith(
+        "Too many open files. Raise the limit on open files for the agent (LimitNOFILE of its service, ulimit -n)."
+    )

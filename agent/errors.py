@@ -129,11 +129,15 @@ class InstallConflictError(InstallError):
 class ScriptError(AgentError):
     """A lifecycle event script ended in a way that fails its event.
 
-    ``script_name`` is the location as the AppSpec gives it; ``log`` the tail of the event's output.
+    ``script_name`` is the location as the AppSpec gives it; ``log`` the tail of the event's output. ``started`` says
+    whether the script has run at all.
     """
 
-    def __init__(self, message: str, *, code: DiagnosticCode, script_name: str, log: str = "") -> None:
+    def __init__(
+        self, message: str, *, code: DiagnosticCode, script_name: str, log: str = "", started: bool = True
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.script_name = script_name
         self.log = log
+        self.started = started

@@ -122,6 +122,12 @@ class Settings(NamedTuple):
         OURS,
         "a script that ends while a child holds its output: judged at once, or waited for as the official agent does",
     )
+    runas_session: str = _setting(
+        choice("pam", "none"),
+        "pam",
+        OURS,
+        "a script with runas or sudo runs in a login session, as with su (as official), or only as the user",
+    )
     restrict_hook_env_to_allowlist: bool = _setting(
         BOOL, False, OFFICIAL_2, "hooks get PATH, HOME, USER and the deployment's variables only"
     )

@@ -14,7 +14,7 @@ from agent.errors import DiagnosticCode, ScriptError
 from agent.filesystem.reasons import remedy_for
 from agent.hooks.accounts import Account, first_closed_folder
 from agent.hooks.follower import Ending
-from agent.hooks.launch import STEP_FOLDER, STEP_USER
+from agent.hooks.launch import NOBODY, STEP_FOLDER, STEP_USER, User
 from agent.hooks.writers import Writer, explain
 
 _LOCATION = (
@@ -22,38 +22,40 @@ _LOCATION = (
     " bundle."
 )
 _COMMAND_NOT_FOUND = (126, 127)  # as env and the shells have it
+_SIGNALS = 128  # what shells and su add to the number of a signal
 _LONGEST_FIRST_LINE = 256
 
 
 class FailureWriter:
-    """Words the failures of one script of one event; ``path`` is where its file is, ``account`` who it runs as."""
+    """Words the failures of one script of one event; ``path`` is where its file is, ``user`` who it runs as."""
 
-    def __init__(self, script: Script, event: str, *, path: str, account: Account | None = None) -> None:
+    def __init__(self, script: Script, event: str, *, path: str, user: User = NOBODY) -> None:
         self._script = script
         self._path = path
-        self._account = account
-        user = script.runas or ("root" if script.sudo else None)
-        self.subject = f"script {script.location} of {event}" + (f" as user {user}" if user else "")
+        self._account = user.account
+        self._login = bool(user.login)
+        name = script.runas or ("root" if script.sudo else None)
+        self.subject = f"script {script.location} of {event}" + (f" as user {name}" if name else "")
 
     def missing(self, error: Exception) -> ScriptError:
         """There is no such file."""
         reason = error.strerror if isinstance(error, OSError) else error
         archive = self._path.removesuffix(f"/{self._script.location}")
         advice = location_advice(self._script.location, lambda path: os.path.isfile(os.path.join(archive, path)))
-        return self._error(
-            DiagnosticCode.SCRIPT_MISSING,
+        return self._not_run(
             f"cannot be found in the revision: {self._path}: {reason}. " + (advice or _LOCATION),
+            DiagnosticCode.SCRIPT_MISSING,
         )
 
     def climbs_out(self) -> ScriptError:
         """The location leads out of the revision, and a setting forbids that."""
-        return self._failed(
+        return self._not_run(
             "has a location that leads out of the revision, which the setting reject_path_traversal_in_bundle forbids."
         )
 
     def writable(self, found: Sequence[Writer], archive: str) -> ScriptError:
         """Return the error for a script that other accounts may change, which a setting forbids."""
-        return self._failed(
+        return self._not_run(
             f"was not run, because the setting reject_scripts_writable_by_others forbids it: {explain(found, archive)}"
         )
 
@@ -66,29 +68,29 @@ class FailureWriter:
 
     def not_executable(self, error: OSError) -> ScriptError:
         """The file has no execute permission, and giving it one failed."""
-        return self._error(
-            DiagnosticCode.SCRIPT_NOT_EXECUTABLE,
+        return self._not_run(
             f"has no execute permission and could not be given it: {error.strerror} ({self._path}). "
             + remedy_for(error, otherwise="Make it executable in the revision, with chmod +x."),
+            DiagnosticCode.SCRIPT_NOT_EXECUTABLE,
         )
 
     def unknown_user(self, name: str) -> ScriptError:
         """``runas`` names nobody."""
-        return self._failed(
+        return self._not_run(
             f"cannot be started: this host has no user {name!r}. Create the account, or correct 'runas' in the hooks "
             "section of the AppSpec file."
         )
 
     def no_sudo(self) -> ScriptError:
         """The agent is not root and there is no sudo."""
-        return self._failed(
+        return self._not_run(
             f"cannot be started: the agent runs as user number {os.geteuid()} and would need sudo for this, which is "
             "not in its PATH. Run the agent as root, or install sudo and allow it to that user without a password."
         )
 
     def no_process(self, error: OSError) -> ScriptError:
         """The host has no room for another process or pipe."""
-        return self._failed(f"cannot be started: {error.strerror}. {remedy_for(error)}".rstrip())
+        return self._not_run(f"cannot be started: {error.strerror}. {remedy_for(error)}".rstrip())
 
     def timed_out(self, survivors: Sequence[str]) -> ScriptError:
         """The script did not end in time; ``survivors`` describe processes that even KILL has not ended yet."""
@@ -125,10 +127,31 @@ class FailureWriter:
         if code < 0:
             dumped = " (core dumped)" if os.WCOREDUMP(status) else ""
             return self._failed(f"was killed by signal {_signal_name(-code)}{dumped}.")
-        hint = ""
+        return self._failed(f"failed with exit code {code}{self._what_it_may_mean(code)}")
+
+    def _what_it_may_mean(self, code: int) -> str:
         if code in _COMMAND_NOT_FOUND and _first_line(self._path).endswith(b"\r"):
-            hint = " Its lines end in CRLF, as on Windows; a script for Linux needs LF alone."
-        return self._failed(f"failed with exit code {code}.{hint}")
+            return ". Its lines end in CRLF, as on Windows; a script for Linux needs LF alone."
+        if not self._login:
+            return "."
+        # The shell of the account has started it, and hides what happened behind a number.
+        if code in _COMMAND_NOT_FOUND and (reason := self._why_not_for_account()):
+            return f": {reason}"
+        if code - _SIGNALS in signal.valid_signals():
+            return f", as a script does that signal {_signal_name(code - _SIGNALS)} has killed."
+        return "."
+
+    def _why_not_for_account(self) -> str:
+        interpreter = _interpreter(self._path)
+        if interpreter and not os.path.exists(interpreter):
+            return self._why_not_executed(errno.ENOENT)
+        return "" if self._account is None or self._may_execute(self._account) else self._why_not_allowed(interpreter)
+
+    def _may_execute(self, account: Account) -> bool:
+        status = os.stat(self._path)
+        bits = stat.S_IXUSR if status.st_uid == account.uid else stat.S_IXGRP if status.st_gid in account.groups else 1
+        passes = account.uid == 0 or (first_closed_folder(self._path, account) is None and bool(status.st_mode & bits))
+        return passes and not os.statvfs(self._path).f_flag & os.ST_NOEXEC
 
     def not_started(self, ending: Ending, *, folder: str) -> ScriptError:
         """The process could not become the script; ``folder`` is the working folder that was asked for."""
@@ -136,10 +159,10 @@ class FailureWriter:
         error = OSError(ending.error, reason, folder if ending.failed_step == STEP_FOLDER else None)
         reason = f"{reason} {remedy_for(error)}".rstrip()
         if ending.failed_step == STEP_FOLDER:
-            return self._failed(f"cannot be started: its working directory {folder} cannot be entered: {reason}")
+            return self._not_run(f"cannot be started: its working directory {folder} cannot be entered: {reason}")
         if ending.failed_step == STEP_USER:
-            return self._failed(f"cannot be started: the agent could not change to its user: {reason}")
-        return self._failed(f"cannot be started: {self._why_not_executed(ending.error)}")
+            return self._not_run(f"cannot be started: the agent could not change to its user: {reason}")
+        return self._not_run(f"cannot be started: {self._why_not_executed(ending.error)}")
 
     def _why_not_executed(self, error: int) -> str:
         interpreter = _interpreter(self._path)
@@ -178,8 +201,12 @@ class FailureWriter:
     def _failed(self, text: str) -> ScriptError:
         return self._error(DiagnosticCode.SCRIPT_FAILED, text)
 
-    def _error(self, code: DiagnosticCode, text: str) -> ScriptError:
-        return ScriptError(f"S{self.subject[1:]} {text}", code=code, script_name=self._script.location)
+    def _not_run(self, text: str, code: DiagnosticCode = DiagnosticCode.SCRIPT_FAILED) -> ScriptError:
+        return self._error(code, text, started=False)
+
+    def _error(self, code: DiagnosticCode, text: str, *, started: bool = True) -> ScriptError:
+        message = f"S{self.subject[1:]} {text}"
+        return ScriptError(message, code=code, script_name=self._script.location, started=started)
 
 
 def _signal_name(number: int) -> str:

@@ -150,7 +150,9 @@ def _reap_script(tree: _Tree) -> int | None:
 
 def _end(tree: _Tree) -> None:
     """End every descendant: TERM, the grace, then KILL until none is left."""
-    _signal(tree, signal.SIGTERM)
+    # su ends with what it has started. Told to end, it would write about that and wait for two seconds.
+    spared = tree.script if tree.launch.login else None
+    _signal(tree, signal.SIGTERM, spared)
     _signal(tree, signal.SIGCONT)
     told: set[int] = set()
     pause = tree.grace
@@ -175,13 +177,13 @@ def _childless(deadline: float) -> bool:
             signal.sigtimedwait((signal.SIGCHLD,), remaining)
 
 
-def _signal(tree: _Tree, number: signal.Signals) -> set[int]:
-    """Send a signal to all descendants; gives the pids of those that were there."""
+def _signal(tree: _Tree, number: signal.Signals, spared: int | None = None) -> set[int]:
+    """Send a signal to all descendants but one; gives the pids of those that were there."""
     found = set()
     denied = []
     for process in processes.descendants(os.getpid()):
         now = processes.look_up(process.pid)
-        if now is None or now.start_time != process.start_time:
+        if now is None or now.start_time != process.start_time or process.pid == spared:
             continue
         found.add(process.pid)
         try:

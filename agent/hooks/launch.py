@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import resource
 import signal
 from collections.abc import Mapping
@@ -19,8 +20,13 @@ STEP_EXEC = "exec"
 CATCHABLE = tuple(map(int, signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
 """The numbers of all signals whose handling can be changed."""
 
-_SHELL = b"/bin/sh"
+_SHELL = "/bin/sh"
 _ELF = b"\x7fELF"
+# Both open the session that PAM has for su; runuser is there where a system has left out su.
+_LOGIN_PROGRAMS = ("su", "runuser")
+# Programs that stand in the place of a shell so that nobody logs in.
+_NO_SHELLS = frozenset({"false", "git-shell", "halt", "nologin", "shutdown", "sync", "true"})
+_NEEDS_BACKSLASH = re.compile(r"[^\w/.,:=@%+\-\x80-\U0010ffff]", re.ASCII)
 
 
 class NoSudoError(Exception):
@@ -28,11 +34,20 @@ class NoSudoError(Exception):
 
 
 class User(NamedTuple):
-    """Who a script runs as: ``account`` is None where nothing was asked for, ``sudo`` the words before the command."""
+    """Who a script runs as, and how it becomes that account; ``account`` is None where nothing was asked for.
+
+    ``login`` is the program that logs in to the account, ``sudo`` are the words before the command, and with ``switch``
+    the process changes its user itself.
+    """
 
     account: Account | None = None
     switch: bool = False
     sudo: tuple[str, ...] = ()
+    login: str = ""
+
+
+NOBODY = User()
+"""Who runs a script for which nobody was asked for: the agent's own account."""
 
 
 class Launch(NamedTuple):
@@ -45,19 +60,25 @@ class Launch(NamedTuple):
     switch_to: Account | None = None
     sudo: tuple[bytes, ...] = ()
     core_limits: tuple[int, int] | None = None
+    login: bool = False
 
 
-def choose_user(*, runas: str | None, sudo: bool) -> User:
+def choose_user(*, runas: str | None, sudo: bool, login: bool) -> User:
     """Decide how a script becomes the user that ``runas`` and ``sudo`` of the AppSpec ask for.
 
-    ``runas`` wins where both are given, as in the official agent's ``sudo su USER``; ``sudo`` alone means root. The
-    agent changes the user itself where it is root, and else asks sudo, without a password and without a shell.
-    Raises LookupError for an unknown user and NoSudoError.
+    ``runas`` wins where both are given, as in the official agent's ``sudo su USER``; ``sudo`` alone means root. An
+    agent that is root logs in to the account if ``login`` is set and the host has su or runuser, and changes the user
+    itself if not; any other agent asks sudo, without a password and without a shell. Raises LookupError for an unknown
+    user and NoSudoError.
     """
     wanted = runas or ("root" if sudo else None)
     if wanted is None:
-        return User()
+        return NOBODY
     account = find_account(wanted)
+    if login and os.geteuid() == 0:
+        program = next(filter(None, map(_find_program, _LOGIN_PROGRAMS)), None)
+        if program is not None:
+            return User(account, login=program)
     if os.geteuid() == account.uid:
         return User(account)
     if os.geteuid() == 0:
@@ -77,8 +98,10 @@ def plan_launch(
     umask: int,
     core_limit: int | None = None,
 ) -> Launch:
-    """Lay down how the script at ``path`` is started; no shell ever reads the path."""
+    """Lay down how the script at ``path`` is started."""
     arguments = [path]
+    if user.account is not None and user.login:
+        arguments = _log_in(user.login, user.account, path)
     if user.sudo:
         kept = [name for name in (*DEPLOYMENT_VARIABLES, *HOST_VARIABLES) if name in environment]
         arguments = [*user.sudo, "--preserve-env=" + ",".join(kept), "--", path]
@@ -90,6 +113,7 @@ def plan_launch(
         switch_to=user.account if user.switch else None,
         sudo=tuple(os.fsencode(word) for word in user.sudo),
         core_limits=None if core_limit is None else _core_limits(core_limit),
+        login=bool(user.login),
     )
 
 
@@ -98,6 +122,23 @@ def _core_limits(soft: int) -> tuple[int, int]:
     hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
     infinity = resource.RLIM_INFINITY
     return (soft if hard == infinity or (soft != infinity and soft <= hard) else hard), hard
+
+
+def _log_in(program: str, account: Account, path: str) -> list[str]:
+    """Return the command that runs a script in a session of the account, by its own shell if it has one."""
+    # A backslash means the same to every shell that accounts have, csh and fish too, but before the end of a line.
+    shell, command = account.shell, _NEEDS_BACKSLASH.sub(r"\\\g<0>", path)
+    forced = [] if is_usable(shell) else ["-s", _SHELL]
+    if "\n" in path:
+        from shlex import quote  # so rare that no other event pays for it
+
+        forced, command = ["-s", _SHELL], quote(path)
+    return [program, *forced, "-c", command, "--", account.name]
+
+
+def is_usable(shell: str) -> bool:
+    """Return whether a shell of the user database runs commands, so that it is not there to keep people out."""
+    return os.path.basename(shell) not in _NO_SHELLS and os.path.isfile(shell) and os.access(shell, os.X_OK)
 
 
 def become_script(launch: Launch, *, stdout: int, stderr: int, failure: int) -> NoReturn:
@@ -149,7 +190,7 @@ def _exec(launch: Launch) -> None:
         if error.errno != errno.ENOEXEC or starts_with(program, _ELF):
             raise
     # A script without a "#!" line, and an empty one too: the shell reads it, as a shell would have done.
-    os.execve(_SHELL, [_SHELL, *launch.arguments], launch.environment)
+    os.execve(_SHELL, [os.fsencode(_SHELL), *launch.arguments], launch.environment)
 
 
 def starts_with(path: bytes, magic: bytes) -> bool:

@@ -27,16 +27,20 @@ def run_event(
     A script is judged by its own exit, and each has its own timeout. Everything written goes to the sinks while the
     scripts run. ``on_started`` is called once for each script. An exception in here, KeyboardInterrupt included, ends
     the running script and everything it has started. Raises ScriptError for the first script that fails, with the end
-    of the event's output as its ``log``; the later ones are not started.
+    of the event's output as its ``log``; the later ones are not started. Where it could not be started, the sinks are
+    told why in its place.
     """
     if not scripts:
         return
     tail = DiagnosticsTail()
-    everywhere = Sinks([*sinks, tail])
+    logs = Sinks(sinks)
+    everywhere = Sinks([logs, tail])
     everywhere.header(f"LifecycleEvent - {context.event}")
     try:
         for script in scripts:
             ScriptRun(script, context, everywhere, options, on_started).run()
     except ScriptError as error:
         error.log = tail.text()
+        if not error.started:
+            logs.output("stderr", f"{error}\n".encode())
         raise

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterable
+from functools import cache
 
 from agent.appspec.model import Script
 from agent.errors import ScriptError
@@ -53,7 +54,7 @@ class ScriptRun:
         except ScriptError:
             self._announce()  # the official agents notice this only while they start the script
             raise
-        self._failure = FailureWriter(self._script, self._context.event, path=self._path, account=user.account)
+        self._failure = FailureWriter(self._script, self._context.event, path=self._path, user=user)
         self._make_executable(trusted=not self._may_be_changed(user.account))
         self._announce()
         launch = self._plan(user)
@@ -109,7 +110,7 @@ class ScriptRun:
         environment = script_environment(
             os.environ,
             {**self._context.variables, "LIFECYCLE_EVENT": self._context.event},
-            account=user.account,
+            account=None if user.login else user.account,
             only_allowlist=self._options.restrict_env_to_allowlist,
             strip_loader=self._options.strip_loader_env,
         )
@@ -124,11 +125,14 @@ class ScriptRun:
 
     def _user(self) -> User:
         try:
-            return choose_user(runas=self._script.runas, sudo=self._script.sudo)
+            user = choose_user(runas=self._script.runas, sudo=self._script.sudo, login=self._options.login_session)
         except LookupError as error:
             raise self._failure.unknown_user(self._script.runas or "root") from error
         except NoSudoError as error:
             raise self._failure.no_sudo() from error
+        if self._options.login_session and user.account is not None and not user.login:
+            _warn_of_no_session(user.account.name)
+        return user
 
     def _follow(self, keeper: Keeper, deadline: float) -> None:
         follower = Follower(keeper, self._sinks, on_started=lambda pid, start: self._tell_started(keeper, pid, start))
@@ -160,7 +164,7 @@ class ScriptRun:
     def _read_on(self, follower: Follower, ending: Ending, deadline: float) -> None:
         """Read what is left to read once the script has ended."""
         if ending.kind is EndKind.KEEPER_LOST:
-            _kill_group(follower.script, follower.script_start_time)
+            _kill_tree(follower.script, follower.script_start_time)
         if ending.kind is EndKind.ENDED and self._options.wait_for_outputs:
             follower.until_closed(deadline)
         else:
@@ -230,11 +234,31 @@ def _drain_word(streams: Iterable[str]) -> bytes:
     return DRAIN_STDOUT if "stdout" in names else DRAIN_STDERR
 
 
-def _kill_group(leader: int, start_time: int) -> None:
-    """Kill the process group of a script without a keeper; what has left the group cannot be told from others."""
+def _kill_tree(leader: int, start_time: int) -> None:
+    """Kill a script that has lost its keeper, its process group, and what it has below it.
+
+    What has left both cannot be told from others.
+    """
     process = processes.look_up(leader) if leader else None
-    if process is not None and process.start_time == start_time:
+    if process is None or process.start_time != start_time:
+        return
+    below = [found.pid for found in processes.descendants(leader)]  # what su starts is in a group of its own
+    for kill, pid in [(os.killpg, leader), *((os.kill, pid) for pid in below)]:
         try:
-            os.killpg(leader, signal.SIGKILL)
+            kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
         except PermissionError as error:
-            _log.warning("Process group %d could not be killed: %s", leader, error)
+            _log.warning("Process %d could not be killed: %s", pid, error)
+
+
+@cache
+def _warn_of_no_session(name: str) -> None:
+    """Warn once that a script has no login session."""
+    why = "the host has neither su nor runuser" if os.geteuid() == 0 else "the agent is not root"
+    _log.warning(
+        "Scripts run as %s without a login session, so without the limits, the variables and the control group that"
+        " the account has elsewhere: %s. With runas_session: none this is not said",
+        name,
+        why,
+    )

@@ -33,6 +33,7 @@ def hook_options(settings: Settings) -> HookOptions:
     from agent.hooks.runner import HookOptions
 
     return HookOptions(
+        login_session=settings.runas_session == "pam",
         wait_for_outputs=settings.hook_outputs_left_open == "wait",
         restrict_env_to_allowlist=settings.restrict_hook_env_to_allowlist,
         strip_loader_env=settings.strip_loader_env_in_hooks,

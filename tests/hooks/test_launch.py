@@ -74,19 +74,21 @@ def test_signals_are_as_in_a_fresh_process_whatever_the_agent_ignores_or_blocks(
 @pytest.mark.parametrize("sudo", [False, True])
 def test_runas_is_that_user_with_nothing_lost(open_revision, sudo):
     open_revision.script(WHO)
-    assert open_revision.run(Script("script.sh", runas="games", sudo=sudo)).lines() == [identity("games")]
+    script = Script("script.sh", runas="games", sudo=sudo)
+    assert open_revision.run(script, login_session=False).lines() == [identity("games")]
 
 
 @pytest.mark.needs("root", "users")
 def test_runas_takes_the_number_of_a_user(open_revision):
-    open_revision.script(WHO)
-    assert open_revision.run(Script("script.sh", runas="5")).lines() == [identity("games")]
+    open_revision.script("id -un")
+    assert open_revision.run(Script("script.sh", runas="5")).lines() == ["games"]
 
 
 @pytest.mark.needs("root", "users")
-def test_runas_leaves_no_way_back_to_root(open_revision):
+@pytest.mark.parametrize("login", [True, False])
+def test_runas_leaves_no_way_back_to_root(open_revision, login):
     open_revision.script("", first="#!/bin/cat /proc/self/status\n")
-    lines = open_revision.run(Script("script.sh", runas="games")).lines()
+    lines = open_revision.run(Script("script.sh", runas="games"), login_session=login).lines()
     assert set(status_of(lines, "Uid").split()) == {"5"}
     assert set(status_of(lines, "Gid").split()) == {"60"}
     assert status_of(lines, "Groups").split() == ["60"]
@@ -119,7 +121,7 @@ def test_supplementary_groups_are_those_of_the_user(open_revision):
 def test_sudo_of_a_root_agent_is_root_and_keeps_the_deployment(revision, monkeypatch):
     monkeypatch.setenv("HOME", "/home/somebody")
     revision.script(WHO)
-    assert revision.run(Script("script.sh", sudo=True)).lines() == [identity("root")]
+    assert revision.run(Script("script.sh", sudo=True), login_session=False).lines() == [identity("root")]
 
 
 def test_an_empty_runas_is_none(revision):
@@ -134,6 +136,19 @@ def test_an_unknown_user_is_told_and_nothing_runs(revision):
     assert error.script_name == "script.sh"
     assert "no user 'no-such-user'" in str(error)
     assert revision.recorder.lines() == []
+    assert revision.recorder.lines("stderr") == [str(error)]
+
+
+@pytest.mark.parametrize(
+    ("first", "script"),
+    [("#!/no/such/shell\n", Script("script.sh")), ("#!/bin/sh\n", Script("missing.sh"))],
+    ids=["no interpreter", "no file"],
+)
+def test_the_log_says_why_a_script_was_not_started(revision, first, script):
+    revision.script("echo ran", first=first)
+    error = revision.fail(script)
+    assert revision.recorder.lines("stderr") == [str(error)]
+    assert str(error) not in error.log, "the service gets the reason once, as the message"
 
 
 @pytest.mark.needs("root", "users")

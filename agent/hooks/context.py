@@ -9,11 +9,11 @@ from typing import NamedTuple
 class HookOptions(NamedTuple):
     """The settings that concern scripts.
 
-    ``login_session`` runs a script of another account in a session of that account. ``wait_for_outputs`` waits, as the official agents do, until everybody has closed the script's outputs, and fails
-    the event at the deadline. ``term_grace_seconds`` lie between TERM and KILL. ``umask`` is the scripts' own.
-    ``core_limit`` is their soft limit on core dumps in bytes; None leaves them the agent's.
-    ``reject_scripts_writable_by_others`` refuses what is only warned of without it. The others are the settings of the
-    official agent 2.x.
+    ``login_session`` runs a script of another account in a session of that account. ``wait_for_outputs`` waits, as the
+    official agents do, until everybody has closed the script's outputs, and fails the event at the deadline.
+    ``term_grace_seconds`` lie between TERM and KILL. ``umask`` is the scripts' own. ``core_limit`` is their soft limit
+    on core dumps in bytes; None leaves them the agent's. ``reject_scripts_writable_by_others`` refuses what is only
+    warned of without it. The others are the settings of the official agent 2.x.
     """
 
     login_session: bool = True

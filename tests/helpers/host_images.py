@@ -31,6 +31,8 @@ PACKAGES = (
 )
 # debootstrap does not see that python3-cryptography wants one of those that provide the backend's interface.
 CLOUD_INIT = ("cloud-init", "python3-cffi-backend")
+# What gives an account that logs in a session of its own.
+SESSIONS = ("dbus-user-session", "libpam-systemd")
 
 _RECIPE = 1  # to be raised when _finish() does something else: images made before are then made anew
 # The hosts have their network already, no sshd, and no locale but this one.
@@ -61,6 +63,7 @@ class Image(NamedTuple):
 
 IMAGES = {
     "debian12": Image("bookworm", packages=(*PACKAGES, "libfaketime")),
+    "debian12-accounts": Image("bookworm", "accounts", (*PACKAGES, *SESSIONS, "fish", "tcsh")),
     "debian13": Image("trixie"),
     "debian12-haproxy": Image("bookworm", "haproxy", (*PACKAGES, "haproxy")),
     "debian12-cloud-init": Image("bookworm", "cloud-init", (*PACKAGES, *CLOUD_INIT)),

@@ -67,7 +67,24 @@ def test_an_account_that_nobody_logs_in_to_still_runs_scripts(open_revision):
 
 
 @pytest.mark.parametrize(
-    "name", ["a b", "it's", 'a "b"', "$HOME", "`id`", "a;id", "a&b", "*", "~root", "!1", "(a)", "a\\b", "\u00e9\u65e5", "a\nb", "{a,b}"]
+    "name",
+    [
+        "a b",
+        "it's",
+        'a "b"',
+        "$HOME",
+        "`id`",
+        "a;id",
+        "a&b",
+        "*",
+        "~root",
+        "!1",
+        "(a)",
+        "a\\b",
+        "\u00e9\u65e5",
+        "a\nb",
+        "{a,b}",
+    ],
 )
 @pytest.mark.needs_tool("bash", "dash")
 @pytest.mark.parametrize("shell", ["bash", "dash"])

@@ -97,7 +97,8 @@ class _Download:
         self._teller = teller
         self._sleep = sleep
         self._size: int | None = None
-        self._etag = ""
+        self._etag = ""  # as the first answer has it
+        self._strong = ""  # the same, where it stands for the very bytes
         self._parts: list[Part] = []
         self._error: BaseException | None = None
         self._stop = False
@@ -107,7 +108,7 @@ class _Download:
         headers = reply.response.headers
         try:
             check(reply.etag)
-            self._size, self._etag = reply.size, strong(reply.etag)
+            self._size, self._etag, self._strong = reply.size, reply.etag, strong(reply.etag)
             self._file.reserve(reply.size or 0)
         except BaseException:
             reply.response.close()
@@ -132,10 +133,10 @@ class _Download:
         return reply
 
     def _reply(self, start: int, end: int | None) -> Reply:
-        response = self._source.open(start, end, self._etag)
+        response = self._source.open(start, end, self._strong)
         if response.status == 416 and start == 0:
             response.close()  # an empty object has no ranges
-            response = self._source.open(0, None, self._etag)
+            response = self._source.open(0, None, self._strong)
         try:
             return read_head(response, start, self._source.name)
         except BaseException:
@@ -164,13 +165,13 @@ class _Download:
                 if part.position > before:
                     patience.gained()
                 patience.failed(error)
-                if not self._etag:
+                if not self._strong:
                     part.position = part.start
             reply = None
 
     def _compare(self, reply: Reply) -> None:
-        is_other = bool(self._etag) and reply.etag != self._etag
-        if is_other or (self._size is not None and reply.size not in (None, self._size)):
+        # Not left to If-Match alone: a cache or another server may not know it.
+        if reply.etag != self._etag or (self._size is not None and reply.size not in (None, self._size)):
             reply.response.close()
             raise replaced(self._source.name)
 

@@ -174,12 +174,18 @@ def _bare(etag: str) -> str:
 
 
 def _check_etag(revision: S3Revision, etag: str, name: str) -> None:
-    if revision.etag and etag and _bare(revision.etag) != _bare(etag):
-        found, expected = _bare(etag)[:80], _bare(revision.etag)
+    if not revision.etag or _bare(revision.etag) == _bare(etag):
+        return
+    found, expected = _bare(etag)[:80], _bare(revision.etag)
+    if not found:
         raise BundleError(
-            f"{name} is another object than the revision's: its ETag is {found}, and {expected} was expected.",
-            remedy="It was replaced after the revision was registered: register it again, or deploy another revision.",
+            f"{name} came without an ETag, so it may be another object than the revision's, whose ETag is {expected}.",
+            remedy="Find out which proxy or server removes the header ETag, or register the revision without one.",
         )
+    raise BundleError(
+        f"{name} is another object than the revision's: its ETag is {found}, and {expected} was expected.",
+        remedy="It was replaced after the revision was registered: register it again, or deploy another revision.",
+    )
 
 
 def _check_content(source: S3Object, descriptor: int, fetched: Fetched, sleep: Callable[[float], None]) -> None:

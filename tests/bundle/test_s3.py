@@ -213,6 +213,19 @@ def test_a_bundle_that_is_replaced_again_and_again_fails_with_the_reason(store):
     assert "replaced" in store.refused()
 
 
+@pytest.mark.parametrize("etag", [None, "", 'W/"1"'])
+@pytest.mark.parametrize("number", [1, 2])
+def test_parts_of_two_objects_are_never_put_together_though_nothing_heeds_if_match(store, etag, number):
+    # As behind a cache. A download without a strong ETag comes in one piece, and begins anew where that breaks.
+    newer = bytes(reversed(LARGE))
+    store.server.honours_if_match = False
+    store.put(LARGE, etag=etag)
+    replace = Fault(number + 1, number + 1, act=lambda: store.put(newer, etag='W/"2"' if etag else None))
+    store.server.faults += [Fault(1, number, cut_after=1000), replace]
+    assert store.fetch() == ("2" if etag else hashlib.md5(newer).hexdigest())
+    assert store.target.read_bytes() == newer
+
+
 @pytest.mark.parametrize("quoted", ['"{}"', "{}"])
 def test_the_etag_of_the_revision_is_compared_without_quotes(store, quoted):
     store.put(SMALL)
@@ -225,6 +238,14 @@ def test_another_object_than_the_revisions_is_refused_by_its_etag(store):
     text = store.refused(etag="deadbeef")
     assert "deadbeef" in text
     assert hashlib.md5(SMALL).hexdigest() in text
+
+
+def test_an_object_without_an_etag_is_not_taken_for_the_revisions(store):
+    store.put(SMALL, etag="")
+    text = store.refused(etag="deadbeef")
+    assert "deadbeef" in text
+    assert "without an ETag" in text
+    store.fetch()
 
 
 def checksum(algorithm, content):

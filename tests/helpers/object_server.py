@@ -61,6 +61,7 @@ class ObjectServer:
         self.faults: list[Fault] = []
         self.requests: list[Request] = []
         self.honours_ranges = True
+        self.honours_if_match = True
         self.stopped = threading.Event()
         self._lock = threading.Lock()
         self._gets = 0
@@ -98,7 +99,8 @@ class _Handler(BaseHTTPRequestHandler):
         if found is None:
             self._answer(404, {}, b"<Error><Code>NoSuchKey</Code><Message>The key is not there.</Message></Error>")
             return
-        if headers.get("if-match", found.etag) != found.etag or headers.get("if-match", "").startswith("W/"):
+        asked = headers.get("if-match", found.etag) if self.state.honours_if_match else found.etag
+        if asked != found.etag or headers.get("if-match", "").startswith("W/"):
             self._answer(412, {}, b"<Error><Code>PreconditionFailed</Code></Error>")
             return
         self._send(found, headers, next((fault for fault in faults if fault.cut_after is not None), None))

@@ -69,13 +69,19 @@ class Part:
 
 
 def download(
-    source: Source, file: PartialFile, *, teller: Teller, sleep: Callable[[float], None], check: Callable[[str], None]
+    source: Source,
+    file: PartialFile,
+    *,
+    teller: Teller,
+    retries: Callable[[], Patience],
+    check: Callable[[str], None],
 ) -> Fetched:
     """Fetch a whole object into a file; ``check`` may refuse its ETag before anything is written.
 
-    Raises ObjectReplacedError when it was replaced meanwhile, NetworkError, BundleError.
+    ``retries`` makes the retry policy of the first request and of each part. Raises ObjectReplacedError when the object
+    was replaced meanwhile, NetworkError, BundleError.
     """
-    return _Download(source, file, teller, sleep).run(check)
+    return _Download(source, file, teller, retries).run(check)
 
 
 class _Stopped(Exception):  # noqa: N818 - no failure: another thread has failed
@@ -91,11 +97,11 @@ class _Shared(NamedTuple):
 
 
 class _Download:
-    def __init__(self, source: Source, file: PartialFile, teller: Teller, sleep: Callable[[float], None]) -> None:
+    def __init__(self, source: Source, file: PartialFile, teller: Teller, retries: Callable[[], Patience]) -> None:
         self._source = source
         self._file = file
         self._teller = teller
-        self._sleep = sleep
+        self._retries = retries
         self._size: int | None = None
         self._etag = ""  # as the first answer has it
         self._strong = ""  # the same, where it stands for the very bytes
@@ -104,7 +110,7 @@ class _Download:
         self._stop = False
 
     def run(self, check: Callable[[str], None]) -> Fetched:
-        reply = Patience(self._source.name, self._sleep).run(self._first)
+        reply = self._retries().run(self._first)
         headers = reply.response.headers
         try:
             check(reply.etag)
@@ -145,7 +151,7 @@ class _Download:
 
     def _fill(self, part: Part, reply: Reply | None, descriptor: int, tell: Callable[[], None]) -> None:
         """Bring a part here, with as many requests as that takes."""
-        patience = Patience(self._source.name, self._sleep)
+        patience = self._retries()
         while True:
             before = part.position
             try:
@@ -163,7 +169,7 @@ class _Download:
                 if self._stop:
                     raise _Stopped from error
                 if part.position > before:
-                    patience.gained()
+                    patience.gained(part.position - before)
                 patience.failed(error)
                 if not self._strong:
                     part.position = part.start

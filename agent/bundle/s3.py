@@ -7,6 +7,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from agent.bundle.fetch import (
     DamagedError,
@@ -72,12 +73,13 @@ def _fetch(
     def check(etag: str) -> None:
         _check_etag(revision, etag, source.name)
 
+    retries = partial(Patience, source.name, sleep, rate=source.minimum_rate)
     for is_last in (False, True):
         teller = Teller(source.name, progress)
         try:
-            fetched = download(source, file, teller=teller, sleep=sleep, check=check)
+            fetched = download(source, file, teller=teller, retries=retries, check=check)
             file.cut(fetched.size)
-            _check_content(source, file.descriptor, fetched, sleep)
+            _check_content(source, file.descriptor, fetched, retries())
         except (ObjectReplacedError, DamagedError) as error:
             if is_last:
                 raise
@@ -94,6 +96,7 @@ class S3Object:
     def __init__(self, revision: S3Revision, options: FetchOptions) -> None:
         self._revision = revision
         self._options = options
+        self.minimum_rate = options.http.minimum_rate
         if not REGION.fullmatch(options.region):
             raise BundleError(
                 f"s3://{revision.bucket}/{revision.key} cannot be fetched: {options.region!r} is no AWS region.",
@@ -188,13 +191,13 @@ def _check_etag(revision: S3Revision, etag: str, name: str) -> None:
     )
 
 
-def _check_content(source: S3Object, descriptor: int, fetched: Fetched, sleep: Callable[[float], None]) -> None:
+def _check_content(source: S3Object, descriptor: int, fetched: Fetched, patience: Patience) -> None:
     """Compare what was written with the checksum that S3 keeps. Raises DamagedError."""
     headers = fetched.headers
     if not fetched.at_once:
         # The checksum of an answer with a range may be that of a part of the upload.
         try:
-            headers = Patience(source.name, sleep).run(lambda: source.head(fetched.etag))
+            headers = patience.run(lambda: source.head(fetched.etag))
         except ObjectReplacedError:
             raise
         except (BundleError, NetworkError) as error:

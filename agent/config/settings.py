@@ -48,7 +48,7 @@ class Settings(NamedTuple):
     # Polling
     wait_between_runs: float = _setting(SECONDS, 30, OFFICIAL_1, "time between two polls, at moments of the host's own")
     wait_after_error: float = _setting(SECONDS, 30, OFFICIAL_1, "kept for old files; pauses grow by a formula instead")
-    http_read_timeout: float = _setting(SECONDS, 80, OFFICIAL_1, "limit for an answer of the command service")
+    http_read_timeout: float = _setting(SECONDS, 80, OFFICIAL_1, "limit for a whole answer of the command service")
     kill_agent_max_wait_time_seconds: float = _setting(
         SECONDS, 7200, OFFICIAL_1, "how long a deployment may go on after the agent was stopped"
     )
@@ -60,6 +60,9 @@ class Settings(NamedTuple):
     s3_endpoint_override: str | None = _setting(URL, None, OFFICIAL_1, "replaces the S3 endpoint of the region")
     github_endpoint_override: str | None = _setting(
         URL, None, OURS, "replaces https://api.github.com, for an enterprise server or a mirror"
+    )
+    download_minimum_rate: int = _setting(
+        SIZE, 1024, OURS, "bytes a second; a connection that brings less over a minute of a download is given up"
     )
     ca_bundle: str | None = _setting(
         PATH, None, OURS, "PEM file with the certificates to trust, instead of the system's"

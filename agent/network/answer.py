@@ -1,127 +1,206 @@
-"""The head of an answer, read strictly: what is not plainly HTTP is an error, and never guessed at."""
+"""An answer within limits: its head is checked before anything is understood, and each byte is awaited only so long."""
 
 from __future__ import annotations
 
 import http.client
+import io
 import re
+import socket
 import ssl
-from collections.abc import Iterator, Mapping
-from typing import IO
+import time
+from typing import IO, Any, NamedTuple
 
+LARGEST_HEAD = 256 * 1024
 LONGEST_LINE = 64 * 1024
-MOST_LINES = 100
+MOST_LINES = 99
+"""Header lines: the standard library takes a hundred with the empty line."""
+
 MOST_INTERIM = 10
 """Answers of the kind ``100 Continue`` that may come before the real one."""
 
+MOST_WITHOUT_CONTENT = 32 * 1024 * 1024
+"""Bytes between two pieces of a body, the second one included: many times what chunks of a single byte take."""
+
+_STATUS = re.compile(rb"HTTP/1\.[0-9] ([1-9])[0-9]{2}(?: [^\x00\r\n]*)?\r?\n")
 _FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([^\x00\r\n]*)\r?\n")
 _CONTINUED = re.compile(rb"[ \t]([^\x00\r\n]*)\r?\n")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 
 
 class NothingReadError(ConnectionError):
-    """The other side closed a connection before the first byte of an answer; ``reused`` if it had answered before."""
+    """The peer closed a connection before the first byte of an answer; ``reused`` if it had answered before."""
 
     reused = False
 
 
-class Headers(Mapping[str, str]):
-    """The headers of an answer by name, in any case; those of one name are joined by commas."""
+class ClosedError(ConnectionError):
+    """The client was closed while a request was in progress."""
 
-    def __init__(self, fields: Mapping[str, tuple[str, str]]) -> None:
-        self._fields = fields
 
-    def __getitem__(self, name: str) -> str:
-        return self._fields[name.lower()][1]
+class LimitError(TimeoutError):
+    """The peer was too slow; the text continues a sentence that begins with its name."""
 
-    def __iter__(self) -> Iterator[str]:
-        return (name for name, _ in self._fields.values())
 
-    def __len__(self) -> int:
-        return len(self._fields)
+class MinimumRate(NamedTuple):
+    """How many bytes a second a download must bring, on average over so many ``seconds`` of waiting."""
+
+    rate: int = 1024
+    seconds: float = 60.0
+
+
+class Limits:
+    """How long to wait for an answer: so many seconds in all or, after ``stream``, for each piece of it."""
+
+    def __init__(self, seconds: float, *, error: type[TimeoutError] = LimitError) -> None:
+        self._seconds = seconds
+        self._until = time.monotonic() + seconds
+        self._error = error
+        self._rate: MinimumRate | None = None
+        self._received, self._waited = 0, 0.0
+        self._without_content = 0
+        self.closed = False
+
+    def stream(self, rate: MinimumRate) -> None:
+        """Allow any time in all from now on, provided that pieces keep coming at this rate."""
+        self._rate = rate
+
+    def left(self) -> float:
+        """Return how long to wait for the next piece. Raises TimeoutError."""
+        if self._rate is not None:
+            return self._seconds
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise self.overdue()
+        return left
+
+    def overdue(self) -> TimeoutError:
+        """Return the error of a peer that let the time go by."""
+        what = "no whole answer within" if self._rate is None else "nothing for"
+        return self._error(f"sent {what} {self._seconds:g} s")
+
+    def received(self, count: int, waited: float) -> None:
+        """Count what came after waiting for it. Raises ClosedError, TimeoutError."""
+        if self.closed and not count:
+            raise ClosedError("The client was closed.")
+        self._without_content += count
+        if self._without_content > MOST_WITHOUT_CONTENT:
+            raise self._error(f"sent {self._without_content} bytes without any content")
+        if self._rate is None:
+            return
+        self._received += count
+        self._waited += waited
+        if self._waited >= self._rate.seconds:
+            if self._received < self._rate.rate * self._waited:
+                raise self._error(f"sent only {self._received} bytes in {self._waited:.1f} s")
+            self._received, self._waited = 0, 0.0
+
+    def content(self) -> None:
+        """Note that a piece of the body was read."""
+        self._without_content = 0
 
 
 class Answer(http.client.HTTPResponse):
-    """The standard library's answer with a head of our own reading; that one's takes most of the time of a poll.
+    """The standard library's answer; refuses a head that two readers could understand differently."""
 
-    ``length`` is what is left of the body, None where it was not announced. Bodies are read by the standard library.
-    """
-
-    fields: Headers
+    def __init__(self, sock: socket.socket, *, limits: Limits, **options: Any) -> None:  # noqa: ANN401
+        super().__init__(sock, **options)
+        self.fp: io.BufferedReader = io.BufferedReader(_LimitedReader(self.fp.detach(), sock, limits))
 
     def begin(self) -> None:
         """Read the head. Raises NothingReadError when not even its first byte came, HTTPException, OSError."""
-        self._wait_for_first_byte()
-        for _ in range(MOST_INTERIM):
-            version, self.status, reason = self._read_status()  # type: ignore[attr-defined]
-            self.reason = reason.strip()
-            self.fields = read_headers(self.fp)
-            if self.status >= 200:
-                return self._frame(version)
-        raise http.client.HTTPException("only interim answers came")
-
-    def _wait_for_first_byte(self) -> None:
+        wire = self.fp
+        _wait_for_first_byte(wire)
+        self.fp = io.BufferedReader(io.BytesIO(read_head(wire)))
         try:
-            first = self.fp.peek(1)
-        except (ConnectionError, ssl.SSLEOFError) as error:
-            raise NothingReadError(str(error)) from error
-        if not first:
-            raise NothingReadError("The other side closed the connection without an answer.")
+            super().begin()
+        finally:
+            self.fp = wire
+        self._check_framing()
 
-    def _frame(self, version: str) -> None:
-        """Find out where the body ends, and whether the connection can be used again after it."""
-        if not version.startswith("HTTP/1."):
-            raise http.client.UnknownProtocol(version)
-        self.version = 10 if version == "HTTP/1.0" else 11
-        coding = self.fields.get("transfer-encoding", "identity").lower()
-        if coding not in ("chunked", "identity"):
-            raise http.client.UnknownTransferEncoding(coding)
-        self.chunked = coding == "chunked"
-        self.chunk_left = None
-        announced = self.fields.get("content-length")
-        length = None if announced is None else _length(announced)
-        if self.status in (204, 304) or self._method == "HEAD":  # type: ignore[attr-defined]
-            self.chunked, self.length = False, 0
-        else:
-            self.length = None if self.chunked else length
-        connection = self.fields.get("connection", "").lower()
-        kept = "keep-alive" in connection if self.version == 10 else "close" not in connection
-        # Who announces both a length and pieces may have been understood differently on the way to us.
-        clear = self.length is not None or (self.chunked and announced is None)
-        self.will_close = not (kept and clear)
+    def _check_framing(self) -> None:
+        """Refuse a body whose end is not certain."""
+        codings = [coding.lower() for coding in self.headers.get_all("Transfer-Encoding", [])]
+        if codings not in ([], ["chunked"], ["identity"]):
+            raise http.client.UnknownTransferEncoding(", ".join(codings))
+        announced = self.headers.get_all("Content-Length", [])
+        lengths = {length.strip() for value in announced for length in value.split(",")}
+        if len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths)):
+            raise http.client.HTTPException("Content-Length is not one number")
+        if self.chunked and self.length == 0:
+            self.chunked = False  # an answer without a body, such as to HEAD
+        elif self.chunked and lengths:
+            self.will_close = True  # a proxy may have seen another end
+        elif lengths and self.length is None:
+            self.length = int(lengths.pop())
 
 
-def read_headers(file: IO[bytes]) -> Headers:
-    """Read header lines and the empty line at their end. Raises HTTPException for anything else."""
-    found: dict[str, tuple[str, str]] = {}
-    key = ""
+class _LimitedReader(io.RawIOBase):
+    """The bytes of a socket, each piece awaited within limits."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, limits: Limits) -> None:
+        self._raw = raw
+        self._sock = sock
+        self._limits = limits
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401 - any writable buffer
+        self._sock.settimeout(self._limits.left())
+        began = time.monotonic()
+        try:
+            count: int | None = self._raw.readinto(buffer)
+        except TimeoutError as error:
+            raise self._limits.overdue() from error
+        self._limits.received(count or 0, time.monotonic() - began)
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def _wait_for_first_byte(wire: io.BufferedReader) -> None:
+    try:
+        first = wire.peek(1)
+    except ClosedError:
+        raise
+    except (ConnectionError, ssl.SSLEOFError) as error:
+        raise NothingReadError(str(error)) from error
+    if not first:
+        raise NothingReadError("The peer closed the connection without an answer.")
+
+
+def read_head(wire: IO[bytes]) -> bytes:
+    """Read the status line, the header lines and the empty line, each in its plain form.
+
+    Skips answers such as ``100 Continue``. Raises HTTPException for anything that is not plainly HTTP.
+    """
+    for _ in range(MOST_INTERIM + 1):
+        status = wire.readline(LONGEST_LINE + 1)
+        found = _STATUS.fullmatch(status)
+        if found is None:
+            raise http.client.BadStatusLine(repr(status[:80]))
+        fields = _read_fields(wire)
+        if found[1] != b"1":
+            return b"".join([status, *fields, b"\r\n"])
+    raise http.client.HTTPException("only interim answers came")
+
+
+def _read_fields(wire: IO[bytes]) -> list[bytes]:
+    fields: list[bytes] = []
+    size = 0
     for _ in range(MOST_LINES + 1):
-        line = file.readline(LONGEST_LINE + 1)
+        line = wire.readline(LONGEST_LINE + 1)
+        size += len(line)
         if line in (b"\r\n", b"\n"):
-            return Headers(found)
-        if len(line) > LONGEST_LINE:
-            raise http.client.LineTooLong("header line")
-        field = _FIELD.fullmatch(line)
-        if field is not None:
-            name, value = field[1].decode("ascii"), _text(field[2])
-            key = name.lower()
-            found[key] = (name, f"{found[key][1]}, {value}" if key in found else value)
-            continue
-        more = _CONTINUED.fullmatch(line)
-        if more is None or not key:
-            raise http.client.HTTPException("a header line is none, or the head breaks off")
-        name, value = found[key]
-        found[key] = (name, f"{value} {_text(more[1])}".strip())
+            return fields
+        if len(line) > LONGEST_LINE or size > LARGEST_HEAD:
+            raise http.client.LineTooLong("head")
+        if field := _FIELD.fullmatch(line):
+            fields.append(b"%s: %s\r\n" % (field[1], field[2].strip(b" \t")))
+        elif fields and (more := _CONTINUED.fullmatch(line)):
+            fields[-1] = b"%s %s\r\n" % (fields[-1][:-2], more[1].strip(b" \t"))
+        else:
+            raise http.client.HTTPException("a line is not a header line, or the head breaks off")
     raise http.client.HTTPException(f"more than {MOST_LINES} header lines")
-
-
-def _text(value: bytes) -> str:
-    return value.strip(b" \t").decode("iso-8859-1")
-
-
-def _length(announced: str) -> int:
-    """Understand Content-Length, which may be there more than once but not with two meanings."""
-    lengths = {part.strip() for part in announced.split(",")}
-    length = lengths.pop()
-    if lengths or not _LENGTH.fullmatch(length):
-        raise http.client.HTTPException("Content-Length is no number")
-    return int(length)

@@ -1,38 +1,30 @@
-"""Connections that tell a stale one from a broken one, are kept, and can be ended."""
+"""urllib3's connections, with limits for each answer, and an end that another thread can put to all of them."""
 
 from __future__ import annotations
 
-import select
 import socket
 import ssl
 import threading
 import weakref
+from collections.abc import Mapping
 from typing import Any
 
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3 import exceptions as urllib3_errors
+from urllib3 import HTTPConnectionPool, HTTPResponse, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from agent.network.answer import Answer, NothingReadError
-
-PER_HOST = 16
-"""Idle connections kept for each host: as many as download side by side."""
-
-
-class ClosedError(ConnectionError):
-    """The client was closed while a request was under way."""
+from agent.network.answer import Answer, ClosedError, LimitError, Limits, NothingReadError
 
 
 class OpenConnections:
-    """All connections of a client, so that another thread can end what is under way."""
+    """All connections of a client, so that another thread can end what is in progress."""
 
     def __init__(self) -> None:
         self.closed = False
         self._lock = threading.Lock()
-        self._connections: weakref.WeakSet[WatchedConnection] = weakref.WeakSet()
+        self._connections: weakref.WeakSet[LimitedConnection] = weakref.WeakSet()
 
-    def add(self, connection: WatchedConnection) -> None:
-        """Remember a connection for as long as somebody uses it."""
+    def add(self, connection: LimitedConnection) -> None:
+        """Remember a connection for as long as anything uses it."""
         with self._lock:
             self._connections.add(connection)
 
@@ -45,58 +37,72 @@ class OpenConnections:
             connection.shut()
 
 
-class WatchedConnection(HTTPConnection):
-    """A connection that urllib3 makes, through proxies and with certificates; what goes over it is left to us."""
+class LimitedConnection(HTTPConnection):
+    """A connection whose answers come within ``limits``."""
+
+    limits: Limits
 
     def __init__(self, host: str, port: int | None = None, *, watch: OpenConnections, **options: Any) -> None:  # noqa: ANN401
         super().__init__(host, port, **options)
         self._watch = watch
-        self._reused = False
+        self._answered = False
+        self._answering: socket.socket | None = None
         watch.add(self)
 
-    def exchange(self, method: str, request: bytes, *, timeout: float) -> Answer:
-        """Send a request and read the head of its answer; ``timeout`` is in seconds, between two pieces of it.
+    def connect(self) -> None:
+        """Connect, through the proxy where there is one; each step of it within ``timeout``."""
+        self._answered = False
+        self._answering = None
+        self.limits = Limits(self.timeout or 0, error=TimeoutError)
+        super().connect()
 
-        It is sent in one piece. Raises NothingReadError where there is no answer, ClosedError, HTTPException, OSError.
-        """
-        sock: socket.socket = self.sock
+    def request(  # type: ignore[override]
+        self,
+        method: str,
+        url: str,
+        body: Any = None,  # noqa: ANN401
+        headers: Mapping[str, str] | None = None,
+        **options: Any,  # noqa: ANN401
+    ) -> None:
+        """Send a request. Raises ClosedError, LimitError, NothingReadError, OSError, ValueError."""
         if self._watch.closed:
             raise ClosedError("The client was closed.")
+        if self.proxy_is_forwarding:
+            host = next(value for name, value in (headers or {}).items() if name.lower() == "host")
+            url = f"http://{host}{url}"
         try:
-            sock.settimeout(timeout)
-            sock.sendall(request)
-        except BrokenPipeError:
-            pass  # It may have answered before it closed.
-        except (ConnectionResetError, ssl.SSLEOFError) as error:
-            raise self._nothing_read(error) from error
-        answer = Answer(sock, method=method)
-        try:
-            answer.begin()
-        except NothingReadError as error:
-            answer.close()
-            raise self._nothing_read(error) from error
-        except BaseException:
-            answer.close()
-            raise
-        self._reused = True
-        return answer
+            super().request(method, url, body, headers, **options)
+        except TimeoutError as error:
+            raise LimitError(f"did not take a request within {self.timeout:g} s") from error
+        except ssl.SSLEOFError as error:
+            raise self._nothing_read(NothingReadError(str(error))) from error
 
-    def _nothing_read(self, error: OSError) -> OSError:
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]
+        """Read the head of an answer within ``timeout``, which then counts for its body too."""
+        self.limits = Limits(self.timeout or 0)
+        try:
+            response = super().getresponse()
+        except NothingReadError as error:
+            raise self._nothing_read(error) from error
+        self._answered = True
+        return response
+
+    def _nothing_read(self, error: NothingReadError) -> OSError:
         if self._watch.closed:
             return ClosedError("The client was closed.")
-        found = NothingReadError(str(error))
-        found.reused = self._reused
-        return found
+        error.reused = self._answered
+        return error
 
-    def is_quiet(self) -> bool:
-        """Tell whether an idle connection is as it was left: not closed, and without words that nobody asked for."""
-        poll = select.poll()
-        poll.register(self.sock, select.POLLIN)
-        return not poll.poll(0)
+    def response_class(self, sock: socket.socket, **options: Any) -> Answer:  # type: ignore[override]  # noqa: ANN401
+        """Return the answer that is about to be read, be it the proxy's or the service's."""
+        self._answering = sock
+        return Answer(sock, limits=self.limits, **options)
 
     def shut(self) -> None:
-        """Shut the socket down from another thread; who waits on it wakes up."""
-        sock = getattr(self, "sock", None)
+        """Shut the socket down from another thread; a thread that waits on it wakes up."""
+        if hasattr(self, "limits"):
+            self.limits.closed = True
+        sock = self.sock or self._answering  # the former is empty where the answer is the last one
         plain = getattr(sock, "socket", sock)  # TLS within TLS wraps the socket in an object of its own
         if isinstance(plain, socket.socket):
             try:
@@ -106,66 +112,17 @@ class WatchedConnection(HTTPConnection):
                 return
 
 
-class WatchedTlsConnection(WatchedConnection, HTTPSConnection):
+class LimitedTlsConnection(LimitedConnection, HTTPSConnection):
     """The same over TLS."""
 
 
 class Pool(HTTPConnectionPool):
-    """Connections to one host; urllib3 knows how one is made, and the idle ones are kept here."""
+    """Connections to one host."""
 
-    ConnectionCls = WatchedConnection
-
-    def __init__(self, host: str, port: int | None = None, *, watch: OpenConnections, **options: Any) -> None:  # noqa: ANN401
-        super().__init__(host, port, watch=watch, **options)
-        self._watch = watch
-        self._idle: list[WatchedConnection] = []
-
-    def take(self) -> WatchedConnection | None:
-        """Give the idle connection that was used last, None when there is none."""
-        while True:
-            try:
-                connection = self._idle.pop()
-            except IndexError:  # not asked before: other threads take from here too
-                return None
-            if connection.is_quiet():
-                return connection
-            connection.close()
-
-    def fresh(self, timeout: float, *, tunnel: bool) -> WatchedConnection:
-        """Connect, within so many seconds; ``tunnel`` through the proxy or just to it.
-
-        Raises ProxyError where the proxy itself was not reached, other errors of urllib3, OSError, ValueError.
-        """
-        connection: WatchedConnection = self._new_conn()  # type: ignore[assignment]
-        connection.timeout = timeout
-        try:
-            if tunnel:
-                self._prepare_proxy(connection)
-            else:
-                connection.connect()
-        except BaseException as error:
-            # urllib3 1.26 does not tell how far it came.
-            reached = self.proxy is None or getattr(connection, "has_connected_to_proxy", True)
-            connection.close()
-            if reached or not isinstance(error, (OSError, urllib3_errors.HTTPError)):
-                raise
-            raise urllib3_errors.ProxyError("The proxy was not reached.", error) from error
-        return connection
-
-    def give_back(self, connection: WatchedConnection) -> None:
-        """Keep a connection whose last answer was read to its end."""
-        if self._watch.closed or len(self._idle) >= PER_HOST:
-            connection.close()
-        else:
-            self._idle.append(connection)
-
-    def forget(self) -> None:
-        """Close every idle connection."""
-        while self._idle:
-            self._idle.pop().close()
+    ConnectionCls = LimitedConnection
 
 
-class TlsPool(Pool, HTTPSConnectionPool):
+class TlsPool(HTTPSConnectionPool):
     """The same over TLS."""
 
-    ConnectionCls = WatchedTlsConnection
+    ConnectionCls = LimitedTlsConnection

@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from urllib3 import exceptions as urllib3_errors
-from urllib3.util.ssl_match_hostname import CertificateError
 
-from agent.network.connections import ClosedError
+from agent.network.answer import ClosedError, LimitError
 from agent.network.errors import NetworkError, NetworkReason
 from agent.network.proxies import Proxy
 
@@ -25,7 +24,6 @@ class Target(NamedTuple):
     port: int
     proxy: Proxy | None
     connect_timeout: float
-    read_timeout: float
 
     @property
     def place(self) -> str:
@@ -45,7 +43,7 @@ class Target(NamedTuple):
 
 def explain(error: BaseException, target: Target) -> NetworkError:
     """Turn an error of urllib3, ssl or the system into one that says what happened, where, and what to do."""
-    chain = list(_chain(error))
+    chain = list(causes(error))
     for judge in (_closed, _unsendable, _tunnel, _tls, _name, _timeout, _connect):
         found = judge(chain, target)
         if found is not None:
@@ -53,8 +51,8 @@ def explain(error: BaseException, target: Target) -> NetworkError:
     return _broken(chain, target)
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """All errors that an error came from; urllib3 keeps some as an argument only."""
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and all those that it came from; urllib3 keeps some as an argument only."""
     seen: set[int] = set()
     waiting: list[object] = [error]
     while waiting:
@@ -67,7 +65,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _closed(chain: list[BaseException], target: Target) -> NetworkError | None:
-    if not any(isinstance(error, ClosedError) for error in chain):
+    if not any(isinstance(error, ClosedError | urllib3_errors.ClosedPoolError) for error in chain):
         return None
     return NetworkError(f"The request to {target.place} was given up.", reason=NetworkReason.BROKEN)
 
@@ -117,21 +115,13 @@ WRONG_NAME, WRONG_ADDRESS = 62, 64
 def _tls(chain: list[BaseException], target: Target) -> NetworkError | None:
     found = next((error for error in chain if isinstance(error, ssl.SSLError)), None)
     if found is None:
-        return _wrong_name(chain, target)
+        return None
     proxied = any(isinstance(error, urllib3_errors.ProxyError) for error in chain)
     peer = target.peer if proxied else target.place
     if isinstance(found, ssl.SSLCertVerificationError):
         text, remedy = _certificate(found, peer)
     else:
         text, remedy = _handshake(found, peer)
-    return NetworkError(text, reason=NetworkReason.TLS, remedy=remedy)
-
-
-def _wrong_name(chain: list[BaseException], target: Target) -> NetworkError | None:
-    """Judge the error of urllib3 1.26, which compares the names itself."""
-    if not any(isinstance(error, CertificateError) for error in chain):
-        return None
-    text, remedy = _other_name(target.place, str(chain[-1]))
     return NetworkError(text, reason=NetworkReason.TLS, remedy=remedy)
 
 
@@ -196,11 +186,18 @@ def _timeout(chain: list[BaseException], target: Target) -> NetworkError | None:
             reason=NetworkReason.TIMEOUT,
             remedy="Check scheme and port of the URL, and whether a firewall lets TLS pass.",
         )
-    if any(isinstance(error, TimeoutError | urllib3_errors.ReadTimeoutError) for error in chain):
+    limit = next((error for error in chain if isinstance(error, LimitError)), None)
+    if limit is not None:
         return NetworkError(
-            f"Nothing came from {target.way} for {target.read_timeout:g} s.",
+            f"{target.way} {limit}.",
             reason=NetworkReason.TIMEOUT,
-            remedy="It is tried again where that makes sense; if it stays so, look at firewalls and at the proxy.",
+            remedy="The agent tries again where that makes sense. If this persists, check firewalls and the proxy.",
+        )
+    if any(isinstance(error, TimeoutError) for error in chain):
+        return NetworkError(
+            f"No connection to {target.way} within {target.connect_timeout:g} s.",
+            reason=NetworkReason.TIMEOUT,
+            remedy="Check the proxy, and whether it reaches the host." if target.proxy else "Check firewalls.",
         )
     return None
 

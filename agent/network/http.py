@@ -5,36 +5,44 @@ from __future__ import annotations
 import http.client
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
-from urllib3 import PoolManager, ProxyManager
+from urllib3 import PoolManager, ProxyManager, Timeout
 from urllib3 import exceptions as urllib3_errors
+from urllib3.connection import HTTPConnection
 
 from agent import __version__
-from agent.network.answer import NothingReadError
-from agent.network.connections import OpenConnections, Pool, TlsPool, WatchedConnection
+from agent.network.answer import MinimumRate, NothingReadError
+from agent.network.connections import LimitedConnection, OpenConnections, Pool, TlsPool
 from agent.network.errors import NetworkError, NetworkReason
-from agent.network.explain import Target, explain, refused_by_proxy
+from agent.network.explain import Target, causes, explain, refused_by_proxy
 from agent.network.proxies import Proxy, proxy_for
 from agent.network.response import Response
-from agent.network.route import PORTS, Request, Route
 from agent.network.tls import make_context
 from agent.network.wire_log import WireLog
 
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["HttpClient", "HttpOptions", "NetworkError", "NetworkReason", "Response"]
+__all__ = ["HttpClient", "HttpOptions", "MinimumRate", "NetworkError", "NetworkReason", "Response"]
 
-ROUTES_KEPT = 16
-"""URLs for which a client remembers how they are reached."""
+PORTS = {"http": 80, "https": 443}
 
-# urllib3 writes URLs to its log, and a redirected download bears its token there.
-logging.getLogger("urllib3").setLevel(logging.WARNING)
+PLAIN = "!$&'()*+,;=:@/?%"
+"""What stands in a path and a query as it is, beside letters, digits and ``-._~``."""
+
+LEAST = 0.001
+"""Seconds in the place of a time of 0, which urllib3 refuses."""
+
+PER_HOST = 16
+"""Idle connections kept for each host: as many as download side by side."""
+
+# urllib3 writes URLs to its log, warnings included, and a redirected download bears its token there.
+logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 class HttpOptions(NamedTuple):
@@ -42,13 +50,14 @@ class HttpOptions(NamedTuple):
 
     ``proxy`` wins over the environment and may carry ``user:password@``. ``ca_bundle`` is a PEM file. Of
     ``environment`` HTTPS_PROXY, HTTP_PROXY and NO_PROXY (see ``proxies``), AWS_CA_BUNDLE, SSL_CERT_FILE and
-    AWS_SSL_CA_DIRECTORY (see ``tls``) are read; nothing else is.
+    AWS_SSL_CA_DIRECTORY (see ``tls``) are read; nothing else is. ``minimum_rate`` is that of answers read in pieces.
     """
 
     proxy: str | None = None
     ca_bundle: str | None = None
     environment: Mapping[str, str] = MappingProxyType({})
     user_agent: str = f"codedeploy-host-agent/{__version__}"
+    minimum_rate: MinimumRate = MinimumRate()
 
     def __repr__(self) -> str:
         """Leave out the proxy and the environment: they may hold passwords."""
@@ -68,10 +77,13 @@ class HttpClient:
         self._wire_log = wire_log
         self._open = OpenConnections()
         self._managers: dict[tuple[Proxy | None, bool], PoolManager] = {}
-        self._pools: set[Pool] = set()
-        self._routes: dict[tuple[str, float, float, bool], Route] = {}
         self._context: ssl.SSLContext | None = None
         self._making = threading.Lock()
+
+    @property
+    def minimum_rate(self) -> MinimumRate:
+        """The rate below which an answer that is read in pieces is given up."""
+        return self._options.minimum_rate
 
     def request(
         self,
@@ -84,32 +96,39 @@ class HttpClient:
         read_timeout: float = 30.0,
         proxied: bool = True,
     ) -> Response:
-        """Send one request and give its answer, whatever its status; redirects are not followed.
+        """Send one request and return its answer, whatever its status; redirects are not followed.
 
-        The times are in seconds: to connect (including TLS), and between two pieces of the answer. ``proxied=False``
-        never uses a proxy. A request is sent again in one case only: on a fresh connection, when a kept one turns
-        out to be closed before anything of an answer was read. Raises NetworkError.
+        The times are in seconds: ``connect_timeout`` for each step (an address of the host, the proxy's answer, TLS,
+        sending), ``read_timeout`` for the head and a body that is read whole, in all, and between two pieces of one
+        that is read in pieces. ``proxied=False`` never uses a proxy. A request is sent again in one case only: on a
+        fresh connection, when a kept one turns out to be closed before anything of an answer was read. Raises
+        NetworkError.
         """
-        wanted = (url, connect_timeout, read_timeout, proxied)
-        route = self._routes.get(wanted)
-        if route is None:
-            if len(self._routes) >= ROUTES_KEPT:
-                self._routes.clear()
-            route = self._routes[wanted] = self._route(*wanted)
-        request = route.request(method, headers or {}, body)
+        parts, target = self._target(url, connect_timeout, proxied)
+        sent = self._headers(parts, target, headers or {})
         log = self._wire_log
         if log is not None:
-            log.request(method, url, request.sent, body)
-        response = self._send(route, request)
+            log.request(method, url, sent, body)
+        send = partial(
+            self._send_once,
+            target,
+            method,
+            _path(parts),
+            tls=parts.scheme == "https",
+            headers=sent,
+            body=body or None,
+            timeout=Timeout(connect=max(connect_timeout, LEAST), read=max(read_timeout, LEAST)),
+        )
+        response = self._send(send, target)
         if log is not None:
             log.response(url, response.status, response.headers)
             response.on_body = partial(log.response_body, url)
-        if response.status == 407 and route.target.proxy is not None:
+        if response.status == 407 and target.proxy is not None:
             response.close()
-            raise refused_by_proxy(407, route.target)
+            raise refused_by_proxy(407, target)
         return response
 
-    def _route(self, url: str, connect_timeout: float, read_timeout: float, proxied: bool) -> Route:
+    def _target(self, url: str, connect_timeout: float, proxied: bool) -> tuple[SplitResult, Target]:
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port or PORTS.get(parts.scheme)
@@ -128,46 +147,43 @@ class HttpClient:
                 setting=self._options.proxy,
                 environment=self._options.environment,
             )
-        return Route(parts, Target(host, port, proxy, connect_timeout, read_timeout), self._options.user_agent)
+        return parts, Target(host, port, proxy, connect_timeout)
 
-    def _send(self, route: Route, request: Request) -> Response:
-        try:
-            pool = self._pool(route)
-            try:
-                return self._send_once(pool.take(), pool, route, request)
-            except NothingReadError as error:
-                # A kept connection was closed under a request, before any byte of its answer.
-                if not error.reused:
-                    raise
-            self._forget()
-            return self._send_once(None, pool, route, request)
-        except BROKEN as error:
-            raise explain(error, route.target) from error
+    def _headers(self, parts: SplitResult, target: Target, headers: Mapping[str, str]) -> dict[str, str]:
+        host = f"[{target.host}]" if ":" in target.host else target.host
+        named = host if PORTS[parts.scheme] == target.port else f"{host}:{target.port}"
+        ours = {"Host": named, "User-Agent": self._options.user_agent, "Accept-Encoding": "identity"}
+        # A proxy that makes a tunnel is told when that is made; this one reads the request itself.
+        if target.proxy is not None and parts.scheme == "http" and target.proxy.authorization:
+            ours["Proxy-Authorization"] = target.proxy.authorization
+        given = {name.lower() for name in headers}
+        return {name: value for name, value in ours.items() if name.lower() not in given} | {**headers}
 
-    def _send_once(self, kept: WatchedConnection | None, pool: Pool, route: Route, request: Request) -> Response:
+    def _send(self, send: Callable[[], Response], target: Target) -> Response:
         if self._open.closed:
             raise NetworkError("The HTTP client is closed.", reason=NetworkReason.BROKEN)
-        target = route.target
-        connection = kept or pool.fresh(target.connect_timeout, tunnel=route.tunnel)
         try:
-            answer = connection.exchange(request.method, request.written, timeout=target.read_timeout)
-        except BaseException:
-            connection.close()
-            raise
-        return Response(answer, target, connection=connection, pool=pool)
+            try:
+                return send()
+            except BROKEN as error:
+                # A kept connection was closed under a request, before any byte of its answer.
+                if not any(isinstance(cause, NothingReadError) and cause.reused for cause in causes(error)):
+                    raise
+            return send()  # urllib3 connects anew in the place of one that failed
+        except BROKEN as error:
+            raise explain(error, target) from error
 
-    def _pool(self, route: Route) -> Pool:
-        if route.pool is None:
-            target = route.target
-            manager = self._manager(target.proxy, tls=route.tls)
-            found = manager.connection_from_host(target.host, target.port, "https" if route.tls else "http")
-            assert isinstance(found, Pool)
-            self._pools.add(found)
-            route.pool = found
-        return route.pool
+    def _send_once(self, target: Target, method: str, path: str, *, tls: bool, **options: Any) -> Response:  # noqa: ANN401
+        manager = self._manager(target.proxy, tls=tls)
+        pool = manager.connection_from_host(target.host, target.port, "https" if tls else "http")
+        answer = pool.urlopen(
+            method, path, retries=False, redirect=False, preload_content=False, decode_content=False, **options
+        )
+        connection = answer.connection
+        assert isinstance(connection, LimitedConnection)
+        return Response(answer, target, limits=connection.limits, rate=self._options.minimum_rate)
 
     def _manager(self, proxy: Proxy | None, *, tls: bool) -> PoolManager:
-        tls = tls or (proxy is not None and proxy.url.startswith("https:"))
         with self._making:
             found = self._managers.get((proxy, tls))
             if found is None:
@@ -175,16 +191,21 @@ class HttpClient:
             return found
 
     def _new_manager(self, proxy: Proxy | None, tls: bool) -> PoolManager:
-        options: dict[str, Any] = {"maxsize": 1}  # what it would keep itself
+        options: dict[str, Any] = {"maxsize": PER_HOST, "socket_options": HTTPConnection.default_socket_options}
+        if self._context is None and (tls or (proxy is not None and proxy.url.startswith("https:"))):
+            self._context = make_context(self._options.ca_bundle, self._options.environment)
         if tls:
-            if self._context is None:
-                self._context = make_context(self._options.ca_bundle, self._options.environment)
             options["ssl_context"] = self._context
         if proxy is None:
             manager = PoolManager(**options)
         else:
-            wanted = {"Proxy-Authorization": proxy.authorization} if proxy.authorization else {}
-            manager = ProxyManager(proxy.url, proxy_headers=wanted, proxy_ssl_context=self._context, **options)
+            manager = ProxyManager(
+                proxy.url,
+                proxy_headers={"Proxy-Authorization": proxy.authorization} if proxy.authorization else {},
+                proxy_ssl_context=self._context,
+                use_forwarding_for_https=not tls,
+                **options,
+            )
         pools: dict[str, Any] = {
             "http": partial(Pool, watch=self._open),
             "https": partial(TlsPool, watch=self._open),
@@ -198,9 +219,15 @@ class HttpClient:
         Only a thread that is just connecting goes on, until it is connected or its time is over.
         """
         self._open.end()
-        self._forget()
+        with self._making:
+            managers = list(self._managers.values())
+        for manager in managers:
+            keys = manager.pools.keys()  # a copy: it cannot be iterated over itself
+            for key in keys:
+                manager.pools[key].close()
 
-    def _forget(self) -> None:
-        """Let go of every connection that nobody uses."""
-        for pool in list(self._pools):
-            pool.forget()
+
+def _path(parts: SplitResult) -> str:
+    # A path such as /bucket/a/../b is the name of an object, and was signed: nothing in it is put straight.
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return quote(path, safe=PLAIN, errors="surrogatepass")

@@ -6,8 +6,10 @@ import http.client
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 
-from agent.network.answer import Answer
-from agent.network.connections import Pool, WatchedConnection
+from urllib3 import BaseHTTPResponse
+from urllib3 import exceptions as urllib3_errors
+
+from agent.network.answer import Limits, MinimumRate
 from agent.network.errors import NetworkError, NetworkReason
 from agent.network.explain import Target, explain
 
@@ -15,32 +17,32 @@ PIECE = 64 * 1024
 
 
 class Response:
-    """The answer to one request; its body is still on the way.
+    """The answer to one request; its body is still to come.
 
     ``headers`` is case-insensitive; ``on_body`` is called with them and with a body that was read whole. Read it, or
     close it: a connection whose answer was read to its end is used again.
     """
 
-    def __init__(self, answer: Answer, target: Target, *, connection: WatchedConnection, pool: Pool) -> None:
+    def __init__(self, answer: BaseHTTPResponse, target: Target, *, limits: Limits, rate: MinimumRate) -> None:
         self.status: int = answer.status
-        self.headers: Mapping[str, str] = answer.fields
+        self.headers: Mapping[str, str] = answer.headers
         self._answer = answer
         self._target = target
-        self._connection: WatchedConnection | None = connection
-        self._pool = pool
+        self._limits = limits
+        self._rate = rate
         self.on_body: Callable[[Mapping[str, str], bytes], None] | None = None
 
     def read(self, limit: int = 1 << 20) -> bytes:
-        """Give the whole body, of at most ``limit`` bytes.
+        """Return the whole body, of at most ``limit`` bytes, within the time that the request allows in all.
 
-        Raises NetworkError when it is larger, breaks off or is shorter than announced.
+        Raises NetworkError when it is larger or later, breaks off or is shorter than announced.
         """
-        announced = self._answer.length  # 0 for HEAD, whose Content-Length is that of another answer
+        announced = self._answer.length_remaining  # 0 for HEAD, whose Content-Length is that of another answer
         if announced is not None and announced > limit:
             self.close()
             raise self._too_large(limit)
         body = bytearray()
-        for piece in self.chunks(PIECE):
+        for piece in self._pieces(PIECE):
             body += piece
             if len(body) > limit:
                 self.close()
@@ -57,37 +59,35 @@ class Response:
         )
 
     def chunks(self, size: int = 262144) -> Iterator[bytes]:
-        """Give the body in pieces of ``size`` bytes, the last one shorter.
+        """Yield the body in pieces of ``size`` bytes, the last one shorter, for as long as they come at the least rate.
 
-        Raises NetworkError when it breaks off or is shorter than announced. Leaving early closes the connection.
+        Raises NetworkError when it breaks off, is too slow or shorter than announced. Leaving early closes the
+        connection.
         """
+        self._limits.stream(self._rate)
+        yield from self._pieces(size)
+
+    def _pieces(self, size: int) -> Iterator[bytes]:
         try:
             while piece := self._piece(size):
                 yield piece
                 # Where the length was announced, the end shows without asking for more.
-                if self._answer.length == 0:
+                if self._answer.length_remaining == 0:
                     break
-            if not self._answer.will_close and self._connection is not None:
-                connection, self._connection = self._connection, None
-                self._pool.give_back(connection)
         finally:
             self.close()
 
     def _piece(self, size: int) -> bytes:
         try:
-            piece = self._answer.read(size)
-            if not piece and self._answer.length:
-                raise http.client.IncompleteRead(piece, self._answer.length)
-        except (http.client.HTTPException, OSError) as error:
+            piece = self._answer.read(size, decode_content=False)
+        except (urllib3_errors.HTTPError, http.client.HTTPException, OSError) as error:
             raise explain(error, self._target) from error
+        self._limits.content()
         return piece
 
     def close(self) -> None:
         """End it, read or not; a connection whose answer was not read to its end is closed."""
         self._answer.close()
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
 
     def __enter__(self) -> Response:
         return self

@@ -5,9 +5,9 @@ from __future__ import annotations
 import glob
 import os
 import ssl
+import time
 from collections.abc import Mapping
-
-import urllib3
+from typing import Any
 
 from agent.network.errors import NetworkError, NetworkReason
 
@@ -18,6 +18,34 @@ KNOWN_BUNDLES = (
     "/etc/ssl/cert.pem",
 )
 """Where distributions keep their certificates, for an OpenSSL that was built to look elsewhere."""
+
+
+class LimitedTlsSocket(ssl.SSLSocket):
+    """A TLS socket whose timeout is for all that it does until the next one is set, as in a handshake within it."""
+
+    _until: float | None = None
+
+    def settimeout(self, value: float | None) -> None:
+        """Allow so many seconds from now on."""
+        super().settimeout(value)
+        self._until = None if value is None else time.monotonic() + value
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        """Receive within the time that is left."""
+        self._use_what_is_left()
+        return super().recv(buflen, flags)
+
+    def send(self, data: Any, flags: int = 0) -> int:  # noqa: ANN401 - any buffer
+        """Send within the time that is left; ``sendall`` does it with this."""
+        self._use_what_is_left()
+        return super().send(data, flags)
+
+    def _use_what_is_left(self) -> None:
+        if self._until is not None:
+            left = self._until - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("timed out")
+            super().settimeout(left)
 
 
 def make_context(ca_bundle: str | None, environment: Mapping[str, str]) -> ssl.SSLContext:
@@ -32,8 +60,7 @@ def make_context(ca_bundle: str | None, environment: Mapping[str, str]) -> ssl.S
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.hostname_checks_common_name = False
-    # urllib3 1.26 compares the names itself, and cannot connect to an address where the context does it.
-    context.check_hostname = not urllib3.__version__.startswith("1.")  # type: ignore[attr-defined]
+    context.sslsocket_class = LimitedTlsSocket
     named = _named_bundle(ca_bundle, environment)
     if named is not None:
         _load(context, *named)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -28,10 +27,6 @@ LONGEST_NAME = 1024
 
 DEPLOYMENT_SYSTEM = "CodeDeploy"
 
-SIGNATURE_KEPT = 60.0
-"""Seconds for which a signature is used again: the service accepts it for five minutes, and an idle agent that polls
-every second would spend a third of its time on signing the same request."""
-
 
 class HostCommand(NamedTuple):
     """A command for this host, as a poll brings it."""
@@ -50,22 +45,13 @@ class DeploymentEnvelope(NamedTuple):
     payload: str
 
 
-class _Signed(NamedTuple):
-    """A signed request; ``until`` is on the monotonic clock."""
-
-    operation: str
-    body: bytes
-    credentials: Credentials
-    headers: dict[str, str]
-    until: float
-
-
 class CommandService:
     """A client of the command service.
 
     Every method sends one request, once the gate is open. Raises ServiceError (its ``kind`` says what to make of it),
     ProtocolError for an answer that makes no sense, NetworkError when none came.
-    ``read_timeout`` is in seconds: the service holds a poll open for a while when there is nothing to do.
+    ``read_timeout`` is in seconds, for a whole answer: the service holds a poll open for a while when there is nothing
+    to do.
     """
 
     def __init__(
@@ -82,8 +68,6 @@ class CommandService:
         self._http = http
         self._read_timeout = read_timeout
         self._gate = ThrottleGate(None) if gate is None else gate
-        self._kept: _Signed | None = None
-        self._asked = ("", b"")  # the last host identifier and the body made from it
 
     def poll(self, host_identifier: str) -> HostCommand | None:
         """Ask for a command, None when there is nothing to do.
@@ -91,9 +75,8 @@ class CommandService:
         Raises ProtocolError for a command without a name or for another host: one is ours when its host identifier
         is not empty and contained in ours, as the official agents judge it.
         """
-        if self._asked[0] != host_identifier:
-            self._asked = (host_identifier, serialise("PollHostCommand", {"HostIdentifier": host_identifier}))
-        reply = self._call("PollHostCommand", self._asked[1])
+        body = serialise("PollHostCommand", {"HostIdentifier": host_identifier})
+        reply = self._call("PollHostCommand", body)
         found = reply.get("HostCommand")
         if found is None:
             return None
@@ -153,7 +136,6 @@ class CommandService:
         if status == 200:
             self._gate.succeeded()
             return parse(operation, reply)
-        self._kept = None
         error = error_for(operation, status, headers, reply)
         if error.kind is ServiceErrorKind.THROTTLED:
             self._gate.throttled()
@@ -163,24 +145,14 @@ class CommandService:
         with self._http.request(
             "POST",
             self._endpoint.url,
-            headers=self._headers(operation, body),
+            headers=self._sign(operation, body),
             body=body,
             connect_timeout=CONNECT_TIMEOUT,
             read_timeout=self._read_timeout,
         ) as response:
             return response.status, response.headers, response.read(LARGEST_REPLY)
 
-    def _headers(self, operation: str, body: bytes) -> dict[str, str]:
-        """Sign a request; one that is the same as the last, which polls are, keeps its signature for a while."""
-        credentials = self._credentials()
-        kept = self._kept
-        if kept is None or kept[:3] != (operation, body, credentials) or time.monotonic() >= kept.until:
-            headers = self._sign(operation, body, credentials)
-            kept = _Signed(operation, body, credentials, headers, time.monotonic() + SIGNATURE_KEPT)
-            self._kept = kept
-        return kept.headers
-
-    def _sign(self, operation: str, body: bytes, credentials: Credentials) -> dict[str, str]:
+    def _sign(self, operation: str, body: bytes) -> dict[str, str]:
         return sign(
             "POST",
             self._endpoint.url,
@@ -190,7 +162,7 @@ class CommandService:
                 "X-Amz-Codedeploy-Agent-Version": AGENT_VERSION,
             },
             body=body,
-            credentials=credentials,
+            credentials=self._credentials(),
             service=self._endpoint.signing_name,
             region=self._endpoint.region,
         )

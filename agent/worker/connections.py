@@ -11,7 +11,7 @@ from agent.filesystem.rotating import RotatingFile
 from agent.identity.identity import HostIdentity
 from agent.identity.metadata import InstanceMetadata, metadata_endpoint
 from agent.network.credentials import Credentials
-from agent.network.http import HttpClient, HttpOptions
+from agent.network.http import HttpClient, HttpOptions, MinimumRate
 from agent.network.wire_log import WireLog
 from agent.service.client import CommandService
 from agent.service.endpoint import EndpointOptions, endpoint_for
@@ -28,6 +28,7 @@ def make_http(settings: Settings) -> HttpClient:
         ca_bundle=settings.ca_bundle,
         environment=os.environ,
         user_agent=f"codedeploy-host-agent/{__version__}",
+        minimum_rate=MinimumRate(settings.download_minimum_rate),
     )
     return HttpClient(options, wire_log=_wire_log(settings) if settings.log_aws_wire else None)
 

@@ -66,7 +66,7 @@ def cpu(folder: Path, options: argparse.Namespace) -> Iterator[Figure]:
         time.sleep(options.seconds)
         used = (on_cpu(pid(host)) - before) / options.seconds
         polls = len(service.calls) - polls
-        yield Figure(f"idle CPU, {polls} polls in {options.seconds} s", 100 * used, "%", 0.1)
+        yield Figure(f"idle CPU, {polls} polls in {options.seconds} s", 100 * used, "%", 0.2)
 
 
 def start(folder: Path, options: argparse.Namespace) -> Iterator[Figure]:

@@ -8,7 +8,7 @@ from agent.bundle.fetch import FetchOptions
 from agent.bundle.github import fetch_github
 from agent.deployment.spec import BundleType, GitHubRevision
 from agent.errors import BundleError
-from agent.network.http import HttpClient
+from agent.network.http import HttpClient, HttpOptions, MinimumRate
 from agent.retry import Clock
 from object_server import Fault, StoredObject, running_server
 
@@ -118,6 +118,13 @@ def test_faults_that_pass_are_waited_out_as_the_official_agent_does(hub, fault):
 def test_faults_that_stay_fail_after_the_last_attempt(hub, fault, says):
     hub.server.faults.append(fault)
     assert says in hub.refused()
+    assert hub.slept == [10, 30, 90]
+
+
+def test_an_archive_that_drips_is_given_up_after_the_last_attempt(hub):
+    hub.server.faults.append(Fault(1, 99, cut_after=50, drip=True))
+    client = HttpClient(HttpOptions(minimum_rate=MinimumRate(10**6, 0.1)))
+    assert "sent only" in hub.refused(http=client)
     assert hub.slept == [10, 30, 90]
 
 

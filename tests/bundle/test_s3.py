@@ -10,12 +10,12 @@ import zlib
 import pytest
 
 from agent.bundle import patience, ranges
-from agent.bundle.fetch import FetchOptions
+from agent.bundle.fetch import FetchOptions, TransientError
 from agent.bundle.s3 import fetch_s3
 from agent.deployment.spec import BundleType, S3Revision
 from agent.errors import BundleError
 from agent.network.credentials import Credentials
-from agent.network.http import HttpClient
+from agent.network.http import HttpClient, HttpOptions, MinimumRate
 from object_server import Fault, StoredObject, running_server
 
 SMALL = b"a small bundle\n" * 100
@@ -164,6 +164,45 @@ def test_a_connection_that_goes_silent_is_left_and_resumed(store):
     store.server.faults.append(Fault(1, 1, cut_after=600, stall=True))
     store.fetch(stall=0.2)
     assert store.target.read_bytes() == SMALL
+
+
+def test_a_connection_that_drips_is_left_and_resumed(store):
+    store.put(SMALL)
+    store.server.faults.append(Fault(1, 1, cut_after=600, drip=True))
+    store.fetch(http=HttpClient(HttpOptions(minimum_rate=MinimumRate(10**6, 0.5))))
+    assert store.target.read_bytes() == SMALL
+
+
+@pytest.mark.parametrize("fault", [Fault(1, 10**6, cut_after=0, drip=True), Fault(1, 10**6, cut_after=1)])
+def test_a_download_that_only_drips_is_given_up_although_each_attempt_may_gain_a_byte(store, fault):
+    store.put(SMALL)
+    store.server.faults.append(fault)
+    store.refused(http=HttpClient(HttpOptions(minimum_rate=MinimumRate(10**9, 0.05))))
+    assert len(store.server.requests) < len(SMALL)
+
+
+@pytest.mark.parametrize(
+    ("took", "gained", "is_given_up"), [(0, 1, True), (20, 10 * 1024, True), (20, 30 * 1024, False)]
+)
+def test_a_download_that_breaks_again_and_again_goes_on_only_at_the_least_rate(took, gained, is_given_up):
+    now = [0.0]
+
+    def wait(seconds):
+        now[0] += seconds
+
+    retries = patience.Patience("x", wait, now=lambda: now[0])
+
+    def go_on():
+        for _ in range(1000):
+            wait(took)
+            retries.gained(gained)
+            retries.failed(TransientError("It broke."))
+
+    if is_given_up:
+        with pytest.raises(TransientError):
+            go_on()
+    else:
+        go_on()
 
 
 @pytest.mark.parametrize("first", [1, 3])

@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 
+from wire_server import drip
+
 
 class StoredObject:
     """Content with its ETag and further headers of the answer."""
@@ -30,7 +32,8 @@ class StoredObject:
 class Fault(NamedTuple):
     """What goes wrong with the GETs numbered ``first`` to ``last``, from 1; the fields say what.
 
-    ``cut_after`` bytes of the body the connection is closed, or goes silent with ``stall``; ``status`` with
+    ``cut_after`` bytes of the body the connection is closed, or goes silent with ``stall``, or brings the rest one byte
+    at a time with ``drip``; ``status`` with
     ``body`` and ``headers`` stands in place of the answer; ``act`` is called before.
     """
 
@@ -38,6 +41,7 @@ class Fault(NamedTuple):
     last: int
     cut_after: int | None = None
     stall: bool = False
+    drip: bool = False
     status: int = 0
     body: bytes = b""
     headers: tuple[tuple[str, str], ...] = ()
@@ -133,6 +137,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.wfile.write(body[: cut.cut_after])
         self.wfile.flush()
+        if cut.drip:
+            drip(self.connection, body[cut.cut_after :])
         if cut.stall:
             self.state.stopped.wait()
         self.close_connection = True

@@ -15,11 +15,14 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
+from wire_server import drip
+
 
 class ProxyServer:
     """Leads every name to the port on loopback that ``ports`` gives for it.
 
-    ``password`` is ``user:password`` if it asks for one; ``refuse`` a status to answer every request with.
+    ``password`` is ``user:password`` if it asks for one; ``refuse`` a status to answer every request with. With
+    ``drips`` it answers every request with the first of these, and then byte by byte with the second.
     ``asked`` holds the request lines, ``seen`` the heads.
     """
 
@@ -29,6 +32,7 @@ class ProxyServer:
         *,
         password: str | None = None,
         refuse: int | None = None,
+        drips: tuple[bytes, bytes] | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.asked: list[str] = []
@@ -36,6 +40,7 @@ class ProxyServer:
         self._ports = dict(ports)
         self._wanted = None if password is None else b"Basic " + base64.b64encode(password.encode())
         self._refuse = refuse
+        self._drips = drips
         self._tls = tls
         self._closing = False
         self._open: list[socket.socket] = []
@@ -92,6 +97,12 @@ class ProxyServer:
         method, target, _ = head.split(b"\r\n")[0].decode().split(" ")
         self.asked.append(f"{method} {target}")
         self.seen.append(head)
+        if self._drips is not None:
+            connection.sendall(self._drips[0])
+            if self._drips[0].endswith(b"\r\n\r\n"):
+                connection.recv(65536)  # what goes through the tunnel
+            drip(connection, self._drips[1])
+            return
         refusal = self._refusal(head)
         if refusal is not None:
             connection.sendall(f"HTTP/1.1 {refusal} Refused\r\nContent-Length: 0\r\n\r\n".encode())
@@ -129,10 +140,11 @@ def running_proxy(
     *,
     password: str | None = None,
     refuse: int | None = None,
+    drips: tuple[bytes, bytes] | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> Iterator[ProxyServer]:
     """Run a proxy on a free port for the length of a block."""
-    server = ProxyServer(ports, password=password, refuse=refuse, tls=tls)
+    server = ProxyServer(ports, password=password, refuse=refuse, drips=drips, tls=tls)
     try:
         yield server
     finally:

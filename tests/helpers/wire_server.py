@@ -18,6 +18,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import MappingProxyType
@@ -27,6 +28,9 @@ from waiting import until
 
 JSON = MappingProxyType({"Content-Type": "application/x-amz-json-1.1"})
 
+HALF_A_HANDSHAKE = b"\x16\x03\x03\x40\x00" + bytes(400)
+"""The beginning of a TLS record that announces more."""
+
 
 class Answer(NamedTuple):
     """What to do with one request.
@@ -34,7 +38,8 @@ class Answer(NamedTuple):
     ``announce`` is the Content-Length if it is to differ from the body's; ``cut`` sends only so many bytes of the
     body and closes; ``hang_up`` closes without an answer, ``reset`` with a TCP reset; ``close_after`` closes the
     connection after the answer without having said so; ``wait`` holds the answer back until the event is set, and
-    ``pause`` the body; ``raw`` is sent in the place of a head and a body.
+    ``pause`` the body; ``raw`` is sent in the place of a head and a body. With ``drip`` only so many bytes are sent
+    at once, and the rest one by one.
     """
 
     status: int = 200
@@ -49,6 +54,7 @@ class Answer(NamedTuple):
     wait: threading.Event | None = None
     pause: threading.Event | None = None
     raw: bytes | None = None
+    drip: int | None = None
 
 
 class Request(NamedTuple):
@@ -188,6 +194,11 @@ class WireServer:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         if answer.hang_up or answer.reset:
             return False
+        if answer.drip is not None:
+            data = _head(answer) + _body(answer) if answer.raw is None else answer.raw
+            connection.sendall(data[: answer.drip])
+            drip(connection, data[answer.drip :])
+            return not answer.close_after
         if answer.raw is not None:
             connection.sendall(answer.raw)
             return not answer.close_after
@@ -195,19 +206,26 @@ class WireServer:
         if answer.pause is not None:
             self._hold(answer.pause)
         if request.method != "HEAD":
-            self._send_body(connection, answer)
+            connection.sendall(_body(answer))
         return answer.cut is None and not answer.close_after
 
     def _hold(self, event: threading.Event) -> None:
         while not event.wait(0.05) and not self._closing.is_set():
             continue
 
-    @staticmethod
-    def _send_body(connection: socket.socket, answer: Answer) -> None:
-        body = answer.body if answer.cut is None else answer.body[: answer.cut]
-        if answer.chunked:
-            body = b"%x\r\n%s\r\n" % (len(answer.body), body) + (b"0\r\n\r\n" if answer.cut is None else b"")
-        connection.sendall(body)
+
+def drip(connection: socket.socket, data: bytes) -> None:
+    """Send byte after byte, with a pause after each, until the peer closes the connection."""
+    for number in range(len(data)):
+        connection.sendall(data[number : number + 1])
+        time.sleep(0.05)
+
+
+def _body(answer: Answer) -> bytes:
+    body = answer.body if answer.cut is None else answer.body[: answer.cut]
+    if answer.chunked:
+        body = b"%x\r\n%s\r\n" % (len(answer.body), body) + (b"0\r\n\r\n" if answer.cut is None else b"")
+    return body
 
 
 def _head(answer: Answer) -> bytes:

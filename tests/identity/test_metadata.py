@@ -13,6 +13,7 @@ from agent.network.http import HttpClient, HttpOptions
 from agent.service.endpoint import EndpointOptions, endpoint_for
 from metadata_server import INSTANCE, ROLE_KEYS, MetadataServer, running_metadata
 from waiting import until
+from wire_server import Answer, running_server
 
 DOCUMENT = "/latest/dynamic/instance-identity/document"
 ROLE = "/latest/meta-data/iam/security-credentials/"
@@ -98,6 +99,13 @@ def test_with_v1_disabled_nothing_is_ever_asked_without_a_token(server, http, fa
             metadata.document()
     until(lambda: server.tokens_given() == 2, "the second request for a token")
     assert asked_without_token(server) == []
+
+
+def test_a_service_that_drips_at_the_address_of_metadata_does_not_hold_the_agent_for_ever(http):
+    with running_server() as dripping:
+        dripping.otherwise = Answer(body=b"x" * 400, drip=0)
+        with pytest.raises(MetadataError):
+            InstanceMetadata(http, endpoint=dripping.url, timeout=0.2).document()
 
 
 @pytest.mark.parametrize("allow_v1", [True, False])

@@ -6,14 +6,13 @@ import socket
 from contextlib import suppress
 
 import pytest
-import urllib3
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.network.http import HttpClient, HttpOptions, NetworkError, NetworkReason
 from agent.network.proxies import is_exempt, is_loopback, parse_proxy, proxy_for
 from proxy_server import running_proxy
-from wire_server import Answer, Authority, running_server
+from wire_server import HALF_A_HANDSHAKE, Answer, Authority, running_server
 
 UNKNOWN_HOST = ".".join(["a" * 60] * 5)
 
@@ -49,6 +48,8 @@ def test_a_host_behind_a_proxy_reaches_the_service_through_a_tunnel(authority, t
         for _ in range(2):
             assert client.request("GET", "https://service.test/x").read() == b"hello"
         assert proxy.asked == ["CONNECT service.test:443"]
+        # A small request does not wait for the acknowledgement of its head.
+        assert all(c.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for c in client._open._connections)
         client.close()
     assert tls_server.requests[0].target == "/x"
     assert tls_server.requests[0].server_name == "service.test"
@@ -134,8 +135,7 @@ def test_a_proxy_over_tls_whose_issuer_is_unknown_is_named(authority):
     with running_proxy({}, tls=authority.server_context("127.0.0.1")) as proxy:
         error = failure(HttpOptions(proxy=proxy.url), "https://service.test/")
     assert error.reason is NetworkReason.TLS
-    # urllib3 1.26 does not tell the two handshakes apart.
-    assert (f"proxy 127.0.0.1:{proxy.port}" in error.message) != urllib3.__version__.startswith("1.")
+    assert f"proxy 127.0.0.1:{proxy.port}" in error.message
 
 
 def test_a_proxy_that_inspects_tls_is_found_out(authority, tls_server):
@@ -144,6 +144,37 @@ def test_a_proxy_that_inspects_tls_is_found_out(authority, tls_server):
     assert error.reason is NetworkReason.TLS
     assert "service.test:443" in error.message
     assert "AWS_CA_BUNDLE" in error.remedy
+
+
+@pytest.mark.parametrize("at_once", [b"", b"HTTP/1.1 200 Connected\r\n"])
+def test_a_proxy_that_drips_its_answer_does_not_hold_us_for_ever(at_once):
+    with running_proxy({}, drips=(at_once, b"HTTP/1.1 200 Connected" + b"X" * 400)) as proxy:
+        error = failure(HttpOptions(proxy=proxy.url), "https://service.test/", connect_timeout=0.3)
+    assert error.reason is NetworkReason.TIMEOUT
+    assert f"service.test:443 through the proxy 127.0.0.1:{proxy.port} within 0.3 s" in error.message
+
+
+def test_a_handshake_that_drips_through_a_proxy_does_not_hold_us_for_ever(authority):
+    answer = (b"HTTP/1.1 200 Connected\r\n\r\n", HALF_A_HANDSHAKE)
+    with running_proxy({}, drips=answer) as proxy:
+        error = failure(HttpOptions(proxy=proxy.url), "https://service.test/", connect_timeout=0.3)
+    assert error.reason is NetworkReason.TIMEOUT
+
+
+def test_a_handshake_that_drips_within_the_tls_of_a_proxy_does_not_hold_us_for_ever(authority):
+    answer = (b"HTTP/1.1 200 Connected\r\n\r\n", HALF_A_HANDSHAKE)
+    with running_proxy({}, drips=answer, tls=authority.server_context("127.0.0.1")) as proxy:
+        options = HttpOptions(proxy=proxy.url, ca_bundle=authority.path)
+        error = failure(options, "https://service.test/", connect_timeout=2)
+    assert error.reason is NetworkReason.TIMEOUT
+
+
+def test_a_path_reaches_the_service_through_a_proxy_as_it_was_signed(server):
+    with running_proxy({"service.test": server.port}) as proxy:
+        client = HttpClient(HttpOptions(proxy=proxy.url))
+        assert client.request("GET", "http://service.test/bucket/a/../b//c%20%2B").read() == b"hello"
+        client.close()
+    assert server.requests[0].target == "/bucket/a/../b//c%20%2B"
 
 
 def test_the_setting_wins_over_the_environment(authority, tls_server):

@@ -8,13 +8,13 @@ import socket
 import ssl
 import subprocess
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
 from agent.network.http import HttpClient, HttpOptions, NetworkError, NetworkReason
 from agent.network.tls import make_context
-from wire_server import Answer, Authority, running_server
+from wire_server import HALF_A_HANDSHAKE, Answer, Authority, drip, running_server
 
 pytestmark = pytest.mark.needs("localhost")
 
@@ -133,7 +133,7 @@ def test_a_certificate_for_another_name_is_refused_and_explained(authority, name
 
 
 @contextmanager
-def listener_that_answers(answer: bytes | None):
+def listener_that_answers(answer: bytes | None, send=socket.socket.sendall):
     """A port that speaks no TLS: it answers the first bytes with others, or with nothing at all."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -141,7 +141,8 @@ def listener_that_answers(answer: bytes | None):
             connection, _ = listener.accept()
             with connection:
                 connection.recv(10000)
-                connection.sendall(answer or b"")
+                with suppress(OSError):
+                    send(connection, answer or b"")
                 if answer is None:
                     connection.recv(10000)
 
@@ -173,6 +174,13 @@ def test_a_port_that_is_silent_to_a_handshake_does_not_hold_us_for_ever(authorit
     assert error.reason is NetworkReason.TIMEOUT
     assert "handshake" in error.message
     assert "0.1 s" in error.message
+
+
+def test_a_port_that_drips_a_handshake_does_not_hold_us_for_ever(authority):
+    with listener_that_answers(HALF_A_HANDSHAKE, send=drip) as port:
+        error = handshake_failure(authority, port, connect_timeout=0.3)
+    assert error.reason is NetworkReason.TIMEOUT
+    assert "handshake" in error.message
 
 
 def test_a_server_that_ends_the_handshake_is_an_error_that_names_it(authority):

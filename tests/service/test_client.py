@@ -110,6 +110,17 @@ def test_a_command_that_lacks_something_is_not_executed(server, service, member,
     assert caught.value.message.isprintable()
 
 
+@pytest.mark.parametrize(
+    "ask", [lambda service: service.poll(HOST), lambda service: service.specification("a/b", HOST)]
+)
+@pytest.mark.parametrize("at_once", [0, 20, 120])
+def test_a_service_that_drips_its_answer_does_not_hold_the_agent_for_ever(server, http, ask, at_once):
+    server.will(reply({"Padding": "x" * 400})._replace(drip=at_once))
+    with pytest.raises(NetworkError) as caught:
+        ask(client_of(server, http, read_timeout=0.3))
+    assert caught.value.reason is NetworkReason.TIMEOUT
+
+
 def test_a_specification_comes_in_its_envelope(server, service):
     envelope = {"Format": "PKCS7/JSON", "Payload": "-----BEGIN PKCS7-----"}
     system = {"DeploymentSystem": "CodeDeploy", "DeploymentSpecification": {"GenericEnvelope": envelope}}

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import io
+import os
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from agent.errors import AgentError
 from agent.network.credentials import Credentials
+from agent.network.errors import NetworkError
+from agent.network.http import HttpClient, HttpOptions
 from agent.traffic.errors import TrafficError
 from agent.traffic.provider import Access
 
 CONNECT_LIMIT = 10
 READ_LIMIT = 30
+LARGEST_ANSWER = 16 * 1024 * 1024
 
 _PASSING = (
     "Throttling",
@@ -39,6 +44,7 @@ class Api:
         self._access = access
         self._made_for: Credentials | None = None
         self._client: Any = None
+        self._http = HttpClient(HttpOptions(proxy=access.proxy, ca_bundle=access.ca_bundle, environment=os.environ))
 
     def call(self, operation: str, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - botocore has no types
         """Call an operation by its Python name, once. Raises TrafficError."""
@@ -49,12 +55,16 @@ class Api:
             answer: dict[str, Any] = getattr(self._made_client(), operation)(**arguments)
         except ClientError as error:
             raise self._explain(operation, error) from error
+        except NetworkError as error:
+            raise TrafficError(
+                f"{self._service} {operation}: {error.message}", remedy=error.remedy, passing=True
+            ) from error
         except (BotoCoreError, ResponseParserError) as error:
             # What never left this host (no region, no credentials) is no better a moment later.
             passing = not type(error).__name__.startswith(("No", "Partial", "Param", "Unknown"))
             raise TrafficError(
                 f"{self._service} {operation}: {error}.",
-                remedy="Check the network, the region and the credentials of this host.",
+                remedy="Check the region and the credentials of this host.",
                 passing=passing,
             ) from error
         return answer
@@ -88,21 +98,30 @@ class Api:
         if credentials is not None:
             keys = {"aws_access_key_id": credentials.access_key, "aws_secret_access_key": credentials.secret_key}
             keys |= {"aws_session_token": credentials.token} if credentials.token else {}
-        proxy = self._access.proxy
-        options = Config(
-            connect_timeout=CONNECT_LIMIT,
-            read_timeout=READ_LIMIT,
-            retries={"total_max_attempts": 1},  # whoever calls asks again, within its own limit
-            proxies={"http": proxy, "https": proxy} if proxy else None,
-        )
-        return boto3.session.Session().client(
+        client = boto3.session.Session().client(
             self._service,
             region_name=self._config.get("region") or self._access.region or None,
             endpoint_url=self._config.get("endpoint"),
-            verify=self._access.ca_bundle,
-            config=options,
+            config=Config(retries={"total_max_attempts": 1}),  # the caller asks again, within its own limit
             **keys,
         )
+        client.meta.events.register("before-send", self._send)
+        return client
+
+    def _send(self, request: Any, **_: Any) -> Any:  # noqa: ANN401
+        """Send botocore's request as the agent sends its own: an answer has a deadline in all."""
+        from botocore.awsrequest import AWSResponse  # type: ignore[import-untyped]
+
+        with self._http.request(
+            request.method,
+            request.url,
+            headers=dict(request.headers.items()),
+            body=request.body or b"",
+            connect_timeout=CONNECT_LIMIT,
+            read_timeout=READ_LIMIT,
+        ) as response:
+            body = response.read(LARGEST_ANSWER)
+            return AWSResponse(request.url, response.status, response.headers, _Body(body))
 
     def _explain(self, operation: str, error: Any) -> TrafficError:  # noqa: ANN401
         code = str(error.response.get("Error", {}).get("Code", ""))
@@ -116,3 +135,10 @@ class Api:
             gone=code in _GONE,
             service_code=code,
         )
+
+
+class _Body(io.BytesIO):
+    """A body that was read, as botocore takes it."""
+
+    def stream(self) -> Iterator[bytes]:
+        yield self.read()

@@ -144,7 +144,7 @@ def _serve(options: argparse.Namespace, folder: str) -> int:
     if not _is_loopback(options.listen):
         Writer(2).line(
             f"warning: the sandbox listens on {options.listen}. Whoever has its key can make agents run programs "
-            + ("as root. " if options.tls else "as root, and http hides nothing; --tls serves https. ")
+            + ("as root. " if options.tls else "as root, and http hides nothing. Agents elsewhere need https: --tls. ")
             + "Use it in a network that is yours alone."
         )
     scope = Scope(region=options.region)

@@ -55,7 +55,7 @@ class Settings(NamedTuple):
     # Reaching the services
     proxy_uri: str | None = _setting(URL, None, OFFICIAL_1, "proxy for everything but instance metadata")
     deploy_control_endpoint: str | None = _setting(
-        URL, None, OFFICIAL_1, "replaces the command service's endpoint of the region"
+        URL, None, OFFICIAL_1, "replaces the command service's endpoint of the region; http on loopback only"
     )
     s3_endpoint_override: str | None = _setting(URL, None, OFFICIAL_1, "replaces the S3 endpoint of the region")
     github_endpoint_override: str | None = _setting(

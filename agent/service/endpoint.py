@@ -39,11 +39,11 @@ class Endpoint(NamedTuple):
     region: str
 
 
-def endpoint_for(options: EndpointOptions, *, allow_plain: bool = False) -> Endpoint:
-    """Give the endpoint of the command service.
+def endpoint_for(options: EndpointOptions) -> Endpoint:
+    """Return the endpoint of the command service.
 
-    Plain http is for loopback, and with ``allow_plain`` for anywhere: the caller says so when the signer of the
-    deployments is pinned. Raises ServiceConfigError.
+    Plain http is for loopback only: a pinned signer shows who made a deployment, and not for which command it was
+    sent, so on an open line old ones could be sent again. Raises ServiceConfigError.
     """
     if not _REGION.fullmatch(options.region):
         raise ServiceConfigError(
@@ -52,7 +52,7 @@ def endpoint_for(options: EndpointOptions, *, allow_plain: bool = False) -> Endp
         )
     metadata = load_model(secure=options.secure)["metadata"]
     if options.override:
-        url = _checked_override(options.override, allow_plain)
+        url = _checked_override(options.override)
     else:
         url = _computed(options, str(metadata["endpointPrefix"]))
     return Endpoint(url, str(metadata["signingName"]), str(metadata["targetPrefix"]), options.region)
@@ -74,7 +74,7 @@ def _computed(options: EndpointOptions, prefix: str) -> str:
     return f"https://{prefix}{'-fips' if options.fips else ''}.{options.region}.{domain}/"
 
 
-def _checked_override(text: str, allow_plain: bool) -> str:
+def _checked_override(text: str) -> str:
     try:
         parts = urlsplit(text)
         usable = bool(parts.hostname) and parts.port != 0 and parts.scheme in ("http", "https")
@@ -85,9 +85,10 @@ def _checked_override(text: str, allow_plain: bool) -> str:
         raise ServiceConfigError(
             "The control endpoint is not of the form https://host[:port].", remedy="Correct deploy_control_endpoint."
         )
-    if parts.scheme == "http" and not allow_plain and not is_loopback(parts.hostname or ""):
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         raise ServiceConfigError(
-            f"The control endpoint {text} is plain http: anybody on the way could have this host run commands.",
-            remedy="Use https in deploy_control_endpoint, or pin the certificate that deployments are signed with.",
+            f"The control endpoint {text} is plain http to another host: anybody on the way could have this host run"
+            " commands and hide its results, also with old messages of a pinned signer.",
+            remedy="Use https in deploy_control_endpoint; ca_bundle names the authority of a certificate of your own.",
         )
     return text.rstrip("/") + "/"

@@ -13,6 +13,7 @@ from agent.filesystem.boot import boot_id
 from agent.filesystem.locks import FileLock
 from agent.hooks.context import RunningScript
 from agent.retry import Clock, Retries, RetryPolicy, growing
+from agent.store.bindings import Bindings
 from agent.store.commands import CommandFolder, CommandRecord, Progress, SavedOutcome
 from agent.store.tracking import write_tracking
 from agent.worker.execute import execute
@@ -34,7 +35,11 @@ _log = logging.getLogger(__name__)
 
 
 class Closed(Exception):  # noqa: N818 - not an error: the service wants nothing more of this command
-    """The service has already closed the command; nothing is to be done or reported."""
+    """The service has already closed the command; nothing is to be done or reported. ``status`` is its end."""
+
+    def __init__(self, status: str) -> None:
+        super().__init__(status)
+        self.status = status
 
 
 class Command(Observer):
@@ -58,6 +63,7 @@ class Command(Observer):
         self.state = Progress(boot_id(), starts=starts)
         self._turn: FileLock | None = None
         self._retries = Retries(UNTIL_ACKNOWLEDGED, record.command_name, clock)
+        self._is_bound = False
 
     def run(self) -> SavedOutcome:
         """Do what the service asks for, and save the outcome; its status is ``CLOSED`` where the service wants none.
@@ -66,10 +72,11 @@ class Command(Observer):
         stop, and then the script that ran is ended and an unfinished Install is undone.
         """
         outcome: Outcome | None
+        closed_as = ""
         try:
             outcome = self._outcome()
-        except Closed:
-            outcome = None
+        except Closed as closed:
+            outcome, closed_as = None, closed.status
         except AgentError as error:
             _log.error("%s was not begun: %s", self._record.command_name, error)
             outcome = failure(error)
@@ -77,6 +84,8 @@ class Command(Observer):
             explained = explain(error, self._record.command_name)
             _log.error("%s was not begun: %s", self._record.command_name, explained)
             outcome = failure(explained)
+        if self._is_bound:
+            note_end(self._session, self._record, self.state, outcome.status if outcome else closed_as)
         saved = self.saved(outcome)
         save(self._folder, saved)
         if self._turn is not None:
@@ -110,6 +119,7 @@ class Command(Observer):
             limit=session.settings.lock_wait_seconds,
             on_wait=self.notice,
         )
+        self._bind(spec)
         host = session.host(self)
         if session.settings.traffic_control:
             from agent.worker.traffic import note_managed  # most hosts are spared the import
@@ -132,6 +142,12 @@ class Command(Observer):
         payload = open_envelope(envelope.format, envelope.payload, policy=session.signer_policy(), now=time.time())
         return parse_specification(payload)
 
+    def _bind(self, spec: DeploymentSpecification) -> None:
+        """Hold a specification to the command that brought it; in turn, so that what came before has ended."""
+        record, ids = self._record, {"deployment_id": spec.deployment_id, "group_id": spec.deployment_group_id}
+        Bindings(self._session.layout).bind(record.execution_id, record.command_name, **ids)
+        self._is_bound = True
+
     def _acknowledge(self, *, noop: bool) -> str:
         """Tell the service that the command is taken on; gives its answer.
 
@@ -145,7 +161,7 @@ class Command(Observer):
         )
         if status in _TERMINAL and not (status == "Failed" and noop):
             _log.info("%s is not done: the service has closed it as %s", self._record.command_name, status)
-            raise Closed
+            raise Closed(status)
         return status
 
     def script_started(self, script: RunningScript) -> None:
@@ -165,3 +181,12 @@ class Command(Observer):
     def notice(self, text: str) -> None:
         """Log what a person should know."""
         _log.info("%s", text)
+
+
+def note_end(session: Session, record: CommandRecord, progress: Progress, status: str) -> None:
+    """Note how a command has ended where that ends its deployment on this host; a disk that refuses is logged."""
+    ids = {"deployment_id": progress.deployment_id, "group_id": progress.group_id}
+    try:
+        Bindings(session.layout).end(record.command_name, succeeded=status == "Succeeded", **ids)
+    except (AgentError, OSError) as error:
+        _log.warning("It will not be known that the deployment %s is over: %s", progress.deployment_id, error)

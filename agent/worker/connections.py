@@ -51,7 +51,6 @@ def make_service(
 
     Raises ServiceConfigError where the settings name an endpoint that cannot be.
     """
-    pinned = bool(settings.deployment_signer_ca_file or settings.deployment_signer_fingerprints)
     endpoint = endpoint_for(
         EndpointOptions(
             region=identity.region,
@@ -59,9 +58,7 @@ def make_service(
             secure=settings.enable_auth_policy,
             fips=settings.use_fips_mode,
             override=settings.deploy_control_endpoint,
-        ),
-        # What is signed by a known signer may come through an open line; anything else may not.
-        allow_plain=pinned,
+        )
     )
     gate = ThrottleGate(os.path.join(layout_of(settings).state, "throttle"))
     return CommandService(

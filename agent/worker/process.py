@@ -19,7 +19,7 @@ from agent.deployment.outcome import Outcome, failure
 from agent.errors import AgentError
 from agent.filesystem.locks import LockTimeoutError
 from agent.store.commands import CommandFolder, CommandRecord, Progress, RecordError, SavedOutcome
-from agent.worker.command import Command
+from agent.worker.command import Command, note_end
 from agent.worker.handoff import EXIT_UNREPORTED, forgo_core_dumps, parse_handoff
 from agent.worker.host import Observer
 from agent.worker.interrupted import interrupted
@@ -127,6 +127,8 @@ def _begin(folder: CommandFolder, record: CommandRecord, session: Session, *, st
     except Exception as error:  # noqa: BLE001 - a defect of ours must not cost the deployment its outcome
         _log.error("A defect of the agent ended %s", record.command_name, exc_info=True)
         outcome = _defect(error)
+    if command.state.committed:
+        note_end(session, record, command.state, outcome.status)
     saved = command.saved(outcome)
     save(folder, saved)
     return saved
@@ -145,6 +147,8 @@ def _fail(folder: CommandFolder, record: CommandRecord, progress: Progress, sess
     reason = "the process that worked on it is gone, because it was killed or the host went down"
     _log.warning("%s is failed: %s", record.command_name, reason)
     outcome = interrupted(record.command_name, progress, session.layout, reason=reason)
+    if progress.committed and progress.deployment_id:
+        note_end(session, record, progress, outcome.status)
     saved = Command(folder, record, session, starts=progress.starts).saved(outcome)
     saved = saved._replace(deployment_id=progress.deployment_id, group_id=progress.group_id)
     if session.settings.traffic_control and progress.deployment_id:

@@ -97,6 +97,73 @@ def test_a_stranger_signs_in_vain_where_the_signer_is_pinned(service: CommandSer
         assert not (host.root / "group-1").exists()
 
 
+def test_a_recorded_message_is_not_used_for_the_commands_of_another_deployment(
+    service: CommandService, host: AgentHost, tmp_path: Path
+) -> None:
+    old = revision(tmp_path / "old", {"BeforeInstall": f"echo old >> {tmp_path}/runs"}, to=tmp_path / "out")
+    new = revision(tmp_path / "new", {"BeforeInstall": f"echo new >> {tmp_path}/runs"}, to=tmp_path / "out")
+    recorded: list[str] = []
+    service.seal = lambda document: recorded.append(service.signer.seal(document)) or recorded[0]  # type: ignore[func-returns-value]
+    host.start()
+    service.completion(service.add("DownloadBundle", specification(old, deployment="d-1")))
+    service.seal = service.signer.seal
+    service.completion(service.add("DownloadBundle", specification(new, deployment="d-2")))
+    service.seal = lambda document: recorded[0]
+    command = service.add("BeforeInstall", specification(new, deployment="d-2"))
+    found = service.completion(command)
+    assert found["status"] == "Failed"
+    assert "refused as a replay: that id belongs to another deployment than d-1" in found["message"]
+    assert not service.of("PutHostCommandAcknowledgement", command)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_recorded_message_of_a_deployment_that_has_ended_runs_nothing(
+    service: CommandService, host: AgentHost, tmp_path: Path
+) -> None:
+    events = ["DownloadBundle", "BeforeInstall", "ValidateService"]
+    place = revision(tmp_path / "rev", {"BeforeInstall": f"echo ran >> {tmp_path}/runs"}, to=tmp_path / "out")
+    host.start()
+    deploy(service, specification(place), events)
+    found = deploy(service, specification(place), events)
+    assert list(found) == ["DownloadBundle"]
+    for execution in ("", "another/execution"):
+        found["again"] = service.completion(service.add("BeforeInstall", specification(place), execution=execution))
+        assert "refused as a replay: the deployment d-1 has come past ValidateService" in found["again"]["message"]
+    assert (tmp_path / "runs").read_text() == "ran\n"
+
+
+@pytest.mark.parametrize("end", ["a failure", "a kill"])
+def test_a_deployment_that_has_failed_here_is_not_begun_again(
+    service: CommandService, host: AgentHost, tmp_path: Path, end: str
+) -> None:
+    script = "false" if end == "a failure" else f"touch {tmp_path}/here; sleep 1000"
+    place = revision(tmp_path / "rev", {"BeforeInstall": script}, to=tmp_path / "out")
+    host.start()
+    deploy(service, specification(place), ["DownloadBundle"])
+    command = service.add("BeforeInstall", specification(place))
+    if end == "a kill":
+        host.until((tmp_path / "here").exists, "the script to run")
+        for worker in host.workers():
+            worker.kill()
+    assert service.completion(command)["status"] == "Failed"
+    found = service.completion(service.add("Install", specification(place)))
+    assert "refused as a replay: the deployment d-1 is over on this host" in found["message"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_deployment_that_goes_on_under_another_execution_id_is_taken_with_a_warning(
+    service: CommandService, host: AgentHost, tmp_path: Path
+) -> None:
+    place = revision(tmp_path / "rev", {}, to=tmp_path / "out")
+    host.start()
+    deploy(service, specification(place), ["DownloadBundle"])
+    command = service.add("Install", specification(place), execution="another/execution")
+    assert service.completion(command)["status"] == "Succeeded"
+    (warning,) = [line for line in host.log_text().splitlines() if "goes on under another execution id" in line]
+    assert "WARN" in warning
+    assert "another/execution" in warning
+
+
 def test_a_specification_that_cannot_be_had_is_a_failure_that_is_reported(
     service: CommandService, host: AgentHost, tmp_path: Path
 ) -> None:

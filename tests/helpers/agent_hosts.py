@@ -1,7 +1,7 @@
 """Booted hosts with the agent on them, and the sandbox that they are deployed to from.
 
-The sandbox is the service, S3 and the metadata service at 169.254.169.254, on the lab's network. Hosts get plain http,
-so they are told which certificate signs deployments, as any user of an http endpoint has to tell them.
+The sandbox is the service, S3 and the metadata service at 169.254.169.254, on the lab's network. Agents ask it by TLS,
+with an authority that is on every host.
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ from agent_wheelhouse import INSIDE, Wheelhouse, installed_layer, wheelhouse, wh
 from booted_host import BootedHost
 from host_lab import HostLab
 from sandbox_server import SandboxServer, running_sandbox
+from tls_front import tls_front
 
-SERVICE_URL = f"http://{host_network.MACHINE_ADDRESS}"
+SERVICE_URL = f"https://{host_network.MACHINE_ADDRESS}"
 """The sandbox, as hosts reach it."""
+CA_BUNDLE = "/etc/sandbox-ca.pem"
+"""Where every host has the authority of the sandbox's certificate."""
 CONFIG = "/etc/codedeploy-agent/conf/codedeployagent.yml"
 ON_PREMISES = "/etc/codedeploy-agent/conf/codedeploy.onpremises.yml"
 DROP_INS = "/etc/systemd/system/codedeploy-agent.service.d"
@@ -36,9 +39,10 @@ SITE = "/srv/site"
 class Site:
     """A lab and its sandbox, for all tests of a process; each test has its own Fleet in it."""
 
-    def __init__(self, lab: HostLab, sandbox: SandboxServer) -> None:
+    def __init__(self, lab: HostLab, sandbox: SandboxServer, ca_pem: str) -> None:
         self.lab = lab
         self.sandbox = sandbox
+        self.ca_pem = ca_pem
         self.numbers = itertools.count(1)
 
     @property
@@ -47,6 +51,7 @@ class Site:
         certificate = ssl.PEM_cert_to_DER_cert(Path(self.sandbox.signer_certificate).read_text())
         return (
             f"---\n:deploy_control_endpoint: {SERVICE_URL}\n:s3_endpoint_override: {SERVICE_URL}\n"
+            f":ca_bundle: {CA_BUNDLE}\n"
             f":deployment_signer_fingerprints: '{hashlib.sha256(certificate).hexdigest()}'\n"
             ":wait_between_runs: 1\n"
         )
@@ -62,7 +67,8 @@ def running_site(folder: Path) -> Iterator[Site]:
                 # At all addresses, so that it is the metadata service too, which has port 80.
                 everywhere = ("--listen", "0.0.0.0", "--port", "80")
                 sandbox = stack.enter_context(running_sandbox(folder, *everywhere))
-            yield Site(lab, sandbox)
+                ca_pem = stack.enter_context(tls_front(host_network.MACHINE_ADDRESS, 443, behind=80))
+            yield Site(lab, sandbox, ca_pem)
 
 
 class Fleet:
@@ -107,6 +113,7 @@ class Fleet:
         read_only = {INSIDE: wheelhouses()}
         host = self.site.lab.create(full, image, disk=disk, layers=layers, read_only=read_only)
         self.hosts.append(host)
+        host.put(CA_BUNDLE, self.site.ca_pem)
         if installed:
             host.put(CONFIG, self.site.config)
         return host

@@ -40,12 +40,12 @@ class CommandService:
         self._number = 0
         self.url = ""
 
-    def add(self, name: str, specification: dict[str, Any]) -> str:
-        """Have a command ready for the next poll; gives its identifier."""
+    def add(self, name: str, specification: dict[str, Any], *, execution: str = "") -> str:
+        """Have a command ready for the next poll, of its deployment's execution or another; return its identifier."""
         with self._change:
             self._number += 1
             identifier = f"command-{self._number:04d}"
-            execution = f"{specification['DeploymentId']}/{HOST}/{name}/{self._number}"
+            execution = execution or f"{specification['DeploymentId']}/{HOST}"
             self._specifications[execution] = json.dumps(specification).encode()
             self._ready.append(
                 {

@@ -10,6 +10,7 @@ import pytest
 from agent import __version__
 from agent_host import revision
 from agent_hosts import (
+    CA_BUNDLE,
     CONFIG,
     DROP_INS,
     LOG,
@@ -121,7 +122,12 @@ def test_a_server_in_a_rack_joins_by_one_command_and_leaves_by_another(fleet: Fl
     agent = host.testinfra.service("codedeploy-agent")
     assert agent.is_running  # it waits until it is told who it is
     key = {name: fleet.sandbox.description[name] for name in ("access_key_id", "secret_access_key")}
-    as_administrator = ["env", f"AWS_ENDPOINT_URL={SERVICE_URL}", *(f"AWS_{k.upper()}={v}" for k, v in key.items())]
+    as_administrator = [
+        "env",
+        f"AWS_ENDPOINT_URL={SERVICE_URL}",
+        f"AWS_CA_BUNDLE={CA_BUNDLE}",
+        *(f"AWS_{k.upper()}={v}" for k, v in key.items()),
+    ]
     tag = f"Application={fleet.application}"
     command = ["codedeploy-agent", "register", "--instance-name", host.name, "--region", fleet.sandbox.region]
     host.run([*as_administrator, *command, "--tag", tag, "--create-iam-user"])

@@ -84,11 +84,10 @@ def test_a_service_on_this_host_may_be_plain_http(host):
 
 
 @pytest.mark.parametrize("host", ["service.example", "10.0.0.1", "localhost.example", "169.254.169.254"])
-def test_plain_http_elsewhere_is_refused_unless_the_signer_is_pinned(host):
-    options = EndpointOptions("eu-central-1", override=f"http://{host}")
-    with pytest.raises(ServiceConfigError, match="plain http"):
-        endpoint_for(options)
-    assert endpoint_for(options, allow_plain=True).url == f"http://{host}/"
+def test_plain_http_elsewhere_is_refused(host):
+    with pytest.raises(ServiceConfigError, match="plain http to another host") as caught:
+        endpoint_for(EndpointOptions("eu-central-1", override=f"http://{host}"))
+    assert "Use https" in caught.value.remedy
 
 
 @pytest.mark.parametrize(

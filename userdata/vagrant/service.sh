@@ -19,7 +19,7 @@ After=network-online.target
 Wants=network-online.target
 
 [Service]
-ExecStart=/opt/sandbox/bin/codedeploy-agent sandbox --listen $LISTEN --port $PORT --folder /run/sandbox
+ExecStart=/opt/sandbox/bin/codedeploy-agent sandbox --tls --listen $LISTEN --port $PORT --folder /run/sandbox
 Restart=always
 
 [Install]

@@ -264,11 +264,9 @@ class _Execution:
         self._unlinked = stager.unlinked
         add_rules(self._record.rules)
         self._directories.sync(folders)
-        # Here no other account can exchange them; under their own names one could.
-        installed = {path: self._directories.identity(temp) for path, temp in self._plan.staged.items()}
         made = self._directories.inodes(step.temp for step in self._record.steps)
-        self._journal.mark(STAGED, made=made, installed=installed)
-        return installed
+        self._journal.mark(STAGED, made=made, installed=stager.installed)
+        return stager.installed
 
     def _commit(self) -> None:
         check_names(self._plan, self._directories)

@@ -38,7 +38,8 @@ class Stager:
     ) -> None:
         """``before`` tells what the plan found at the paths of its operations; anything else there is an error.
 
-        ``unlinked`` are afterwards the paths whose old object could not be given a second name.
+        ``unlinked`` are afterwards the paths whose old object could not be given a second name, ``installed`` the new
+        directories.
         """
         self._plan = plan
         self._directories = directories
@@ -48,6 +49,7 @@ class Stager:
         self._total = len(plan.nested) + sum(1 for operation in plan.operations if operation.temp)
         self._groups: dict[str, int] = {}
         self.unlinked: set[str] = set()
+        self.installed: dict[str, Identity] = {}
         self._uid = os.geteuid()
 
     @property
@@ -70,6 +72,8 @@ class Stager:
                 self._link_aside(operation)
             elif operation.kind == IN_PLACE:
                 self._keep_copy(operation)
+        # Here no other account can exchange them, and this one can still enter them all.
+        self.installed = {path: self._directories.identity(temp) for path, temp in self._plan.staged.items()}
         self._settle_folders()
 
     def _build_wanted(self) -> None:

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from agent.appspec.model import Permission
 from agent.errors import InstallError
 from agent.filesystem.directories import Directories
 from agent.install.plan import Plan
@@ -188,6 +189,23 @@ def test_the_work_of_an_ordinary_user_is_that_users(open_box: Box) -> None:
     assert open_box.tree("home/out") == {"d": None, "d/f": "1", "link": None, "link/f": "1"}
     owner = NOBODY if os.geteuid() == 0 else os.geteuid()
     assert {os.lstat(f"{open_box.dest}/home/out/{path}").st_uid for path in ("", "d", "d/f")} == {owner}
+
+
+def test_an_ordinary_user_installs_directories_that_nobody_may_enter(open_box: Box) -> None:
+    open_box.put(".")
+    closed = Permission(open_box.dest, mode=0o444, types=frozenset({"directory"}))
+    archive = open_box.revision({"app/a/b/c/f": "1", "app/a/b/d": None})
+    give_to_ordinary_user(open_box.top)
+
+    assert as_ordinary_user(lambda: open_box.install(archive, permissions=[closed]) and "done") == "done"
+    assert open_box.open_journals() == []
+    paths = [f"{open_box.dest}/out{below}" for below in ("", "/a", "/a/b", "/a/b/c", "/a/b/d")]
+    modes = []
+    for path in paths:
+        modes.append(mode(path))
+        os.chmod(path, 0o755)
+    assert modes == [0o444] * 5
+    assert open_box.read("out/a/b/c/f") == "1"
 
 
 def test_an_ordinary_user_learns_which_folder_is_closed_and_nothing_has_changed(open_box: Box) -> None:

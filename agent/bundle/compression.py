@@ -17,6 +17,9 @@ _XZ_MEMORY = 128 * 1024 * 1024
 
 GZIP = b"\x1f\x8b"
 
+# Bytes of a compressed member that are handed to its decompressor first, before it is known how long it is.
+_FIRST_STEP = 4096
+
 # How files begin: what a wrong type or a wrong download looks like. Longest first where one begins another.
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (GZIP, "gzip"),
@@ -98,15 +101,55 @@ class _Decompressor(Protocol):
     def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
 
 
+class _Packed:
+    """The bytes of an archive, handed out in growing pieces to each compressed member.
+
+    A member that ends copies what it was handed too much, so a member of a few bytes must not be handed many.
+    """
+
+    def __init__(self, archive: ArchiveFile) -> None:
+        self._archive = archive
+        self._data = b""
+        self._at = 0
+        self._step = _FIRST_STEP
+
+    def next(self) -> bytes:
+        """Return the next piece, b"" at the end."""
+        if self._at == len(self._data):
+            self._data, self._at = self._archive.read(), 0
+        piece = self._data[self._at : self._at + self._step]
+        self._at += len(piece)
+        self._step = min(2 * self._step, CHUNK // 4)
+        return piece
+
+    def begins(self, unused: bytes) -> bool:
+        """Go back to the end of a member; tell whether another one follows.
+
+        The zeros that tapes and disks leave do not count.
+        """
+        self._step = _FIRST_STEP
+        self._at -= len(unused)
+        while True:
+            while self._at < len(self._data):
+                piece = self._data[self._at : self._at + self._step].lstrip(b"\0")
+                if piece:
+                    self._at += min(self._step, len(self._data) - self._at) - len(piece)
+                    return True
+                self._at = min(self._at + self._step, len(self._data))
+            self._data, self._at = self._archive.read(), 0
+            if not self._data:
+                return False
+
+
 def _gunzip(archive: ArchiveFile) -> Iterator[bytes]:
-    data = archive.read(CHUNK // 4)
+    packed = _Packed(archive)
+    data = b""
     while True:
         member = zlib.decompressobj(wbits=31)
         while not member.eof:
+            data = data or packed.next()
             if not data:
-                data = archive.read(CHUNK // 4)
-                if not data:
-                    raise _cut_short(archive, "gzip")
+                raise _cut_short(archive, "gzip")
             try:
                 chunk = member.decompress(data, CHUNK)
             except zlib.error as error:
@@ -114,42 +157,29 @@ def _gunzip(archive: ArchiveFile) -> Iterator[bytes]:
             data = member.unconsumed_tail
             if chunk:
                 yield chunk
-        data = _next_member(archive, member.unused_data)
-        if not data:
+        if not packed.begins(member.unused_data):
             return
-        if not data.startswith(GZIP):
+        data = packed.next()
+        if not data.startswith(GZIP[: len(data)]):
             raise archive.error("something that is not gzip follows after its end", remedy=_DAMAGED)
 
 
-def _next_member(archive: ArchiveFile, rest: bytes) -> bytes:
-    """What follows a compressed member: b"" at the end, where the zeros that tapes and disks leave do not count."""
-    while True:
-        rest = rest.lstrip(b"\0")
-        if len(rest) > 6:
-            return rest
-        more = archive.read()
-        if not more:
-            return rest
-        rest += more
-
-
 def _by_members(archive: ArchiveFile, kind: str, start: Callable[[], _Decompressor]) -> Iterator[bytes]:
-    data = archive.read()
-    while data:
+    packed = _Packed(archive)
+    more = True
+    while more:
         member = start()
         while not member.eof:
+            data = packed.next() if member.needs_input else b""
             if member.needs_input and not data:
-                data = archive.read()
-                if not data:
-                    raise _cut_short(archive, kind)
+                raise _cut_short(archive, kind)
             try:
                 chunk = member.decompress(data, CHUNK)
             except (OSError, ValueError, EOFError, MemoryError) as error:
                 raise _damaged(archive, kind, error) from error
-            data = b""
             if chunk:
                 yield chunk
-        data = _next_member(archive, member.unused_data)
+        more = packed.begins(member.unused_data)
 
 
 def _bunzip2(archive: ArchiveFile) -> Iterator[bytes]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from agent.errors import BundleError
 
 MAKE_IT_AGAIN = "The archive is damaged or was made wrongly: make it again and deploy the new one."
+
+LONGEST_NAME = 4095
+"""Bytes of a path, and of a link's target, that Linux takes; a longer one only costs time."""
 
 _SHOWN = 200
 _LINKS_FOLLOWED = 40  # as many as Linux itself follows
@@ -42,15 +45,18 @@ def clean(raw: bytes) -> tuple[bytes, bool]:
     return b"/".join([part for part in parts if part not in (b"", b".", b"..")]), led_out
 
 
-def resolve(links: Mapping[bytes, bytes], name: bytes) -> bytes | None:
+def resolve(
+    links: Mapping[bytes, bytes], name: bytes, stepped: Callable[[int], None] = lambda steps: None
+) -> bytes | None:
     """Where a clean name leads when the symbolic links on its way are followed, the last one included.
 
     ``links`` holds the targets of all symbolic links below the top folder. None means: out of the top folder, or
-    round in a circle.
+    round in a circle, or longer than a path can be. ``stepped`` is called with a number of parts that are walked next.
     """
     ahead = name.split(b"/")[::-1]
+    stepped(len(ahead))
     done: list[bytes] = []
-    followed = 0
+    followed = length = 0
     while ahead:
         part = ahead.pop()
         if part in (b"", b"."):
@@ -58,14 +64,19 @@ def resolve(links: Mapping[bytes, bytes], name: bytes) -> bytes | None:
         if part == b"..":
             if not done:
                 return None
-            done.pop()
+            length -= len(done.pop()) + 1
             continue
         done.append(part)
+        length += len(part) + 1
+        if length > LONGEST_NAME + 1:
+            return None
         target = links.get(b"/".join(done)) if links else None
         if target is not None:
             followed += 1
             if target[:1] == b"/" or followed > _LINKS_FOLLOWED:
                 return None
-            done.pop()
-            ahead.extend(target.split(b"/")[::-1])
+            length -= len(done.pop()) + 1
+            parts = target.split(b"/")
+            stepped(len(parts))
+            ahead.extend(parts[::-1])
     return b"/".join(done)

@@ -19,6 +19,13 @@ def human(size: int) -> str:
     return f"{size / 1024**step:.1f} {_UNITS[step - 1]}"
 
 
+_PASSED_BASE, _PASSED_FOR_ENTRY, _PASSED_FOR_BYTE = 4 << 20, 2048, 256
+"""Bytes that an archive may make its reader read for nothing: at all, for each entry made, for each of its own bytes.
+
+gzip makes at most 1032 bytes of one, bzip2 a million. Padding, long names and extended headers of real archives are far
+below this."""
+
+
 class Need:
     """What a whole archive says it needs: bytes of content, bytes on a disk of whole blocks, files and folders."""
 
@@ -46,6 +53,8 @@ class Space:
         self._archive = archive
         self._limit = limit
         self.taken = 0
+        self.passed = 0
+        self._excess = 0
         self._look()
 
     def need(self) -> Need:
@@ -66,8 +75,8 @@ class Space:
     def take(self, size: int) -> None:
         """Ask for room for one entry of ``size`` bytes. Raises BundleError when there is none."""
         self.taken += size
-        if self._limit is not None and self.taken > self._limit:
-            self._check_limit(self.taken)
+        if self._limit is not None:
+            self._check_limit(self.taken + self._excess)
         blocks = -(-size // self._block) * self._block
         self._bytes -= blocks
         self._entries -= 1
@@ -76,6 +85,26 @@ class Space:
             self._refuse_if_short(blocks, 1)
             self._bytes -= blocks
             self._entries -= 1
+
+    def pass_over(self, size: int, *, packed: int, entries: int) -> None:
+        """Count bytes that were read and become nothing, in an archive of ``packed`` bytes that made ``entries``.
+
+        What is more than entries usually need counts like content. Raises BundleError where that is too much, or more
+        than any program makes.
+        """
+        self.passed += size
+        self._excess = max(0, self.passed - _PASSED_FOR_ENTRY * entries)
+        self._check_limit(self.taken + self._excess)
+        if self._excess > _PASSED_BASE + _PASSED_FOR_BYTE * packed:
+            raise BundleError(
+                f"{self._archive}: its {human(packed)} hold {human(self.passed)} of headers, names and padding that"
+                " become no files.",
+                remedy="No program packs files so: make the archive again and deploy the new one.",
+            )
+
+    def begin_again(self) -> None:
+        """Forget what was passed over, for a second way through the archive."""
+        self.passed = self._excess = 0
 
     def _look(self) -> None:
         state = os.fstatvfs(self._folder)

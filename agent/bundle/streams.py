@@ -89,8 +89,8 @@ class ByteStream(Protocol):
         """How many bytes are left; None where that shows only at the end."""
         ...
 
-    def drain(self) -> None:
-        """Read what is left, so that a decompressor has checked all of it."""
+    def drain(self, passed_over: Callable[[int], None]) -> None:
+        """Read what is left, so that a decompressor has checked all of it, and call with the size of each piece."""
         ...
 
     def close(self) -> None: ...
@@ -106,13 +106,16 @@ class _Window:
 
     def need(self, count: int) -> bool:
         """See ``ByteStream``."""
-        while len(self.buffer) - self.position < count:
-            more = self._more()
-            if not more:
-                return False
-            self.buffer = self.buffer[self.position :] + more
-            self.position = 0
-        return True
+        missing = count - (len(self.buffer) - self.position)
+        if missing <= 0:
+            return True
+        # Joined once: a decompressor may give a byte at a time.
+        pieces = [self.buffer[self.position :]]
+        while missing > 0 and (more := self._more()):
+            pieces.append(more)
+            missing -= len(more)
+        self.buffer, self.position = b"".join(pieces), 0
+        return missing <= 0
 
 
 class PlainStream(_Window):
@@ -149,7 +152,7 @@ class PlainStream(_Window):
     def left(self) -> int | None:
         return self._archive.size - self._archive.position + len(self.buffer) - self.position
 
-    def drain(self) -> None:
+    def drain(self, passed_over: Callable[[int], None]) -> None:
         # Nothing checks the bytes after the end of a plain tar, so they need not be read.
         self._archive.position = self._archive.size
 
@@ -179,10 +182,10 @@ class ChunkStream(_Window):
     def left(self) -> int | None:
         return None
 
-    def drain(self) -> None:
+    def drain(self, passed_over: Callable[[int], None]) -> None:
         self.buffer, self.position = b"", 0
-        for _ in self._chunks:
-            pass
+        for chunk in self._chunks:
+            passed_over(len(chunk))
 
     def close(self) -> None:
         _close(self._chunks)

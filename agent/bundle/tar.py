@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from agent.bundle.files import Owner
-from agent.bundle.names import MAKE_IT_AGAIN, clean, entry_error, shown
+from agent.bundle.names import LONGEST_NAME, MAKE_IT_AGAIN, clean, entry_error, shown
 from agent.bundle.owners import Owners
 from agent.bundle.space import Space
 from agent.bundle.streams import ArchiveFile, ByteStream
@@ -14,6 +14,7 @@ from agent.bundle.tar_headers import (
     DUMPED_FOLDER,
     FOLDER,
     HARD_LINK,
+    ONLY_OF_ONE_ENTRY,
     REFUSED_TYPES,
     REGULAR,
     SPARSE,
@@ -35,8 +36,11 @@ _ZEROS = bytes(BLOCK)
 # Longer contents are not gathered in memory but go to the file as they come.
 _SMALL = 128 * 1024
 
-# A long name or an extended header longer than this describes no file that could be.
+# An extended header longer than this describes no file that could be.
 _METADATA_LIMIT = 1024 * 1024
+
+# Entries that are believed of an archive before they are made, besides one for each of its bytes.
+_ENTRIES_BELIEVED = 20_000
 
 
 class TarReader:
@@ -65,6 +69,7 @@ class TarReader:
         self._progress = progress
         self._global: dict[str, bytes] = {}
         self._name = b""
+        self._pass_over: Callable[[int], None] = lambda size: writer.pass_over(size, packed=archive.size)
 
     def unpack(self) -> None:
         """Write all entries. Raises BundleError, OSError."""
@@ -76,27 +81,37 @@ class TarReader:
             if header is None:
                 break
             self._name = self._writer.current = header.name
+            made = self._writer.made
             try:
                 self._unpack_entry(header, block)
             except HeaderError as error:
                 raise entry_error(self._archive.path, self._name, str(error)) from error
+            if self._writer.made <= made:
+                self._pass_over(BLOCK)  # it changed or replaced what an earlier entry had made
             self._progress()
-        self._stream.drain()
+        self._stream.drain(self._pass_over)
 
     def count(self, space: Space) -> None:
         """Read all headers without writing anything, as far as there is room for their files. Raises BundleError."""
-        need = space.need()
+        need, packed = space.need(), self._archive.size
+
+        def pass_over(size: int) -> None:
+            space.pass_over(size, packed=packed, entries=min(need.entries, _ENTRIES_BELIEVED + packed))
+
+        self._pass_over = pass_over
         try:
             while True:
                 header, block = self._next_header()
                 if header is None:
+                    space.begin_again()
                     return
+                pass_over(BLOCK)
                 self._name = header.name
                 sparse = self._sparse_map(header, block)
                 size = header.size if header.type not in (FOLDER, SYMLINK, HARD_LINK) else 0
                 need.add(sparse.size if sparse else size)
                 space.require(need)
-                self._skip_content(size)
+                self._skip(size)
         except HeaderError as error:
             raise self._archive.error(f"{self._place()} {error}", remedy=MAKE_IT_AGAIN) from error
 
@@ -114,14 +129,16 @@ class TarReader:
             header = parse(block)
             kind = header.type
             if kind == b"L":
-                name = self._metadata(header).split(b"\0", 1)[0]
+                name = self._long_name(header)
             elif kind == b"K":
-                link = self._metadata(header).split(b"\0", 1)[0]
+                link = self._long_name(header)
             elif kind in (b"x", b"X"):
                 records = parse_pax(self._metadata(header))
             elif kind == b"g":
-                self._global.update(parse_pax(self._metadata(header)))
+                found = parse_pax(self._metadata(header))
+                self._global |= {key: found[key] for key in found if not key.startswith(ONLY_OF_ONE_ENTRY)}
             elif kind == VOLUME_LABEL:
+                self._pass_over(BLOCK)
                 self._skip_content(header.size)
             else:
                 break
@@ -157,11 +174,17 @@ class TarReader:
             what = f"it is cut short: {self._place()} and all others may be missing, and so is the mark that ends a tar"
         return self._archive.error(what, remedy=MAKE_IT_AGAIN)
 
+    def _long_name(self, header: Header) -> bytes:
+        if header.size > LONGEST_NAME + BLOCK:
+            raise HeaderError(f"has a name or link of {header.size} bytes; {LONGEST_NAME} may be")
+        return self._metadata(header).split(b"\0", 1)[0]
+
     def _metadata(self, header: Header) -> bytes:
         stream = self._stream
         if header.size > _METADATA_LIMIT:
-            raise HeaderError(f"has an extended header or long name of {header.size} bytes")
+            raise HeaderError(f"has an extended header of {header.size} bytes")
         padded = header.size + -header.size % BLOCK
+        self._pass_over(BLOCK + padded)
         if not stream.need(padded):
             raise self._cut_short(follows=True)
         data = stream.buffer[stream.position : stream.position + header.size]
@@ -195,7 +218,7 @@ class TarReader:
 
     def _sparse_map(self, header: Header, block: bytes) -> SparseFile | None:
         if header.type == SPARSE or (header.type == REGULAR and header.pax):
-            return read_map(header, block, self._stream)
+            return read_map(header, block, self._stream, self._pass_over)
         return None
 
     def _unpack_file(self, name: bytes, header: Header, owner: Owner | None, sparse: SparseFile | None) -> None:
@@ -230,6 +253,10 @@ class TarReader:
         self._writer.fill_file(name, room, fill, header.mode, owner, header.mtime)
 
     def _skip_content(self, size: int) -> None:
+        self._pass_over(size)
+        self._skip(size)
+
+    def _skip(self, size: int) -> None:
         if not self._stream.skip(size + -size % BLOCK):
             raise self._content_missing()
 

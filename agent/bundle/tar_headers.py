@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from struct import Struct
 
+from agent.bundle.names import LONGEST_NAME
+
 BLOCK = 512
 
 # name, mode, uid, gid, size, mtime, checksum, type, linkname, magic, uname, gname, device numbers, prefix
@@ -164,6 +166,11 @@ def parse_pax(data: bytes) -> dict[str, bytes]:
     return records
 
 
+# A tar has a global header for what all its entries share; a map of 200,000 pieces is not that.
+ONLY_OF_ONE_ENTRY = "GNU.sparse."
+
+_LONGEST_TIME = 32
+
 _REPEATED = frozenset({"GNU.sparse.offset", "GNU.sparse.numbytes"})
 _SPARSE = frozenset(f"GNU.sparse.{word}" for word in ("major", "minor", "name", "size", "realsize", "map"))
 _USED = frozenset({"path", "linkpath", "size", "uid", "gid", "uname", "gname", "mtime"}) | _REPEATED | _SPARSE
@@ -176,9 +183,9 @@ def apply_pax(header: Header, records: dict[str, bytes]) -> None:
     """
     header.pax = records
     if value := records.get("path"):
-        header.name = _no_nul(value, "path")
+        header.name = _name(value, "path")
     if value := records.get("linkpath"):
-        header.link = _no_nul(value, "linkpath")
+        header.link = _name(value, "linkpath")
     if value := records.get("size"):
         header.size = _size(decimal(value, "size"))
     if value := records.get("uid"):
@@ -187,8 +194,8 @@ def apply_pax(header: Header, records: dict[str, bytes]) -> None:
         header.gid = decimal(value, "gid")
     if value := records.get("mtime"):
         header.mtime = _nanoseconds(value)
-    header.user = _no_nul(records.get("uname") or header.user, "uname")
-    header.group = _no_nul(records.get("gname") or header.group, "gname")
+    header.user = _name(records.get("uname") or header.user, "uname")
+    header.group = _name(records.get("gname") or header.group, "gname")
 
 
 def decimal(value: bytes, keyword: str) -> int:
@@ -201,7 +208,7 @@ def decimal(value: bytes, keyword: str) -> int:
 def _nanoseconds(value: bytes) -> int:
     sign = -1 if value[:1] == b"-" else 1
     whole, _, part = value.lstrip(b"-").partition(b".")
-    if not whole.isdigit() or (part and not part.isdigit()) or len(whole) > 18:
+    if len(value) > _LONGEST_TIME or not whole.isdigit() or (part and not part.isdigit()) or len(whole) > 18:
         raise HeaderError(f"has an extended header with mtime={_short(value)}, which is no time")
     return sign * (int(whole) * 1_000_000_000 + int((part + b"000000000")[:9]))
 
@@ -212,7 +219,9 @@ def _size(value: int) -> int:
     return value
 
 
-def _no_nul(value: bytes, keyword: str) -> bytes:
+def _name(value: bytes, keyword: str) -> bytes:
+    if len(value) > LONGEST_NAME:
+        raise HeaderError(f"has an extended header with {len(value)} bytes in its {keyword}; {LONGEST_NAME} may be")
     if b"\0" in value:
         raise HeaderError(f"has an extended header with a NUL byte in its {keyword}")
     return value

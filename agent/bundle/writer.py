@@ -10,12 +10,12 @@ link or hard link of that name cannot be written through. Names must be clean (s
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from agent.bundle.files import FileMaker, Owner
-from agent.bundle.names import entry_error, resolve, shown
+from agent.bundle.names import LONGEST_NAME, entry_error, resolve, shown
 from agent.bundle.space import Space
 from agent.errors import BundleError
 from agent.filesystem.hands import is_worth_a_hand
@@ -30,6 +30,10 @@ Whatever the umask is, no other account may exchange what root will run.
 """
 
 _SETUID_OR_SETGID = 0o6000
+
+# Parts of paths that are walked in the record because of links: at all, and for each entry. Links that lead through
+# links make a long way of a short name.
+_STEPS_BASE, _STEPS_FOR_ENTRY = 100_000, 100
 
 # Names of folders and links are all that is remembered; archives made to fill the memory with them end here.
 _RECORD_LIMIT = 64 * 1024 * 1024
@@ -47,6 +51,7 @@ class TreeWriter:
         self, top: int, *, archive: str, space: Space, umask: int, reject_setuid: bool, reject_links: bool
     ) -> None:
         self.current = b""
+        self.made = 0
         self.links: dict[bytes, bytes] = {}
         self._files = FileMaker(top, umask)
         self._second: SecondWriter | None = None
@@ -58,6 +63,7 @@ class TreeWriter:
         self._reject_links = reject_links
         self._folders: dict[bytes, tuple[int, Owner | None, int | None] | None] = {b"": None}
         self._record_size = 0
+        self._entries = self._steps = 0
         self._folder: bytes | None = None
         self._real = b""
 
@@ -88,6 +94,15 @@ class TreeWriter:
         finally:
             self._second = None
 
+    def pass_over(self, size: int, *, packed: int) -> None:
+        """Count bytes that became nothing, in an archive of ``packed`` bytes. Raises BundleError."""
+        self._space.pass_over(size, packed=packed, entries=self.made)
+
+    def leads_out(self, name: bytes, links: Mapping[bytes, bytes]) -> bool:
+        """Tell whether a name leads out of the tree or round in a circle by ``links``. Raises BundleError."""
+        self.current = name
+        return resolve(links, name, self._step) is None
+
     def take_room(self, size: int) -> None:
         """Ask for room for bytes that no entry announced. Raises BundleError."""
         self._space.take(size)
@@ -101,6 +116,7 @@ class TreeWriter:
             real = self._real_name(leaf)
             is_free = real not in self._folders and real not in self.links
             if is_free and self._second.give(real, data, mode, owner, mtime):
+                self.made += 1
                 return
         self._files.write(self._create(name, leaf, mode), data, mode, owner, mtime)
 
@@ -148,16 +164,16 @@ class TreeWriter:
         if self._reject_links:
             raise self._refusal(name, "is a hard link", "reject_symlinks_in_bundle")
         folder, _, last = target.rpartition(b"/")
-        real_folder = resolve(self.links, folder)
+        real_folder = resolve(self.links, folder, self._step)
         real = b"/".join([real_folder, last]) if real_folder else last
         if not target or real_folder not in self._folders or real in self._folders:
             raise self._missing_link_target(name, target)
-        self._space.take(0)
         self._settle(real)
         try:
             if real == self._real_name(leaf):
                 os.stat(real, dir_fd=self._top, follow_symlinks=False)
             else:
+                self._space.take(0)
                 self._replacing(name, leaf, lambda: self._link(real, leaf))
         except FileNotFoundError as error:
             raise self._missing_link_target(name, target) from error
@@ -194,14 +210,19 @@ class TreeWriter:
 
     def _create(self, name: bytes, leaf: bytes, mode: int) -> int:
         try:
-            return self._files.create(leaf, mode)
+            descriptor = self._files.create(leaf, mode)
         except FileExistsError:
             self._make_way(name, leaf)
-            return self._files.create(leaf, mode)
+            descriptor = self._files.create(leaf, mode)
+        self.made += 1
+        return descriptor
 
     def _enter_folder_of(self, name: bytes) -> bytes:
         """Open the folder in which an entry belongs, making it where no entry has; give the entry's own name."""
         self.current = name
+        self._entries += 1
+        if len(name) > LONGEST_NAME:
+            raise entry_error(self._archive, name, f"has a name of {len(name)} bytes; {LONGEST_NAME} may be")
         cut = name.rfind(b"/")
         folder = name[:cut] if cut > 0 else b""
         if folder != self._folder:
@@ -235,12 +256,13 @@ class TreeWriter:
             except FileExistsError:
                 what = f"lies below {shown(path)}, which the same archive makes a file"
                 raise entry_error(self._archive, self.current, what) from None
+            self.made += 1
             self._remember(path, None)
         return path
 
     def _through_link(self, path: bytes) -> bytes:
         """The folder of the record that a symbolic link leads to: tar writes through such links, so do we."""
-        real = resolve(self.links, path)
+        real = resolve(self.links, path, self._step)
         if real is None or real not in self._folders:
             target = shown(self.links[path])
             what = f"lies below {shown(path)}, which is a symbolic link to {target}, not to a folder in here"
@@ -253,6 +275,7 @@ class TreeWriter:
         except FileExistsError:
             self._make_way(name, leaf)
             make()
+        self.made += 1
 
     def _make_way(self, name: bytes, leaf: bytes) -> None:
         """Remove what an earlier entry of the same name made: the last one counts, as with tar and unzip."""
@@ -270,6 +293,7 @@ class TreeWriter:
         else:
             os.unlink(leaf, dir_fd=self._files.descriptor)
             self.links.pop(real, None)
+        self.made -= 1
 
     def _link(self, real: bytes, leaf: bytes) -> None:
         os.link(real, leaf, src_dir_fd=self._top, dst_dir_fd=self._files.descriptor, follow_symlinks=False)
@@ -286,6 +310,12 @@ class TreeWriter:
         self._record_size += size + 100
         if self._record_size > _RECORD_LIMIT:
             what = "is one folder or link too many: their names alone fill the memory kept for them"
+            raise entry_error(self._archive, self.current, what)
+
+    def _step(self, parts: int) -> None:
+        self._steps += parts
+        if self._steps > _STEPS_BASE + _STEPS_FOR_ENTRY * self._entries:
+            what = "leads through links that lead through links: a way so long is only made to cost time"
             raise entry_error(self._archive, self.current, what)
 
     def _missing_link_target(self, name: bytes, target: bytes) -> BundleError:

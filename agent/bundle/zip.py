@@ -37,6 +37,9 @@ _SMALL = 128 * 1024
 
 _LONGEST_LINK = 4096
 
+# Bytes that are read at a place that does not follow the last one.
+_FIRST_READ = 4096
+
 _SPECIAL = {
     stat.S_IFIFO: "a named pipe (fifo)",
     stat.S_IFSOCK: "a socket",
@@ -238,7 +241,9 @@ class ZipReader:
         """Bytes of the archive through a window, because entries mostly lie one after the other."""
         at = offset - self._window_at
         if at < 0 or at + count > len(self._window):
-            self._window = self._archive.at(offset, max(count, CHUNK))
+            # Entries that are not in the order of the archive would have the same bytes read again and again.
+            is_next = 0 <= at <= len(self._window) + CHUNK
+            self._window = self._archive.at(offset, max(count, CHUNK if is_next else _FIRST_READ))
             self._window_at = offset
             at = 0
         return self._window[at : at + count]

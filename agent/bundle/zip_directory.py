@@ -147,7 +147,7 @@ class ZipDirectory:
         tail = archive.at(tail_start, _END_IS_WITHIN)
         at = tail.rfind(_END)
         while at >= 0:
-            if at + _END_RECORD.size <= len(tail) and self._use_end(tail_start + at, tail[at:]):
+            if at + _END_RECORD.size <= len(tail) and self._use_end(tail_start + at, tail, at):
                 return
             at = tail.rfind(_END, 0, at)
         if archive.at(0, 4) == LOCAL:
@@ -156,9 +156,9 @@ class ZipDirectory:
             what = "it does not look like a zip archive: it has no directory at its end"
         raise archive.error(what, remedy="Check the type that was given for the bundle, and that the bundle is whole.")
 
-    def _use_end(self, end: int, record: bytes) -> bool:
+    def _use_end(self, end: int, tail: bytes, at: int) -> bool:
         """Take the directory that an end record describes. False: there is no directory where it says."""
-        _, disk, first_disk, _, count, size, offset, _ = _END_RECORD.unpack_from(record)
+        _, disk, first_disk, _, count, size, offset, _ = _END_RECORD.unpack_from(tail, at)
         locator = self._archive.at(end - _LOCATOR_64_RECORD.size, _LOCATOR_64_RECORD.size) if end >= 20 else b""
         is_64 = locator[:4] == _LOCATOR_64
         if is_64:

@@ -87,7 +87,9 @@ class Settings(NamedTuple):
     # Revisions
     max_revisions: int = _setting(COUNT, 5, OFFICIAL_1, "revisions kept for each deployment group")
     enable_archive_reuse: bool = _setting(BOOL, True, OFFICIAL_2, "reuse an unpacked revision when the service says so")
-    archive_max_extraction_size: int | None = _setting(SIZE, None, OFFICIAL_2, "largest unpacked bundle; empty: none")
+    archive_max_extraction_size: int | None = _setting(
+        SIZE, None, OFFICIAL_2, "largest unpacked bundle, with what is skipped in it; empty: none"
+    )
     lock_wait_seconds: float = _setting(
         SECONDS, 7200, OURS, "how long a deployment waits for another one of its group, or for an Install"
     )

@@ -17,7 +17,7 @@ import os
 import stat
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from agent.filesystem.durable import remove_if_there, replace, sync_folder, write_durably
 from agent.filesystem.kernel import Identity
@@ -66,12 +66,13 @@ def instructed(content: bytes) -> frozenset[str]:
     instructions = table.get("instructions") if isinstance(table, dict) else None
     if not isinstance(instructions, list) or not all(isinstance(one, dict) for one in instructions):
         raise ValueError("it does not hold a list of instructions")
-    names = {one[key] for one in instructions for key in ("directory", "destination") if key in one}
+    found = [one.get(key) for one in instructions for key in ("directory", "destination")]
+    names = {name for name in found if isinstance(name, str)}
     for one in instructions:
         if one.get("type") == "semanage" and isinstance(one.get("file"), str):
             # The official agents list the path with all links in it followed.
             names |= {SEMANAGE_PREFIX + path for path in (one["file"], os.path.realpath(one["file"]))}
-    return frozenset(name for name in names if isinstance(name, str))
+    return frozenset(names)
 
 
 def confirmed(content: bytes, names: frozenset[str]) -> list[str]:
@@ -155,8 +156,23 @@ def _read_trusted(path: str, what: str) -> bytes | None:
     return None
 
 
-def _texts(value: object) -> list[str]:
-    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
+def _paths(value: object) -> list[str]:
+    return [path for path in value if _can_be_path(path)] if isinstance(value, list) else []
+
+
+def _can_be_path(value: object) -> TypeGuard[str]:
+    if not isinstance(value, str) or not _is_path(value):
+        return False
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError:
+        return False  # half a character
+    return True
+
+
+def _is_identity(value: object) -> TypeGuard[list[int]]:
+    whole = isinstance(value, list) and len(value) == len(Identity._fields)
+    return whole and all(isinstance(number, int) for number in value)  # type: ignore[attr-defined]
 
 
 class CleanupFile(NamedTuple):
@@ -192,7 +208,7 @@ class CleanupFile(NamedTuple):
         if entry is None:
             return self._confirmed_paths(content) if content else []
         if "confirmed" in entry:
-            return [path for path in _texts(entry["confirmed"]) if _is_path(path)]
+            return _paths(entry["confirmed"])
         paths = decode(content or b"")
         for odd in self.odd_paths(content):
             # Before what it holds: the list is worked off backwards.
@@ -203,7 +219,7 @@ class CleanupFile(NamedTuple):
     def odd_paths(self, content: bytes | None) -> list[str]:
         """Give the names that belong to a list of this content but cannot stand in it. Raises OSError."""
         odd = self._entries().get(digest(content), {}).get("odd")
-        return [path for path in _texts(odd) if path.startswith("/")]
+        return [path for path in _paths(odd) if path.startswith("/")]
 
     def directories(self) -> dict[str, Identity | None]:
         """Give the directories that the list's Install made, None where it is not known which objects they are.
@@ -214,7 +230,7 @@ class CleanupFile(NamedTuple):
         known = entry.get("directories")
         if not isinstance(known, dict):
             return dict.fromkeys(_real(self.paths()))
-        return {path: Identity(*values) for path, values in known.items()}
+        return {path: Identity(*four) for path, four in known.items() if _is_identity(four) and _can_be_path(path)}
 
     def adopt(self, paths: Sequence[str]) -> None:
         """Note the paths of another agent's list that were confirmed, before its instructions are replaced.
@@ -286,8 +302,8 @@ class CleanupFile(NamedTuple):
                 table = json.loads(file.read())
         except (FileNotFoundError, PermissionError):
             return {}
-        except ValueError:
-            _log.warning("The file %s cannot be read and is left out", self.extra)
+        except (ValueError, RecursionError):
+            _log.warning("The file %s cannot be understood and is left out", self.extra)
             return {}
         if not isinstance(table, dict):
             return {}

@@ -8,7 +8,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
-_BYTES_A_STEP = 64
+BYTES_A_STEP = 64
 """What a method of bytes looks at costs, too; about so many bytes are as much as a line of Python."""
 
 _LOOKS_AT_A_PART = frozenset({"find", "rfind", "startswith", "endswith"})
@@ -52,7 +52,7 @@ class Work:
         if event == "c_call":
             self.writes += called.__name__ in _WRITES
             of = None if called.__name__ in _LOOKS_AT_A_PART else getattr(called, "__self__", None)
-            self._count(1 + (len(of) // _BYTES_A_STEP if isinstance(of, (bytes, bytearray)) else 0))
+            self._count(1 + (len(of) // BYTES_A_STEP if isinstance(of, (bytes, bytearray)) else 0))
 
     def _count(self, steps: int) -> None:
         self.steps += steps

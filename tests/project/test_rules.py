@@ -233,6 +233,7 @@ def test_every_test_of_a_module_lies_where_the_module_lies() -> None:
         "docs",
         "end_to_end",
         "examples",
+        "fuzz",
         "helpers",
         "hosts",
         "neighbours",

@@ -75,7 +75,7 @@ class Space:
     def take(self, size: int) -> None:
         """Ask for room for one entry of ``size`` bytes. Raises BundleError when there is none."""
         self.taken += size
-        if self._limit is not None:
+        if self._limit is not None and self.taken + self._excess > self._limit:
             self._check_limit(self.taken + self._excess)
         blocks = -(-size // self._block) * self._block
         self._bytes -= blocks
@@ -93,7 +93,10 @@ class Space:
         than any program makes.
         """
         self.passed += size
-        self._excess = max(0, self.passed - _PASSED_FOR_ENTRY * entries)
+        self._excess = self.passed - _PASSED_FOR_ENTRY * entries
+        if self._excess <= 0:
+            self._excess = 0
+            return
         self._check_limit(self.taken + self._excess)
         if self._excess > _PASSED_BASE + _PASSED_FOR_BYTE * packed:
             raise BundleError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from agent.bundle.files import Owner
 from agent.bundle.names import LONGEST_NAME, MAKE_IT_AGAIN, clean, entry_error, shown
@@ -69,7 +70,7 @@ class TarReader:
         self._progress = progress
         self._global: dict[str, bytes] = {}
         self._name = b""
-        self._pass_over: Callable[[int], None] = lambda size: writer.pass_over(size, packed=archive.size)
+        self._pass_over: Callable[[int], None] = partial(writer.pass_over, packed=archive.size)
 
     def unpack(self) -> None:
         """Write all entries. Raises BundleError, OSError."""

@@ -62,8 +62,8 @@ def test_deployments_one_after_the_other_are_no_replays(host: Host, caplog: pyte
 def test_an_execution_id_belongs_to_one_deployment_for_ever(host: Host) -> None:
     host.bind("d-1", "DownloadBundle", "e-1")
     assert "belongs to another deployment than d-2" in host.refuses("d-2", "Install", "e-1")
-    for number in range(3, 300):
-        host.run(f"d-{number}")
+    for number in range(3, 150):
+        host.run(f"d-{number}", ["ValidateService"])
     assert "belongs to another deployment than d-2" in host.refuses("d-2", "Install", "e-1")
     assert "belongs to another deployment than d-2" in host.refuses("d-2", "Install", "e-1", group="h")
 
@@ -160,6 +160,17 @@ def test_a_pair_that_a_power_cut_tore_is_written_again(host: Host, cut: int) -> 
     assert (host.folder / "pairs").stat().st_size == 64
     host.refuses("d-1", "Install")
     host.refuses("d-3", "Install", "e-d-2")
+
+
+def test_a_disk_that_refuses_the_first_binding_of_a_deployment_does_not_make_it_a_replay(host: Host) -> None:
+    host.run("d-1", EVENTS)
+    in_the_way = host.folder / ".going-on.json.new~"
+    in_the_way.mkdir()
+    with pytest.raises(OSError, match="directory"):
+        host.bind("d-2", "DownloadBundle")
+    in_the_way.rmdir()
+    host.bind("d-2", "DownloadBundle")
+    host.refuses("d-1", "DownloadBundle")
 
 
 @pytest.mark.parametrize("damage", [None, b"", b"{", b"[]", b'{"g": 1}', b'{"g": {"d-1": 1}}', b"[" * 100_000])

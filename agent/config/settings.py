@@ -52,6 +52,9 @@ class Settings(NamedTuple):
     kill_agent_max_wait_time_seconds: float = _setting(
         SECONDS, 7200, OFFICIAL_1, "how long a deployment may go on after the agent was stopped"
     )
+    command_stall_seconds: float = _setting(
+        SECONDS, 7200, OURS, "how long a command may make no progress before its worker ends it as failed"
+    )
     # Reaching the services
     proxy_uri: str | None = _setting(URL, None, OFFICIAL_1, "proxy for everything but instance metadata")
     deploy_control_endpoint: str | None = _setting(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 
 from agent.deployment.outcome import Outcome
@@ -35,7 +34,7 @@ def take_over_tracked(store: CommandStore, layout: Layout, *, host_identifier: s
 
 def _take_over(found: Tracked, store: CommandStore, host_identifier: str) -> None:
     folder = store.folder_of(found.command_identifier)
-    if os.path.isdir(folder.path):
+    if folder.exists():
         return
     if store.finished(found.command_identifier) is not None:
         remove_if_there(found.path)

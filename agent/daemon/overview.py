@@ -87,12 +87,13 @@ def commands_in_progress(layout: Layout) -> list[InProgress]:
 
 def outcomes_to_report(layout: Layout) -> int:
     """How many outcomes are saved and not yet accepted by the service. Raises OSError."""
-    return sum(_ended(folder) for folder in CommandStore(layout))
+    folders = list(CommandStore(layout))
+    return sum(_ended(folder) for folder in folders) - sum(_is_reported(folder) for folder in folders)
 
 
 def last_outcome(layout: Layout) -> LastOutcome | None:
     """The outcome of the command that ended last; None where none is remembered. Raises OSError."""
-    paths = [os.path.join(folder.path, "outcome.json") for folder in CommandStore(layout) if _ended(folder)]
+    paths = [path for folder in CommandStore(layout) for path in (f"{folder.path}/outcome.json", folder.kept_path)]
     outcomes = [
         outcome for path in [*paths, *_newest(os.path.join(layout.state, "finished"))] if (outcome := _read(path))
     ]
@@ -120,7 +121,13 @@ def _newest(folder: str) -> list[str]:
 
 
 def _ended(folder: CommandFolder) -> bool:
-    return os.path.exists(os.path.join(folder.path, "outcome.json"))
+    return folder.kept() is not None or folder.is_saved()
+
+
+def _is_reported(folder: CommandFolder) -> bool:
+    """Whether the service knows an outcome whose record the disk does not let go."""
+    kept = folder.kept()
+    return kept is not None and kept.reported
 
 
 def _describe(folder: CommandFolder) -> InProgress:

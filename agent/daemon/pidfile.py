@@ -13,6 +13,7 @@ from types import TracebackType
 
 from agent.errors import AgentError
 from agent.filesystem.durable import replace
+from agent.filesystem.locks import lock_holders
 from agent.filesystem.regular import open_regular, read_regular
 
 NAME = "codedeploy-agent.pid"
@@ -182,17 +183,8 @@ def _read(path: str) -> int | None:
 
 def _may_hold(pid: int, inode: int) -> bool:
     """Whether the kernel's list of locks agrees that a process holds the lock; where it has no such list, its life."""
-    holders = set()
-    try:
-        with open("/proc/locks", encoding="ascii", errors="replace") as file:
-            for line in file:
-                # 1: FLOCK  ADVISORY  WRITE 1234 fd:01:5678 0 EOF
-                fields = line.split()
-                if fields[1] == "FLOCK" and fields[-3].rpartition(":")[2] == str(inode):
-                    holders.add(fields[-4])
-    except (OSError, IndexError):
-        holders.clear()
-    return str(pid) in holders if holders else os.path.exists(f"/proc/{pid}")
+    holders = lock_holders(inode)
+    return pid in holders if holders else os.path.exists(f"/proc/{pid}")
 
 
 def _command_line(pid: int) -> list[bytes]:

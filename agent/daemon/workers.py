@@ -68,8 +68,11 @@ class Workers:
         return [worker.folder for worker in self._at_work.values()]
 
     def knows(self, folder: CommandFolder) -> bool:
-        """Whether a command is in hand."""
-        return os.path.isdir(folder.path)
+        """Whether a command is in hand; a disk that does not say counts as if it were."""
+        try:
+            return folder.exists()
+        except OSError:
+            return True
 
     def look_around(self) -> None:
         """Find every command that is in hand: adopt the workers that live, and put the other ones down for now."""
@@ -102,7 +105,7 @@ class Workers:
         for key, rest in sorted(self._resting.items(), key=lambda item: item[1].due):
             if rest.due > now or len(self) >= AT_MOST:
                 return
-            folder = CommandFolder(os.path.join(self._store.folder, key))
+            folder = self._store.folder_at(key)
             if not self.knows(folder):
                 del self._resting[key]
             elif not self._adopt(folder):

@@ -8,11 +8,14 @@ _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 def boot_id() -> str:
-    """The kernel's id of this boot; a container that is started anew may get a new one. Empty where there is none."""
+    """The kernel's id of this boot; a container that is started anew may get a new one. Empty where there is none.
+
+    Raises OSError where it cannot be read now, since no id would count as that of another boot.
+    """
     try:
         with open(_BOOT_ID, encoding="ascii") as file:
             return file.read().strip()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return ""
 
 

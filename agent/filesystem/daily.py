@@ -6,6 +6,7 @@ import os
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from agent.filesystem.rotating import is_current, lock_shortly, open_log
 
@@ -65,8 +66,9 @@ class DailyFile:
     def close(self) -> None:
         """Close the file; a later line opens what lies under its name then."""
         if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+            descriptor, self._descriptor = self._descriptor, -1
+            with suppress(OSError):  # it is closed all the same
+                os.close(descriptor)
 
     def _settle(self) -> None:
         if self._descriptor >= 0 and not is_current(self.path, self._descriptor):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 
 from agent.errors import AgentError
@@ -24,8 +26,8 @@ class FileLock:
 
     The kernel keeps it on the open file, so it needs no clean-up after a crash, and the descriptor is
     close-on-exec, so that no program started meanwhile inherits it. A child that is forked and does not
-    exec shares it until it ends. ``purpose`` completes "waiting for ..." in messages; ``remedy`` ends
-    that of a timeout.
+    exec shares it until it ends. Only messages use what is written into the file, so a disk that does not take it
+    fails nothing. ``purpose`` completes "waiting for ..." in messages; ``remedy`` ends that of a timeout.
     """
 
     def __init__(self, path: str, *, purpose: str, remedy: str = "Try again when that process has ended.") -> None:
@@ -41,11 +43,10 @@ class FileLock:
         holder, before the first pause. Raises LockTimeoutError after the limit, OSError where the file cannot
         be opened.
         """
-        descriptor = open_regular(self.path, os.O_RDWR | os.O_CREAT)
+        descriptor = _open(self.path, os.O_CREAT)
         try:
             self._wait(descriptor, limit, on_wait)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+            _write_holder(descriptor, b"%d\n" % os.getpid())
         except BaseException:
             os.close(descriptor)
             raise
@@ -56,11 +57,11 @@ class FileLock:
         pause = FIRST_PAUSE
         while not _try_lock(descriptor):
             if on_wait is not None:
-                on_wait(f"Waiting for {self.purpose}: process {self._holder(descriptor)} holds the lock {self.path}.")
+                on_wait(f"Waiting for {self.purpose}: process {_shown(descriptor)} holds the lock {self.path}.")
                 on_wait = None
             if end is not None and time.monotonic() >= end:
                 raise LockTimeoutError(
-                    f"Waited {limit:g} s for {self.purpose}, and process {self._holder(descriptor)} still holds the"
+                    f"Waited {limit:g} s for {self.purpose}, and process {_shown(descriptor)} still holds the"
                     f" lock {self.path}.",
                     remedy=self._remedy,
                 )
@@ -68,26 +69,18 @@ class FileLock:
             pause = min(pause * 1.5, LONGEST_PAUSE)
 
     @staticmethod
-    def _holder(descriptor: int) -> str:
-        text = os.pread(descriptor, 32, 0).split(b"\n")[0]
-        return text.decode("ascii", "replace") or "unknown"
-
-    @staticmethod
     def holder(path: str) -> int | None:
-        """The process that holds a lock, 0 if it does not say, None if nobody does or there is no such file.
+        """The process that holds a lock, 0 if it is unknown, None if nobody does or there is no such file.
 
         To find out the lock is taken for a moment, so whoever takes it in earnest should wait that long. Raises
         OSError where the file cannot be opened.
         """
         try:
-            descriptor = open_regular(path, os.O_RDWR)
+            descriptor = _open(path)
         except FileNotFoundError:
             return None
         try:
-            if _try_lock(descriptor):
-                return None
-            text = FileLock._holder(descriptor)
-            return int(text) if text.isdigit() else 0
+            return None if _try_lock(descriptor) else _holder(descriptor)
         finally:
             os.close(descriptor)
 
@@ -103,8 +96,9 @@ class FileLock:
         """Let go of the lock; nothing happens if it is not held."""
         if self._descriptor is not None:
             descriptor, self._descriptor = self._descriptor, None
-            os.ftruncate(descriptor, 0)
-            os.close(descriptor)
+            _write_holder(descriptor, b"")
+            with suppress(OSError):  # the descriptor is closed all the same
+                os.close(descriptor)
 
     def __enter__(self) -> FileLock:
         """Hold the lock, acquired before or now, for the length of a block."""
@@ -124,3 +118,50 @@ def _try_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _open(path: str, flags: int = 0) -> int:
+    try:
+        return open_regular(path, os.O_RDWR | flags)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+    return open_regular(path, os.O_RDONLY)  # a lock that is there can be taken on a read-only file system too
+
+
+def _write_holder(descriptor: int, text: bytes) -> None:
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, text, 0)
+
+
+def _shown(descriptor: int) -> str:
+    return str(_holder(descriptor) or "unknown")
+
+
+def _holder(descriptor: int) -> int:
+    """Return the process that holds a lock as the kernel or, where it does not say, the file names it; 0 for unknown.
+
+    The file may name an earlier holder, where the disk did not take the change.
+    """
+    try:
+        text = os.pread(descriptor, 32, 0).split(b"\n")[0]
+    except OSError:
+        text = b""
+    named = int(text) if text.isdigit() else 0
+    holders = lock_holders(os.fstat(descriptor).st_ino)
+    if not holders or named in holders:
+        return named
+    return holders.pop() if len(holders) == 1 else 0
+
+
+def lock_holders(inode: int) -> set[int]:
+    """Return the processes that hold a lock on a file with this inode, as far as the kernel lists them."""
+    try:
+        with open("/proc/locks", encoding="ascii", errors="replace") as file:
+            # 1: FLOCK  ADVISORY  WRITE 1234 fd:01:5678 0 EOF
+            rows = [line.split() for line in file]
+        found = {int(row[-4]) for row in rows if row[1] == "FLOCK" and row[-3].rpartition(":")[2] == str(inode)}
+    except (OSError, IndexError, ValueError):
+        return set()
+    return found - {0}  # a process that cannot be seen from this container

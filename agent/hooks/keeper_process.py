@@ -182,16 +182,14 @@ def _signal(tree: _Tree, number: signal.Signals, spared: int | None = None) -> s
     found = set()
     denied = []
     for process in processes.descendants(os.getpid()):
-        now = processes.look_up(process.pid)
-        if now is None or now.start_time != process.start_time or process.pid == spared:
+        if process.pid == spared:
             continue
-        found.add(process.pid)
         try:
-            os.kill(process.pid, number)
-        except ProcessLookupError:
-            continue
+            if not processes.send_signal(process.pid, process.start_time, number):
+                continue
         except PermissionError:
             denied.append(process.pid)
+        found.add(process.pid)
     if denied and tree.launch.sudo:
         _signal_by_sudo(tree.launch, number, denied)
     return found

@@ -34,8 +34,32 @@ def look_up(pid: int) -> Process | None:
         return None
 
 
+def is_running(pid: int, start_time: int) -> bool:
+    """Whether the process that had this pid and start time still runs; another one with its pid does not count."""
+    found = look_up(pid) if pid else None
+    return found is not None and found.start_time == start_time and found.state not in "ZX"
+
+
+def send_signal(pid: int, start_time: int, number: int, *, to_group: bool = False) -> bool:
+    """Signal a process, or the group that it leads, unless its pid is another's by now; tell whether it was there.
+
+    Raises PermissionError.
+    """
+    found = look_up(pid) if pid else None
+    if found is None or found.start_time != start_time:
+        return False
+    try:
+        (os.killpg if to_group else os.kill)(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def descendants(ancestor: int) -> list[Process]:
-    """The living children of a process, their children and so on, in no order; zombies are left out."""
+    """The living children of a process, their children and so on, in no order; zombies are left out.
+
+    None are found where the host has no room for looking.
+    """
     children: dict[int, list[Process]] = {}
     for pid in _all_pids():
         process = look_up(pid)
@@ -77,7 +101,10 @@ def describe(pid: int) -> str:
 
 
 def _all_pids() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    try:
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return []
 
 
 def _holds(pid: int, pipes: Collection[str]) -> bool:

@@ -242,12 +242,11 @@ def _kill_tree(leader: int, start_time: int) -> None:
     process = processes.look_up(leader) if leader else None
     if process is None or process.start_time != start_time:
         return
-    below = [found.pid for found in processes.descendants(leader)]  # what su starts is in a group of its own
-    for kill, pid in [(os.killpg, leader), *((os.kill, pid) for pid in below)]:
+    # What su starts is in a group of its own.
+    below = [(found.pid, found.start_time, False) for found in processes.descendants(leader)]
+    for pid, began, to_group in [(leader, start_time, True), *below]:
         try:
-            kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+            processes.send_signal(pid, began, signal.SIGKILL, to_group=to_group)
         except PermissionError as error:
             _log.warning("Process %d could not be killed: %s", pid, error)
 

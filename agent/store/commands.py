@@ -4,6 +4,9 @@
 written by the worker before its first step, and again as it goes on. ``outcome.json`` is how the command ended, from
 before it is reported until the service has accepted it. Whoever works on a command holds the lock on ``lock``.
 
+What the disk does not take of an outcome, or of its report, is kept in the directory ``Layout.kept`` until this host
+goes down, so that a later worker neither forgets it nor reports another one.
+
 Of a command that is reported a single file remains in ``finished``, so that one that the service hands out again is
 answered with its outcome instead of being run twice.
 """
@@ -11,6 +14,7 @@ answered with its outcome instead of being run twice.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -21,7 +25,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from agent.errors import AgentError
 from agent.filesystem.boot import boot_id, since_boot
-from agent.filesystem.durable import remove_if_there, replace, sync_folder, write_durably
+from agent.filesystem.durable import make_folder, remove_if_there, replace, sync_folder, write_durably
 from agent.filesystem.locks import FileLock
 from agent.filesystem.regular import read_regular
 from agent.filesystem.trees import remove_tree
@@ -35,6 +39,7 @@ FINISHED_KEPT = 200
 """Commands that are remembered after they were reported; seven make a deployment."""
 
 _LARGEST = 1024 * 1024
+_NOT_A_FILE = (errno.EINVAL, errno.ELOOP, errno.EMLINK, errno.ENXIO)
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
 _log = logging.getLogger(__name__)
@@ -86,15 +91,37 @@ class SavedOutcome(NamedTuple):
     group_id: str = ""
 
 
-Kind = TypeVar("Kind", CommandRecord, Progress, SavedOutcome)
+class KeptOutcome(NamedTuple):
+    """An outcome that the disk did not take, as it was in the boot ``boot_id``; ``reported`` says who knows it."""
+
+    boot_id: str
+    reported: bool
+    status: str
+    payload: str
+    ended_at: float
+    deployment_id: str = ""
+    group_id: str = ""
+
+    @property
+    def outcome(self) -> SavedOutcome:
+        """The outcome itself."""
+        return SavedOutcome(*self[2:])
+
+
+Kind = TypeVar("Kind", CommandRecord, Progress, SavedOutcome, KeptOutcome)
 
 
 class CommandFolder:
-    """The files of one command."""
+    """The files of one command; ``kept`` is the directory for what the disk does not take, empty for none."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, kept: str = "") -> None:
         self.path = path
         self.key = os.path.basename(path)
+        self.kept_path = os.path.join(kept, f"{self.key}.json") if kept else ""
+
+    def exists(self) -> bool:
+        """Whether the command is in hand. Raises OSError where the disk does not say."""
+        return _exists(self.path)
 
     def lock(self) -> FileLock:
         """The lock of whoever works on the command; not yet taken."""
@@ -105,19 +132,42 @@ class CommandFolder:
         return FileLock.holder(os.path.join(self.path, "lock"))
 
     def record(self) -> CommandRecord:
-        """The intent. Raises RecordError where it is missing or unreadable."""
+        """The intent. Raises RecordError where it is missing or damaged, OSError where it cannot be read now."""
         found = self._read("record.json", CommandRecord)
         if found is None:
             raise RecordError(f"The folder {self.path} holds no record of a command.")
         return found
 
     def progress(self) -> Progress | None:
-        """How far a worker came; None where none has begun. Raises RecordError."""
+        """How far a worker came; None where none has begun. Raises RecordError, OSError."""
         return self._read("progress.json", Progress)
 
     def outcome(self) -> SavedOutcome | None:
-        """How the command ended; None as long as it has not. Raises RecordError."""
-        return self._read("outcome.json", SavedOutcome)
+        """How the command ended, also where the disk did not take it; None as long as it has not.
+
+        Raises RecordError, OSError.
+        """
+        kept = self.kept()
+        return kept.outcome if kept is not None else self._read("outcome.json", SavedOutcome)
+
+    def is_saved(self) -> bool:
+        """Whether the disk has taken the outcome. Raises OSError."""
+        return _exists(os.path.join(self.path, "outcome.json"))
+
+    def keep(self, outcome: SavedOutcome, *, reported: bool) -> None:
+        """Keep what the disk does not take until this host goes down. Raises OSError."""
+        if self.kept_path:
+            make_folder(os.path.dirname(self.kept_path), mode=0o700)
+            replace(self.kept_path, _render(KeptOutcome(boot_id(), reported, *outcome)), mode=0o600)
+
+    def kept(self) -> KeptOutcome | None:
+        """What the disk did not take since this host went up; None for nothing. Raises OSError."""
+        try:
+            found = self._read(self.kept_path, KeptOutcome) if self.kept_path else None
+        except RecordError as error:
+            _log.warning("%s It is not used", error)
+            return None
+        return found if found is not None and found.boot_id == boot_id() else None
 
     def save_progress(self, progress: Progress, *, durably: bool) -> None:
         """Write the progress; one that need not survive a power cut is written without waiting for the disk.
@@ -133,21 +183,36 @@ class CommandFolder:
         """Write the outcome durably. Raises OSError."""
         self._write("outcome.json", outcome)
 
-    def _write(self, name: str, value: CommandRecord | Progress | SavedOutcome) -> None:
+    def forget_kept(self) -> None:
+        """Keep nothing any more, because the disk has it. Raises OSError."""
+        if self.kept_path:
+            remove_if_there(self.kept_path)
+
+    def _write(self, name: str, value: Progress | SavedOutcome) -> None:
         write_durably(os.path.join(self.path, name), _render(value), mode=0o600)
 
     def _read(self, name: str, kind: type[Kind]) -> Kind | None:
         path = os.path.join(self.path, name)
         try:
             data = read_regular(path, _LARGEST)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
+            if error.errno not in _NOT_A_FILE:
+                raise
             raise RecordError(f"The record {path} cannot be read: {error.strerror}.") from error
         return _parse(data, kind, path)
 
 
-def _render(value: CommandRecord | Progress | SavedOutcome) -> bytes:
+def _exists(path: str) -> bool:
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def _render(value: CommandRecord | Progress | SavedOutcome | KeptOutcome) -> bytes:
     return json.dumps({"version": VERSION, **value._asdict()}).encode()
 
 
@@ -164,7 +229,7 @@ def _parse(data: bytes, kind: type[Kind], path: str) -> Kind:
     return value
 
 
-def _check_types(value: CommandRecord | Progress | SavedOutcome) -> None:
+def _check_types(value: CommandRecord | Progress | SavedOutcome | KeptOutcome) -> None:
     for name, expected in type(value).__annotations__.items():
         expected = getattr(expected, "__forward_arg__", expected)
         found = type(getattr(value, name)).__name__
@@ -191,7 +256,11 @@ class CommandStore:
 
     def folder_of(self, command_identifier: str) -> CommandFolder:
         """Where a command's files are, or would be."""
-        return CommandFolder(os.path.join(self.folder, key_of(command_identifier)))
+        return self.folder_at(key_of(command_identifier))
+
+    def folder_at(self, key: str) -> CommandFolder:
+        """The files of the command whose directory has this name."""
+        return CommandFolder(os.path.join(self.folder, key), kept=self._layout.kept)
 
     def add(self, record: CommandRecord, outcome: SavedOutcome | None = None) -> CommandFolder:
         """Write down durably what is to be done, or how it has ended already. Raises OSError, RootFolderError."""
@@ -209,6 +278,7 @@ class CommandStore:
         if outcome is not None:
             # It is to be reported, also if it was before: what is remembered of it does not count any more.
             remove_if_there(self._finished_file(folder.key))
+            folder.forget_kept()
         sync_folder(self.folder)
         return folder
 
@@ -220,33 +290,46 @@ class CommandStore:
             return
         for name in names:
             if not name.startswith("."):
-                yield CommandFolder(os.path.join(self.folder, name))
+                yield self.folder_at(name)
 
     def finish(self, folder: CommandFolder, outcome: SavedOutcome) -> None:
         """Keep only the outcome of a command that was reported, and of the earlier ones the newest.
 
-        A full disk costs the memory of it, not more. Raises OSError where the record itself cannot be removed.
+        What a full disk does not take of it is kept until this host goes down. Raises OSError where the record itself
+        cannot be removed.
         """
+        remembered = True
         try:
             make_state_folder(self._layout, self._finished)
             write_durably(self._finished_file(folder.key), _render(outcome), mode=0o600)
         except (OSError, AgentError) as error:
-            _log.warning("It will not be remembered that command %s has ended: %s", folder.key, error)
+            remembered = False
+            _log.warning("After a restart of this host it is not known that %s has ended: %s", folder.key, error)
+            folder.keep(outcome, reported=True)
         # It disappears as a whole: a folder that has lost its outcome, but not its record, would be begun again.
         gone = os.path.join(self.folder, f".{folder.key}.gone~")
         _remove_if_there(gone)
         os.rename(folder.path, gone)
-        _remove_if_there(gone)
-        self._forget_old()
+        try:
+            if remembered:
+                folder.forget_kept()
+            _remove_if_there(gone)
+            self._forget_old()
+        except OSError as error:  # the next start removes it
+            _log.warning("What is left of command %s cannot be removed now: %s", folder.key, error)
 
     def finished(self, command_identifier: str) -> SavedOutcome | None:
-        """How a command ended that was reported already; None where it is not known (any more)."""
-        path = self._finished_file(key_of(command_identifier))
+        """How a command ended that was reported already; None where it is not known (any more).
+
+        Raises OSError where the disk does not say: such a command must not be begun.
+        """
+        folder = self.folder_of(command_identifier)
+        path = self._finished_file(folder.key)
         try:
-            found: SavedOutcome = _parse(read_regular(path, _LARGEST), SavedOutcome, path)
-        except (OSError, RecordError):
-            return None
-        return found
+            return _parse(read_regular(path, _LARGEST), SavedOutcome, path)
+        except (FileNotFoundError, NotADirectoryError, RecordError):
+            kept = folder.kept()
+        return kept.outcome if kept is not None and kept.reported else None
 
     def sweep(self) -> None:
         """Remove what a kill has left half made or half removed; for the supervisor's start. Trouble is logged."""

@@ -39,14 +39,16 @@ a script that runs as another user is, it must be able to read.
 class Layout(NamedTuple):
     """The paths below one root folder; making a path touches nothing.
 
-    Our own records lie in ``agent-state`` and nowhere else, because the official agents count or read everything
-    in the other folders.
+    Our own records below it are in ``agent-state`` and nowhere else, because the official agents count or read
+    everything in the other folders.
     """
 
     root_dir: str
     program_name: str = "codedeploy-agent"
     tracking_name: str = "ongoing-deployment"
     modes: Modes = OPEN
+    kept: str = ""
+    """The directory for what the root directory does not take, lost when the host goes down; empty for none."""
 
     def group(self, group_id: str) -> str:
         """The folder with a deployment group's revisions.

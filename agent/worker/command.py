@@ -22,6 +22,7 @@ from agent.worker.host import Observer
 from agent.worker.noop import is_noop
 from agent.worker.report import CLOSED, save
 from agent.worker.session import Session
+from agent.worker.time_limit import TimeLimit
 from agent.worker.turn import take_turn
 
 COMPLETED_NOOP = "CompletedNoopCommand"
@@ -61,6 +62,7 @@ class Command(Observer):
         self._record = record
         self._session = session
         self.state = Progress(boot_id(), starts=starts)
+        self.limit = TimeLimit(session)
         self._turn: FileLock | None = None
         self._retries = Retries(UNTIL_ACKNOWLEDGED, record.command_name, clock)
         self._is_bound = False
@@ -111,6 +113,7 @@ class Command(Observer):
         logs.bind(deployment=spec.deployment_id, group=spec.deployment_group_id)
         self.state = self.state._replace(deployment_id=spec.deployment_id, group_id=spec.deployment_group_id)
         self._folder.save_progress(self.state, durably=False)
+        self.expect(session.settings.lock_wait_seconds)
         self._turn = take_turn(
             self._folder,
             record,
@@ -120,6 +123,7 @@ class Command(Observer):
             on_wait=self.notice,
         )
         self._bind(spec)
+        self.expect(0)
         host = session.host(self)
         if session.settings.traffic_control:
             from agent.worker.traffic import note_managed  # most hosts are spared the import
@@ -163,6 +167,14 @@ class Command(Observer):
             _log.info("%s is not done: the service has closed it as %s", self._record.command_name, status)
             raise Closed(status)
         return status
+
+    def progress(self, done: int, total: int, unit: str) -> None:
+        """Note that the command goes on."""
+        self.limit.expect()
+
+    def expect(self, seconds: float) -> None:
+        """Allow the next step this time."""
+        self.limit.expect(seconds)
 
     def script_started(self, script: RunningScript) -> None:
         """Remember which processes are to be ended should this worker be killed."""

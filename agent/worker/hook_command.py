@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from agent.appspec.model import Script
 from agent.deployment.lifecycle import LifecycleEvent, RevisionChoice
@@ -65,6 +65,7 @@ def _run(
         variables=variables(event.name, spec, seen_etag=read_etag(deployment)),
         cwd=host.working_folder,
     )
+    host.observer.expect(sum(script.timeout for script in scripts))
     with script_logs(spec, host) as logs:
         run_event(
             scripts,
@@ -89,7 +90,8 @@ def script_logs(spec: DeploymentSpecification, host: Host) -> Iterator[list[Scri
         yield logs
     finally:
         for log in logs:
-            log.close()
+            with suppress(OSError):  # what a script has done does not depend on its logs
+                log.close()
 
 
 def variables(event: str, spec: DeploymentSpecification, *, seen_etag: str | None = None) -> dict[str, str]:

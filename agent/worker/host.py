@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,6 +16,12 @@ if TYPE_CHECKING:  # what a command does not need it is spared the import of
     from agent.traffic.provider import Access
 
 
+RUN_DIRECTORY = "/run/codedeploy-agent"
+"""For root; another user may write nothing there, and has its ``pid_dir``."""
+
+_LONGEST_NAME = 200
+
+
 class Observer:
     """Hears about a command while it runs; this one ignores everything. None of its methods may raise."""
 
@@ -26,6 +33,9 @@ class Observer:
 
     def progress(self, done: int, total: int, unit: str) -> None:
         """A long step has come so far; ``unit`` is "bytes" or "files"."""
+
+    def expect(self, seconds: float) -> None:
+        """The next step may take so long before anything else is heard of it."""
 
     def script_started(self, script: RunningScript) -> None:
         """A script's process exists."""
@@ -61,4 +71,11 @@ def layout_of(settings: Settings) -> Layout:
         program_name=settings.program_name,
         tracking_name=settings.ongoing_deployment_tracking,
         modes=RESTRICTED if settings.restrict_agent_dir_permissions else OPEN,
+        kept=_kept(settings),
     )
+
+
+def _kept(settings: Settings) -> str:
+    """Return where root keeps what ``root_dir`` does not take: in memory, each ``root_dir`` apart."""
+    run = RUN_DIRECTORY if os.geteuid() == 0 else settings.pid_dir
+    return os.path.join(run, "outcomes", settings.root_dir.strip("/").replace("/", "-")[-_LONGEST_NAME:])

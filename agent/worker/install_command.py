@@ -42,9 +42,11 @@ def install_revision(spec: DeploymentSpecification, host: Host) -> str:
     warning = _warn_of_events(appspec, spec, host)
     make_instructions_folder(host.layout)
     lock = install_lock(host.layout)
+    host.observer.expect(host.settings.lock_wait_seconds)
     lock.acquire(limit=host.settings.lock_wait_seconds, on_wait=host.observer.notice)
     try:
         with lock:
+            host.observer.expect(0)
             install(
                 install_request(spec, appspec, host, archive=host.layout.archive(deployment)),
                 options=install_options(host.settings),

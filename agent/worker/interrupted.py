@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -39,32 +40,31 @@ def _end_script(progress: Progress) -> str:
     """End what the killed worker's script has left; says what was done."""
     if progress.boot_id != boot_id() or not progress.script:
         return ""
-    if _is(progress.keeper_pid, progress.keeper_start_time):
-        _signal(progress.keeper_pid, signal.SIGTERM)
+    keeper = progress.keeper_pid, progress.keeper_start_time
+    if processes.is_running(*keeper):
+        _signal(*keeper, signal.SIGTERM)
         end = time.monotonic() + KILL_AFTER
-        while _is(progress.keeper_pid, progress.keeper_start_time) and time.monotonic() < end:
+        while processes.is_running(*keeper) and time.monotonic() < end:
             time.sleep(0.02)
         _log.warning("The script %s, which had outlived its worker, was ended", progress.script)
         return " Its script was still running and was ended."
-    if _is(progress.script_pid, progress.script_start_time):
+    script = progress.script_pid, progress.script_start_time
+    if processes.is_running(*script):
         # Without its keeper only the process group is left to be found.
-        _signal(-progress.script_pid, signal.SIGTERM)
+        _signal(*script, signal.SIGTERM, to_group=True)
         time.sleep(1.0)
-        _signal(-progress.script_pid, signal.SIGKILL)
+        if processes.look_up(progress.script_pid) is None:
+            # No other process gets this pid as long as the group has members.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(progress.script_pid, signal.SIGKILL)
+        _signal(*script, signal.SIGKILL, to_group=True)
         return " Its script was still running and was ended."
     return ""
 
 
-def _is(pid: int, start_time: int) -> bool:
-    found = processes.look_up(pid) if pid else None
-    return found is not None and found.start_time == start_time and found.state not in "ZX"
-
-
-def _signal(pid: int, number: signal.Signals) -> None:
+def _signal(pid: int, start_time: int, number: signal.Signals, *, to_group: bool = False) -> None:
     try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        pass
+        processes.send_signal(pid, start_time, number, to_group=to_group)
     except PermissionError as error:
         _log.warning("Process %d could not be signalled: %s", pid, error)
 

@@ -18,6 +18,7 @@ from agent import logs
 from agent.deployment.outcome import Outcome, failure
 from agent.errors import AgentError
 from agent.filesystem.locks import LockTimeoutError
+from agent.filesystem.reasons import place_and_reason
 from agent.store.commands import CommandFolder, CommandRecord, Progress, RecordError, SavedOutcome
 from agent.worker.command import Command, note_end
 from agent.worker.handoff import EXIT_UNREPORTED, forgo_core_dumps, parse_handoff
@@ -28,7 +29,7 @@ from agent.worker.log_files import set_up_logs
 from agent.worker.own_directories import own_directories_are_safe
 from agent.worker.report import CLOSED, Reporter, save
 from agent.worker.session import Session
-from agent.worker.time_limit import TimeLimit, WorkerStopped
+from agent.worker.time_limit import WorkerStopped
 
 LOCK_PATIENCE = 0.5
 """Seconds to wait for the command's lock: long enough for somebody who only looks whether it is held."""
@@ -43,18 +44,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not own_directories_are_safe(session.settings):
         return EXIT_UNREPORTED  # the supervisor tries again later
     _settle(session)
-    folder = CommandFolder(path)
+    folder = session.store.folder_at(os.path.basename(path))
     lock = folder.lock()
     try:
-        lock.acquire(limit=LOCK_PATIENCE)
-    except (LockTimeoutError, FileNotFoundError):
-        return 0  # another worker has it, or has just closed it
-    with lock:
         try:
+            lock.acquire(limit=LOCK_PATIENCE)
+        except (LockTimeoutError, FileNotFoundError):
+            return 0  # another worker has it, or has just closed it
+        with lock:
             return _bring_to_its_end(folder, session)
-        except WorkerStopped as stop:
-            _log.info("Stopped while an outcome was being reported: %s", stop)
-            return EXIT_UNREPORTED
+    except WorkerStopped as stop:
+        _log.info("Stopped while an outcome was being reported: %s", stop)
+    except OSError as error:
+        # What is known of the command cannot be read now, so nothing is judged by it.
+        _log.error("The record of command %s cannot be used now: %s", folder.key, place_and_reason(error))
+    return EXIT_UNREPORTED
 
 
 def _settle(session: Session) -> None:
@@ -78,11 +82,12 @@ def _bring_to_its_end(folder: CommandFolder, session: Session) -> int:
     try:
         record = folder.record()
     except RecordError as error:
-        if os.path.isdir(folder.path):
+        if folder.exists():
             _log.warning("%s It is now %s, and everything else goes on", error, session.store.set_aside(folder))
         return 0
     progress, outcome = _what_is_known(folder)
     logs.bind(event=record.command_name, command=record.command_identifier)
+    reported = outcome is not None and _is_reported(folder, record, outcome, session)
     verdict = judge(progress, outcome)
     if verdict is Verdict.BEGIN:
         outcome = _begin(folder, record, session, starts=progress.starts + 1 if progress else 1)
@@ -93,9 +98,14 @@ def _bring_to_its_end(folder: CommandFolder, session: Session) -> int:
     if outcome.deployment_id:
         logs.bind(deployment=outcome.deployment_id, group=outcome.group_id)
     reporter = Reporter(session)
-    if outcome.status == CLOSED or outcome == session.store.finished(record.command_identifier):
+    if reported or outcome.status == CLOSED:
         return 0 if reporter.close(folder, record.command_identifier, outcome) else EXIT_UNREPORTED
     return 0 if reporter.report(folder, record.command_identifier, outcome) else EXIT_UNREPORTED
+
+
+def _is_reported(folder: CommandFolder, record: CommandRecord, outcome: SavedOutcome, session: Session) -> bool:
+    kept = folder.kept()
+    return (kept is not None and kept.reported) or outcome == session.store.finished(record.command_identifier)
 
 
 def _what_is_known(folder: CommandFolder) -> tuple[Progress | None, SavedOutcome | None]:
@@ -117,7 +127,7 @@ def _begin(folder: CommandFolder, record: CommandRecord, session: Session, *, st
     """Carry a command out; gives its outcome, None where it was stopped so early that it can be begun again."""
     command = Command(folder, record, session, starts=starts)
     try:
-        with TimeLimit(session):
+        with command.limit:
             return command.run()
     except WorkerStopped as stop:
         if not command.state.committed:

@@ -12,6 +12,7 @@ from agent.service.errors import ServiceError, ServiceErrorKind
 from agent.store.commands import CommandFolder, SavedOutcome
 from agent.store.tracking import remove_tracking
 from agent.worker.session import Session
+from agent.worker.time_limit import TimeLimit
 
 CLOSED = "Closed"
 """The status of an outcome of which the service wants to hear nothing; never sent."""
@@ -28,13 +29,21 @@ _log = logging.getLogger(__name__)
 
 
 def save(folder: CommandFolder, outcome: SavedOutcome) -> bool:
-    """Write an outcome down; where the disk does not take it that is logged, and the reporter tries again."""
+    """Write an outcome down, and return whether the disk took it; else it is kept until this host goes down."""
     try:
         folder.save_outcome(outcome)
     except OSError as error:
         _log.error("The outcome %s cannot be written down yet: %s", outcome.status, error)
+        _keep(folder, outcome, reported=False)
         return False
     return True
+
+
+def _keep(folder: CommandFolder, outcome: SavedOutcome, *, reported: bool) -> None:
+    try:
+        folder.keep(outcome, reported=reported)
+    except OSError as error:
+        _log.error("Only this process knows the outcome %s: %s", outcome.status, error)
 
 
 class Reporter:
@@ -50,8 +59,13 @@ class Reporter:
         While no supervisor is there that would try again later, this goes on for as long as the settings let a worker
         outlive its supervisor; and for as long as the outcome is not on the disk, since then nobody else knows it.
         """
+        with TimeLimit(self._session) as limit:
+            return self._report(folder, command_identifier, outcome, limit)
+
+    def _report(self, folder: CommandFolder, command_identifier: str, outcome: SavedOutcome, limit: TimeLimit) -> bool:
         refused = 0
         for pause in self._pauses(folder, outcome):
+            limit.expect(pause)
             try:
                 self._session.ask(
                     lambda service: service.complete(command_identifier, status=outcome.status, payload=outcome.payload)
@@ -80,6 +94,7 @@ class Reporter:
             self._session.store.finish(folder, outcome)
         except OSError as error:
             _log.error("The record of the command cannot be put away yet: %s", error)
+            _keep(folder, outcome, reported=True)
             return False
         return True
 
@@ -100,6 +115,6 @@ class Reporter:
 
 def _is_saved(folder: CommandFolder) -> bool:
     try:
-        return folder.outcome() is not None
-    except AgentError:
+        return folder.is_saved()
+    except OSError:
         return False

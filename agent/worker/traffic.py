@@ -87,6 +87,7 @@ def carry_out_with_traffic(
         detail = carry_out()
         if command_name == policy.allow_after:
             _run_event(ALLOW_EVENTS[0], spec, host)
+            host.observer.expect(policy.time_limit_seconds)
             control.put_back()
             _run_event(ALLOW_EVENTS[1], spec, host)
     except Exception as error:
@@ -150,6 +151,7 @@ def _leave(
         fetch_ahead(spec, host)
         _run_event(BLOCK_EVENTS[0], spec, host)
     # Also at every later event: a command that was ended half-way may have left the host in service.
+    host.observer.expect(policy.time_limit_seconds)
     control.take_out(deployment_id=spec.deployment_id, group_id=spec.deployment_group_id)
     if begins:
         _run_event(BLOCK_EVENTS[1], spec, host)

@@ -2,7 +2,7 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -110,3 +110,48 @@ def test_a_link_in_place_of_the_lock_is_not_followed(path, tmp_path):
     with pytest.raises(OSError, match="symbolic links"):
         lock_of(path).acquire()
     assert not (tmp_path / "victim").exists()
+
+
+def test_the_holder_is_who_holds_the_lock_whatever_the_file_says(path):
+    with another_process(path) as holder:
+        for text in ("1\n", "", "nonsense", f"{os.getpid()}\n"):
+            with open(path, "w") as file:
+                file.write(text)
+            assert FileLock.holder(path) == holder.pid
+
+
+@pytest.mark.needs("root", "mount")
+def test_a_disk_without_room_for_a_name_keeps_nobody_from_the_lock(tmp_path):
+    with mounted(tmp_path, "size=64k") as folder:
+        path = f"{folder}/lock"
+        open(path, "x").close()
+        with open(f"{folder}/filler", "wb", buffering=0) as filler, suppress(OSError):
+            while True:
+                filler.write(bytes(512))
+        with lock_of(path):
+            assert FileLock.holder(path) == os.getpid()
+
+
+@pytest.mark.needs("root", "mount")
+def test_a_lock_on_a_read_only_file_system_still_keeps_the_others_out(tmp_path):
+    with mounted(tmp_path, "size=64k") as folder:
+        path = f"{folder}/lock"
+        open(path, "x").close()
+        subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+        with another_process(path) as holder:
+            assert FileLock.holder(path) == holder.pid
+            with pytest.raises(LockTimeoutError):
+                lock_of(path).acquire(limit=0)
+        with lock_of(path):
+            pass
+
+
+@contextmanager
+def mounted(tmp_path, options):
+    folder = f"{tmp_path}/mounted"
+    os.mkdir(folder)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)

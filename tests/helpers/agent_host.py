@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,9 @@ from typing import Any
 
 import psutil
 
+from agent.config.settings import Settings
 from agent.filesystem.locks import FileLock
+from agent.worker.host import layout_of
 from command_service import HOST, CommandService
 from waiting import until
 
@@ -112,6 +115,7 @@ class AgentHost:
 
     def __exit__(self, *_: object) -> None:
         self.kill_everything()
+        shutil.rmtree(layout_of(Settings(root_dir=str(self.root))).kept, ignore_errors=True)
 
 
 def _runs(process: psutil.Process) -> bool:

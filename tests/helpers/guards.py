@@ -76,6 +76,18 @@ def _mount(folder: str) -> None:
     _run("unshare", "--mount", "mount", "-t", "tmpfs", "none", folder)
 
 
+def _disks(folder: str) -> None:
+    from failing_disk import FailingDisk  # it imports this file
+
+    try:
+        with FailingDisk(Path(folder)) as disk:
+            disk.turn_read_only()
+            disk.repair()
+            disk.die()
+    except (OSError, AssertionError) as error:
+        raise _LackingError(str(error)) from error
+
+
 def _netns(folder: str) -> None:
     _run("unshare", "--mount", "--net", "sh", "-c", _CABLES.format(folder))
 
@@ -169,6 +181,7 @@ WANTS = {
     "root": Want("root, who may give files away", _root),
     "users": Want("the right to become another user", _users),
     "mount": Want("mounts of one's own", _mount),
+    "disks": Want("file systems on loop devices, and ext4's way to break one", _disks),
     "netns": Want("network namespaces", _netns),
     "boot": Want("hosts that boot (overlays, control groups)", _boot),
     "mirror": Want("a mirror of Debian's packages", _mirror),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import subprocess
 
 import pytest
@@ -74,3 +76,26 @@ def test_a_long_command_is_cut():
             os.kill(child.pid, 9)
         process.kill()
         process.wait()
+
+
+@pytest.mark.parametrize("to_group", [False, True])
+def test_a_signal_meets_only_the_process_that_began_at_that_time(to_group):
+    with subprocess.Popen(["sleep", "3600"], start_new_session=True) as process:
+        began = processes.look_up(process.pid).start_time
+        assert not processes.send_signal(process.pid, began - 1, signal.SIGKILL, to_group=to_group)
+        assert not processes.is_running(process.pid, began - 1)
+        assert processes.is_running(process.pid, began)
+        assert process.poll() is None
+        assert processes.send_signal(process.pid, began, signal.SIGKILL, to_group=to_group)
+        assert process.wait() == -signal.SIGKILL
+    assert not processes.send_signal(process.pid, began, signal.SIGKILL, to_group=to_group)
+
+
+def test_nothing_is_found_and_nothing_fails_where_no_file_can_be_opened():
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        assert processes.descendants(os.getpid()) == []
+        assert processes.holders([1], likely=[], ours=()) == []
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from agent.store.commands import (
     FINISHED_KEPT,
     CommandFolder,
+    CommandRecord,
     CommandStore,
     Progress,
     RecordError,
@@ -29,13 +33,17 @@ def store(tmp_path: Path) -> CommandStore:
 
 
 def add(store: CommandStore, identifier: str = "hc-1") -> CommandFolder:
+    return store.add(record_of(identifier))
+
+
+def record_of(identifier: str) -> CommandRecord:
     fields = {
         "command_identifier": identifier,
         "host_identifier": "h",
         "execution_id": "a/b",
         "command_name": "Install",
     }
-    return store.add(new_record(fields, now=1.5))
+    return new_record(fields, now=1.5)
 
 
 def test_what_was_written_down_is_read_again(store: CommandStore) -> None:
@@ -184,3 +192,73 @@ def test_an_outcome_that_is_to_be_reported_again_is_not_taken_for_reported(store
     store.finish(folder, OUTCOME)
     store.add(record, OUTCOME)
     assert store.finished("hc-1") is None
+
+
+@pytest.fixture
+def keeping(tmp_path: Path) -> CommandStore:
+    """A store that has a place for what its disk does not take."""
+    return CommandStore(Layout(str(tmp_path / "root"), kept=str(tmp_path / "run" / "outcomes" / "root")))
+
+
+def test_an_outcome_that_the_disk_did_not_take_is_believed_and_kept_from_others(keeping: CommandStore) -> None:
+    folder = add(keeping)
+    folder.keep(OUTCOME, reported=False)
+    (found,) = list(keeping)
+    assert found.outcome() == OUTCOME
+    assert not found.is_saved()
+    assert keeping.finished("hc-1") is None  # nobody has heard of it
+    modes = [os.stat(path).st_mode & 0o777 for path in (found.kept_path, os.path.dirname(found.kept_path))]
+    assert modes == [0o600, 0o700]
+
+
+def test_what_was_kept_in_an_earlier_boot_or_is_damaged_counts_as_nothing(keeping: CommandStore) -> None:
+    folder = add(keeping)
+    folder.keep(OUTCOME, reported=True)
+    path = Path(folder.kept_path)
+    path.write_text(path.read_text().replace('"boot_id": "', '"boot_id": "another-'))
+    assert folder.kept() is None
+    path.write_text("{")
+    assert folder.outcome() is None
+
+
+def test_a_reported_command_is_remembered_where_the_disk_does_not_take_that(keeping: CommandStore) -> None:
+    folder = add(keeping)
+    Path(keeping.folder, "..", "finished").touch()
+    keeping.finish(folder, OUTCOME)
+    assert list(keeping) == []
+    assert keeping.finished("hc-1") == OUTCOME
+    keeping.add(record_of("hc-1"), OUTCOME)  # it is to be reported once more
+    kept = folder.kept()
+    assert kept is None or not kept.reported
+
+
+def test_nothing_is_kept_any_more_once_the_disk_has_it(keeping: CommandStore) -> None:
+    folder = add(keeping)
+    folder.keep(OUTCOME, reported=True)
+    keeping.finish(folder, OUTCOME)
+    assert not os.path.exists(folder.kept_path)
+    assert keeping.finished("hc-1") == OUTCOME
+
+
+def test_what_cannot_be_read_now_is_not_taken_for_nothing(store: CommandStore) -> None:
+    folder = add(store, "hc-1")
+    store.finish(add(store, "hc-2"), OUTCOME)
+    with no_more_files():
+        for question in (folder.record, folder.progress, folder.outcome, lambda: store.finished("hc-2")):
+            with pytest.raises(OSError, match="Too many open files"):
+                question()
+    os.rename(store.folder, f"{store.folder}.away")
+    os.symlink("commands", store.folder)  # leads to itself
+    with pytest.raises(OSError, match="symbolic links"):
+        folder.exists()
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """Let this process open nothing else."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

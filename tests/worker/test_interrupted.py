@@ -1,0 +1,63 @@
+"""Ending what a killed worker has left, and nobody else's process that has got the same number."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from agent.filesystem.boot import boot_id
+from agent.hooks import processes
+from agent.store.commands import Progress
+from agent.store.layout import Layout
+from agent.worker.interrupted import interrupted
+
+LAYOUT = Layout("/nowhere")
+
+
+@pytest.fixture
+def other() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that leads a group of its own, as a script and its keeper do."""
+    with subprocess.Popen(["sleep", "3600"], start_new_session=True) as process:
+        yield process
+        process.kill()
+
+
+def started(process: subprocess.Popen[bytes]) -> int:
+    found = processes.look_up(process.pid)
+    assert found is not None
+    return found.start_time
+
+
+@pytest.mark.parametrize("role", ["keeper", "script"])
+def test_a_process_that_has_got_the_number_of_a_script_or_its_keeper_is_left_alone(other, role: str) -> None:
+    numbers = {f"{role}_pid": other.pid, f"{role}_start_time": started(other) - 1}
+    outcome = interrupted("Install", Progress(boot_id(), script="a.sh", **numbers), LAYOUT, reason="it was killed")
+    assert "was still running" not in outcome.message
+    assert other.poll() is None
+
+
+def test_numbers_of_an_earlier_boot_mean_nobody(other) -> None:
+    progress = Progress("another", script="a.sh", keeper_pid=other.pid, keeper_start_time=started(other))
+    interrupted("Install", progress, LAYOUT, reason="it was killed")
+    assert other.poll() is None
+
+
+@pytest.mark.parametrize("role", ["keeper", "script"])
+def test_what_is_left_of_a_script_is_ended(other, role: str) -> None:
+    numbers = {f"{role}_pid": other.pid, f"{role}_start_time": started(other)}
+    outcome = interrupted("Install", Progress(boot_id(), script="a.sh", **numbers), LAYOUT, reason="it was killed")
+    assert "was still running and was ended" in outcome.message
+    assert other.wait() == -signal.SIGTERM
+
+
+def test_of_a_script_without_a_keeper_what_ignores_the_end_is_killed() -> None:
+    command = ["sh", "-c", 'trap "" TERM; echo ready; while :; do sleep 1; done']
+    with subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        progress = Progress(boot_id(), script="a.sh", script_pid=process.pid, script_start_time=started(process))
+        interrupted("Install", progress, LAYOUT, reason="it was killed")
+        assert process.wait() == -signal.SIGKILL

@@ -7,18 +7,23 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
+import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent.daemon.workers import AT_MOST
 from agent.store.commands import CommandStore, new_record
 from agent.store.layout import Layout
 from agent_host import AgentHost, deploy, revision, specification
 from command_service import HOST, CommandService, unavailable
+from waiting import Guard
 
 EVENTS = [
     "ApplicationStop",
@@ -530,3 +535,77 @@ def _with_other_content(envelope: str) -> str:
     assert changed != data
     text = base64.encodebytes(changed).decode()
     return f"{lines[0]}\n{text}{lines[-1]}\n"
+
+
+HOLD_ALL = """
+import sys
+from agent.store.commands import CommandFolder
+locks = [CommandFolder(path).lock() for path in sys.argv[1:]]
+for lock in locks:
+    lock.acquire()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_with_sixteen_commands_in_hand_no_other_is_asked_for(service: CommandService, host: AgentHost) -> None:
+    store = CommandStore(Layout(str(host.root)))
+    fields = {"host_identifier": HOST, "execution_id": "d-1/x", "command_name": "Install"}
+    records = [new_record({**fields, "command_identifier": f"c-{number}"}, now=1.0) for number in range(AT_MOST)]
+    folders = [store.add(record).path for record in records]
+    command = [sys.executable, "-c", HOLD_ALL, *folders]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as workers:
+        assert workers.stdout is not None
+        workers.stdout.readline()
+        host.start()
+        host.until(lambda: "Starting version" in host.log_text(), "the agent to start")
+        for number in (2, 3):  # each needs several turns of the loop
+            host.write_config(max_revisions=number)
+            host.until(lambda n=number: host.log_text().count("max_revisions") == n - 1, "the reload")
+        assert service.calls == []
+        shutil.rmtree(store.folder)
+        workers.communicate()
+    service.wait_for(lambda: service.of("PollHostCommand"), "a poll")
+
+
+# A supervisor whose background thread never comes back from what was asked.
+STUCK = """
+import sys, threading
+from agent.daemon import supervisor
+from agent.daemon.facts import start_reading, take_facts
+supervisor.POLL_GRACE = 0.3
+agent = supervisor.Supervisor(take_facts(start_reading(sys.argv[1])), sys.argv[1], supervisor_lock="")
+agent._poller.background.start("poll", threading.Event().wait)
+agent.run()
+"""
+
+
+def test_systemd_hears_nothing_more_of_an_agent_whose_poll_is_stuck(host: AgentHost) -> None:
+    host.write_config(http_read_timeout=0.1)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(host.folder / "notify"))
+        systemd.settimeout(1)
+        environment = {**os.environ, **host.environment, "NOTIFY_SOCKET": systemd.getsockname()}
+        environment |= {"WATCHDOG_USEC": "100000"}
+        with subprocess.Popen([sys.executable, "-c", STUCK, str(host.config)], env=environment) as agent:
+            try:
+                assert "READY=1" in _until_ready(systemd)[-1]
+                guard = Guard()
+                fed = True
+                while fed and not guard.has_hung:
+                    agent.send_signal(signal.SIGHUP)
+                    fed = "WATCHDOG=1" in _until_ready(systemd)  # the loop turns all the same
+                assert not fed
+            finally:
+                agent.kill()
+
+
+def _until_ready(systemd: socket.socket) -> list[str]:
+    """What the agent says until it is ready (again)."""
+    heard: list[str] = []
+    guard = Guard()
+    while not (heard and "READY=1" in heard[-1]):
+        with contextlib.suppress(TimeoutError):
+            heard.append(systemd.recv(4096).decode())
+        assert not guard.has_hung, heard
+    return heard

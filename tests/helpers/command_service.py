@@ -58,6 +58,11 @@ class CommandService:
             self._change.notify_all()
         return identifier
 
+    def hand_out(self) -> dict[str, str]:
+        """Take the next command from those that are ready, as a poll does."""
+        with self._change:
+            return self._ready.pop(0)
+
     def of(self, operation: str, identifier: str = "") -> list[dict[str, Any]]:
         """The requests of an operation, of one command if it is named."""
         with self._change:
@@ -107,7 +112,7 @@ class CommandService:
                 self._change.wait_for(lambda: bool(self._ready), self.hold)
             if not self._ready:
                 return {}
-            return {"HostCommand": self._ready[0] if self.hand_out_again else self._ready.pop(0)}
+            return {"HostCommand": self._ready[0] if self.hand_out_again else self.hand_out()}
 
     def _GetDeploymentSpecification(self, body: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
         sealed = self.seal(self._specifications[body["DeploymentExecutionId"]])

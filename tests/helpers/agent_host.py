@@ -32,6 +32,8 @@ class AgentHost:
         self.log = folder / "log" / "codedeploy-agent.log"
         self.config = folder / "codedeployagent.yml"
         self.process: subprocess.Popen[bytes] | None = None
+        self.before: list[str] = []
+        """Words before the agent's command, such as those of a tracer."""
         self.environment = {"AGENT_HOST_FOLDER": str(folder)}
         folder.mkdir(parents=True, exist_ok=True)
         self.on_premises = folder / "onpremises.yml"
@@ -64,7 +66,7 @@ class AgentHost:
         keep = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "COVERAGE_PROCESS_START")
         environment = {name: value for name, value in os.environ.items() if name in keep} | self.environment
         self.process = subprocess.Popen(
-            [AGENT, "start", "--config-file", str(self.config)],
+            [*self.before, AGENT, "start", "--config-file", str(self.config)],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=open(self.folder / "stdout", "ab"),  # noqa: SIM115 - closed with this process

@@ -31,6 +31,7 @@ class CommandService:
         self.faults: dict[str, Fault] = {}
         self.hold = 0.2
         self.hand_out_again = False
+        self.until_acknowledged = False
         self.ack_status = "InProgress"
         self.seal = self.signer.seal
         self.access_keys: list[str] = []
@@ -112,7 +113,8 @@ class CommandService:
                 self._change.wait_for(lambda: bool(self._ready), self.hold)
             if not self._ready:
                 return {}
-            return {"HostCommand": self._ready[0] if self.hand_out_again else self.hand_out()}
+            again = self.hand_out_again or self.until_acknowledged
+            return {"HostCommand": self._ready[0] if again else self.hand_out()}
 
     def _GetDeploymentSpecification(self, body: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
         sealed = self.seal(self._specifications[body["DeploymentExecutionId"]])
@@ -120,13 +122,22 @@ class CommandService:
         return {"DeploymentSystem": "CodeDeploy", "DeploymentSpecification": {"GenericEnvelope": envelope}}
 
     def _PutHostCommandAcknowledgement(self, body: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        self._withdraw(body)
         return {"CommandStatus": self.ack_status}
 
     def _PutHostCommandComplete(self, body: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        self._withdraw(body)
         with self._change:
             self.calls.append(("accepted", body))
             self._change.notify_all()
         return {}
+
+    def _withdraw(self, body: dict[str, Any]) -> None:
+        """Hand a command out no more that the host has taken on."""
+        identifier = body["HostCommandIdentifier"]
+        with self._change:
+            if self.until_acknowledged:
+                self._ready = [row for row in self._ready if row["HostCommandIdentifier"] != identifier]
 
 
 @contextmanager

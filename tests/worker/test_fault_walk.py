@@ -37,13 +37,14 @@ def test_an_error_at_any_call_of_a_worker_makes_no_second_and_no_false_result(
     walk = begin(tmp_path / "root")
     every = walk.points()
     found = Walk()
-    for number, point in sample(list(enumerate(every)), 48):
+    for number, point in sample(list(enumerate(every)), 32):
         error = ERRORS[number % len(ERRORS)]
         found.note(f"{error} in {point}", walk.disturb(point, error))
     assert not found.problems, found.report()
     record_property("walk", f"errors at calls of a worker: {found.points} of {len(every)} points")
 
 
+@pytest.mark.long  # tests/daemon/test_failing_disk.py has a disk that breaks while a script runs
 @pytest.mark.needs("root", "mount", "disks")
 @pytest.mark.parametrize("break_disk", [FailingDisk.turn_read_only, FailingDisk.die], ids=["read-only", "dead"])
 def test_a_disk_that_breaks_at_any_call_of_a_worker_makes_no_second_and_no_false_result(

@@ -41,14 +41,12 @@ class SupervisorWalk:
         self._host.start()
         self._host.until(lambda: self._service.completions(command) or self._ended(), "the result")
         self._host.until(lambda: self._is_closed() or self._ended(), "the end of the command")
-        if not self._ended():
-            self._host.kill_everything()
         calls = parse(self._log.read_bytes())
-        # What is left, a worker too, is for an agent that nothing happens to.
-        self._host.before = []
-        self._host.start()
-        self._host.until(lambda: self._service.completions(command), "the result")
-        self._host.until(self._is_closed, "the command to be closed")
+        if self._ended():
+            self._host.before = []
+            self._host.start()
+            self._host.until(lambda: self._service.completions(command), "the result")
+            self._host.until(self._is_closed, "the command to be closed")
         self._host.kill_everything()
         results = [result["status"] for result in self._service.completions(command)]
         runs = self._runs.read_text().split()

@@ -103,6 +103,7 @@ class WorkerWalk:
 
     def disturb(self, point: Point, error: str) -> list[str]:
         """Let a worker meet an error, and others bring its command to its end; gives everything that is wrong then."""
+        self._settle()
         number, before = self.other(), self.installed()
         folder = self.add(point.event, number)
         identifier = folder.record().command_identifier
@@ -112,6 +113,7 @@ class WorkerWalk:
 
     def interrupt(self, point: Point, break_disk: Callable[[], None], repair: Callable[[], None]) -> list[str]:
         """As ``disturb``, but the worker is stopped at the call, and the disk breaks before it goes on."""
+        self._settle()
         number, before = self.other(), self.installed()
         folder = self.add(point.event, number)
         identifier = folder.record().command_identifier
@@ -136,6 +138,11 @@ class WorkerWalk:
     def other(self) -> int:
         """The deployment that is not installed."""
         return 1 if self.installed() == "one" else 0
+
+    def _settle(self) -> None:
+        """Let an undisturbed Install end what an interrupted one has left."""
+        if list(Path(self._layout.state).glob("install/*.journal")):
+            self._finish(self.add("Install", self.other()))
 
     def _judge(self, event: str, identifier: str, number: int, before: str) -> list[str]:
         results = self._service.completions(identifier)

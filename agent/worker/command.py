@@ -122,8 +122,8 @@ class Command(Observer):
             limit=session.settings.lock_wait_seconds,
             on_wait=self.notice,
         )
-        self._bind(spec)
         self.expect(0)
+        self._bind(spec)
         host = session.host(self)
         if session.settings.traffic_control:
             from agent.worker.traffic import note_managed  # most hosts are spared the import

@@ -56,10 +56,16 @@ def remove_empty_tree(name: str, parent: int) -> bool:
 
     Raises OSError.
     """
-    for _, folders, _, descriptor in os.fwalk(name, topdown=False, dir_fd=parent):
+    for _, folders, _, descriptor in os.fwalk(name, topdown=False, onerror=_pass_over_refused, dir_fd=parent):
         for folder in folders:
             _remove_if_empty(folder, descriptor)
     return _remove_if_empty(name, parent)
+
+
+def _pass_over_refused(error: OSError) -> None:
+    """Go on without what an ordinary user may not open, which may be empty all the same. Raises any other error."""
+    if error.errno != errno.EACCES:
+        raise error
 
 
 def _remove_if_empty(name: str, parent: int) -> bool:

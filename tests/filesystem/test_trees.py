@@ -3,11 +3,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from agent.filesystem.trees import remove_tree
+from agent.filesystem.trees import remove_empty_tree, remove_tree
+from install_box import as_ordinary_user, give_to_ordinary_user
+from install_trace import fault_at
+from worker_runs import run_traced
 
 
 def test_everything_below_a_folder_is_removed(tmp_path: Path) -> None:
@@ -66,3 +70,38 @@ def test_an_ordinary_user_removes_folders_that_they_closed(tmp_path: Path) -> No
         os.close(here)
         os.chown(tmp_path, 0, 0)
     assert os.listdir(tmp_path) == []
+
+
+REMOVE = """
+import os, sys
+from agent.filesystem.trees import remove_empty_tree
+top, said = sys.argv[1:]
+os.makedirs(top + "/top/below/deep", exist_ok=True)
+with open(said, "w") as file:
+    try:
+        file.write(str(remove_empty_tree("top", os.open(top, os.O_RDONLY))))
+    except OSError as error:
+        file.write(error.strerror)
+"""
+
+
+@pytest.mark.needs("tracing")
+def test_a_directory_that_cannot_be_opened_for_the_moment_is_not_taken_for_one_that_holds_something(
+    tmp_path: Path,
+) -> None:
+    said = tmp_path / "said"
+    command = [sys.executable, "-P", "-c", REMOVE, str(tmp_path), str(said)]
+    calls = run_traced(command, log=f"{tmp_path}.calls")
+    assert said.read_text() == "True"
+    opened = next(call for call in calls if call.name == "openat" and call.texts[-1] == "deep")
+    run_traced(command, log=f"{tmp_path}.calls", faults=fault_at(calls, opened, "error=ENFILE"))
+    assert said.read_text() == "Too many open files in system"
+
+
+def test_an_empty_directory_that_an_ordinary_user_may_not_open_is_removed() -> None:
+    top = tempfile.mkdtemp(prefix="codedeploy-trees-")  # pytest's own directories are closed to others
+    os.makedirs(f"{top}/top/closed")
+    give_to_ordinary_user(top)
+    os.chmod(f"{top}/top/closed", 0)
+    assert as_ordinary_user(lambda: remove_empty_tree("top", os.open(top, os.O_RDONLY))) == "True"
+    os.rmdir(top)

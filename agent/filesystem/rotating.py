@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from agent.filesystem.durable import write_all
 from agent.filesystem.reasons import remedy_for
@@ -70,8 +71,9 @@ def lock_shortly(descriptor: int) -> bool:
 class RotatingFile:
     """Appends to a file that other processes may append to as well.
 
-    The file and its folder are made by the first write. A file that cannot be written never fails its user: the
-    text is dropped, and the first failure is logged. ``opening`` makes the first line of every new file.
+    The file and its folder are made by the first write. A file that cannot be written never fails its user: a text that
+    it does not take is dropped, and the next one tried again. The first of several failures is logged, and their end.
+    ``opening`` makes the first line of every new file.
     """
 
     def __init__(
@@ -92,23 +94,30 @@ class RotatingFile:
         self._opening = opening
         self._descriptor = -1
         self._size = 0
-        self._failed = False
+        self._lost = 0
 
     def write(self, data: bytes) -> None:
         """Append the data in one go, rotating first where the file is full."""
-        if self._failed:
-            return
         try:
             if self._descriptor < 0:
                 self._open()
             elif self._size >= self._largest:
                 self._rotate()
+            if self._lost and self.last_byte() not in (b"", b"\n"):
+                data = b"\n" + data
             write_all(self._descriptor, data)
             self._size += len(data)
         except OSError as error:
-            self._failed = True
-            text = f"{error.strerror}. {remedy_for(error)}".rstrip()
-            _log.warning("Nothing more is written to the log %s: %s", self.path, text)
+            with suppress(OSError):
+                self.close()
+            if not self._lost:
+                text = f"{error.strerror}. {remedy_for(error)}".rstrip()
+                _log.warning("The log %s takes no more for now: %s", self.path, text)
+            self._lost += len(data)
+        else:
+            if self._lost:
+                _log.warning("The log %s is written again; it lacks about %d bytes", self.path, self._lost)
+            self._lost = 0
 
     def last_byte(self) -> bytes:
         """The last byte of the file, b"" where there is none or it cannot be read."""
@@ -121,9 +130,9 @@ class RotatingFile:
 
     def close(self) -> None:
         """Close the file; a later write opens it again."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def _open(self) -> None:
         self._descriptor = open_log(self.path, mode=self._mode, folder_mode=self._folder_mode)

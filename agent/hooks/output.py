@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from agent.errors import escaped
@@ -29,31 +29,30 @@ class OutputSink(Protocol):
 
 
 class Sinks:
-    """Several sinks as one; a sink that cannot write is left out, because a full disk must not fail a script."""
+    """Several sinks as one; what one of them cannot write is dropped, because a full disk must not fail a script."""
 
     def __init__(self, sinks: Sequence[OutputSink]) -> None:
         self._sinks = list(sinks)
+        self._failing: set[int] = set()
 
     def header(self, text: str) -> None:
         """Pass a header on to every sink, as one line."""
         text = escaped(text)
-        for sink in tuple(self._sinks):
-            try:
-                sink.header(text)
-            except OSError as error:
-                self._leave_out(sink, error)
+        self._pass_on(lambda sink: sink.header(text))
 
     def output(self, stream: str, data: bytes) -> None:
         """Pass a line or a piece of one on to every sink."""
-        for sink in tuple(self._sinks):
-            try:
-                sink.output(stream, data)
-            except OSError as error:
-                self._leave_out(sink, error)
+        self._pass_on(lambda sink: sink.output(stream, data))
 
-    def _leave_out(self, sink: OutputSink, error: OSError) -> None:
-        self._sinks.remove(sink)
-        _log.warning("%s takes no more script output: %s; the scripts go on without it", type(sink).__name__, error)
+    def _pass_on(self, write: Callable[[OutputSink], None]) -> None:
+        for sink in self._sinks:
+            try:
+                write(sink)
+                self._failing.discard(id(sink))
+            except OSError as error:
+                if id(sink) not in self._failing:
+                    _log.warning("%s takes no script output for now: %s", type(sink).__name__, error)
+                self._failing.add(id(sink))
 
 
 class LineSplitter:

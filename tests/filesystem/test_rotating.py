@@ -1,5 +1,4 @@
 import fcntl
-import logging
 import os
 import subprocess
 import sys
@@ -67,17 +66,27 @@ def test_a_user_who_locks_the_log_cannot_hold_up_a_deployment(tmp_path):
     assert contents(tmp_path) == {"x.log": b"three\n", "x.log.0": b"one\ntwo\n"}
 
 
-def test_a_full_disk_drops_text_and_says_so_once(tmp_path, caplog):
-    os.symlink("/dev/full", tmp_path / "link")
+FULL = """
+import resource, signal, sys
+from agent.filesystem.rotating import RotatingFile
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+log = RotatingFile(sys.argv[1])
+log.write(b"kept\\n")
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+resource.setrlimit(resource.RLIMIT_FSIZE, (8, hard))
+log.write(b"lost but for its beginning\\n")
+log.write(b"lost\\n")
+resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+log.write(b"after\\n")
+"""
+
+
+def test_a_disk_that_is_full_for_a_while_costs_what_is_written_then_and_says_so(tmp_path):
     path = tmp_path / "file"
-    with caplog.at_level(logging.WARNING):
-        log = RotatingFile(str(path))
-        log.write(b"kept\n")
-        os.dup2(os.open("/dev/full", os.O_WRONLY), log._descriptor)
-        log.write(b"lost\n")
-        log.write(b"lost too\n")
-    assert path.read_bytes() == b"kept\n"
-    assert [record.getMessage().count(str(path)) for record in caplog.records] == [1]
+    done = subprocess.run([sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, check=True)
+    assert path.read_bytes() == b"kept\nlos\nafter\n"
+    assert [line.count(str(path)) for line in done.stderr.splitlines()] == [1, 1]
+    assert "lacks about" in done.stderr
 
 
 def test_a_link_in_place_of_the_log_is_not_written_through(tmp_path):

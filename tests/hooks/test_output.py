@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,3 +55,30 @@ def test_every_byte_arrives_once_in_order_and_in_bounded_pieces(chunks):
         assert b"\n" not in piece[:-1]
     for piece in pieces[:-1]:
         assert piece.endswith(b"\n") or len(piece) == LONGEST_PIECE
+
+
+class FileSink:
+    def __init__(self, path):
+        self.path = path
+
+    def header(self, text):
+        self.output("", text.encode() + b"\n")
+
+    def output(self, stream, data):
+        with open(self.path, "ab", buffering=0) as file:
+            file.write(data)
+
+
+def test_a_full_disk_costs_a_sink_what_is_written_then_and_the_others_nothing(tmp_path, caplog):
+    other, sink = tmp_path / "other", tmp_path / "sink"
+    sinks = Sinks([FileSink(sink), FileSink(other)])
+    sinks.header("one")
+    os.rename(sink, tmp_path / "kept")
+    os.symlink("/dev/full", sink)
+    sinks.output("stdout", b"two\n")
+    sinks.header("three")
+    os.rename(tmp_path / "kept", sink)
+    sinks.output("stdout", b"four\n")
+    assert other.read_text() == "one\ntwo\nthree\nfour\n"
+    assert sink.read_text() == "one\nfour\n"
+    assert [record.getMessage().count("FileSink") for record in caplog.records] == [1]

@@ -218,12 +218,8 @@ class Directories:
     @named
     def is_empty(self, path: str) -> bool:
         """Return whether a directory holds nothing."""
-        descriptor = os.open(by_descriptor(self.open(path)), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            with os.scandir(descriptor) as entries:
-                return next(entries, None) is None
-        finally:
-            os.close(descriptor)
+        with os.scandir(by_descriptor(self.open(path))) as entries:
+            return next(entries, None) is None
 
     def is_object(self, descriptor: int, wanted: Identity) -> bool:
         """Return whether an open object is the one that is wanted."""
@@ -365,22 +361,25 @@ class Directories:
         self._forget(path)
         return remove_empty_tree(name, directory)
 
-    def sync(self, paths: Iterable[str]) -> None:
+    def sync(self, paths: Iterable[str], *, objects: Iterable[str] = ()) -> None:
         """Write everything that is dirty on the file systems that hold these directories, each once.
 
-        Where one is not there any more, the one above it stands for it.
+        Where one is not there any more, the one above it stands for it. ``objects`` are files and directories that were
+        changed themselves: something may be mounted on them.
         """
         seen: set[int] = set()
         for path in paths:
-            descriptor = self._lowest(path)
-            device = os.fstat(descriptor).st_dev
-            if device not in seen:
-                seen.add(device)
-                try:
-                    kernel.sync_directory(descriptor)
-                except OSError as error:
-                    error.filename = path
-                    raise
+            self._sync_once(path, self._lowest(path), seen)
+        for path in objects:
+            with suppress(FileNotFoundError, MovedError), self.pinned(path) as pinned:
+                self._sync_once(path, pinned, seen)
+
+    @named
+    def _sync_once(self, path: str, held: int, seen: set[int]) -> None:
+        status = os.fstat(held)
+        if status.st_dev not in seen and stat.S_IFMT(status.st_mode) in (stat.S_IFDIR, stat.S_IFREG):
+            seen.add(status.st_dev)
+            kernel.sync_held(held)
 
     def _lowest(self, path: str) -> int:
         while True:

@@ -217,12 +217,12 @@ def sync_file_system(descriptor: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def sync_directory(directory: int) -> None:
-    """Write everything that is dirty on the file system that an open directory (``O_PATH``) is on. Raises OSError."""
+def sync_held(held: int) -> None:
+    """Write all that is dirty on the file system of an open (``O_PATH``) directory or regular file. Raises OSError."""
     try:
-        readable = os.open(f"/proc/self/fd/{directory}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        readable = os.open(f"/proc/self/fd/{held}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except PermissionError:
-        os.sync()  # an ordinary user may write to a directory that it may not read
+        os.sync()  # an ordinary user may write to what it may not read
         return
     try:
         sync_file_system(readable)

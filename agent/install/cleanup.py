@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from agent.install.cleanup_list import SEMANAGE_PREFIX
@@ -14,20 +14,22 @@ from agent.install.host import FOLDER, Host, Link, View
 class Cleanup(NamedTuple):
     """What a clean-up will remove: real paths, in the order of removal; ``rules`` are paths of SELinux rules.
 
-    ``links`` are the host's links that lead there.
+    ``links`` are the host's links that lead there. ``mounted`` are the listed mount points, which cannot be removed,
+    and the listed folders above them.
     """
 
     files: list[str]
     folders: list[str]
     rules: list[str]
     links: tuple[Link, ...] = ()
+    mounted: tuple[str, ...] = ()
 
 
 # A line that the kernel cannot follow names nothing that could be removed.
 _NOTHING_THERE = frozenset({errno.ELOOP, errno.ENAMETOOLONG})
 
 
-def plan_cleanup(paths: Sequence[str], host: Host) -> Cleanup:
+def plan_cleanup(paths: Sequence[str], host: Host, mounts: Collection[str] = ()) -> Cleanup:
     """Work out what is removed for a clean-up list, last line first. Raises OSError.
 
     The rules are the official agent's: links and files go, changed since or not; a folder goes when it is empty by
@@ -39,6 +41,7 @@ def plan_cleanup(paths: Sequence[str], host: Host) -> Cleanup:
     rules: list[str] = []
     gone: set[str] = set()
     ways: dict[str, None] = {}
+    listed: dict[str, None] = {}
     for path in reversed(paths):
         if path.startswith(SEMANAGE_PREFIX):
             rules.append(path.removeprefix(SEMANAGE_PREFIX))
@@ -48,13 +51,16 @@ def plan_cleanup(paths: Sequence[str], host: Host) -> Cleanup:
             continue
         if kind is None:
             continue
+        listed[real] = None
         if kind == FOLDER and (real == "/" or any(f"{real}/{name}" not in gone for name in host.children(real))):
             continue
         gone.add(real)
         (folders if kind == FOLDER else files).append(real)
         ways[path[: path.rfind("/")]] = None
     links = dict.fromkeys(link for way in ways for link in now.links(_tidied(way)))
-    return Cleanup(files, folders, rules, tuple(links))
+    points = [path for path in listed if path in mounts]
+    mounted = [path for path in listed if any(f"{point}/".startswith(f"{path}/") for point in points)]
+    return Cleanup(files, folders, rules, tuple(links), tuple(mounted))
 
 
 def _look_up(path: str, now: View) -> tuple[str, str | None]:

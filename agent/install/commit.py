@@ -123,3 +123,4 @@ def _overwrite(reader: int, writer: int) -> None:
     if os.fstat(writer).st_mode != status.st_mode:
         os.fchmod(writer, stat.S_IMODE(status.st_mode))
     os.utime(writer, ns=(status.st_atime_ns, status.st_mtime_ns))
+    os.fsync(writer)  # what is mounted here may be of a file system that nothing else of the Install is on

@@ -27,7 +27,7 @@ from agent.install.instructions import instructions
 from agent.install.journal import COMMITTED, STAGED, Journal, Record, Step, open_journals
 from agent.install.labels import add_rules, label_installed, obsolete_rules, rules_of
 from agent.install.plan import ADJUST, IN_PLACE, REMOVE, REPLACE, RESET, SWAP, Operation, Plan, PlanRequest, make_plan
-from agent.install.recovery import folders_of, go_back, go_forward, left_alone
+from agent.install.recovery import changed_objects, folders_of, go_back, go_forward, left_alone
 from agent.install.recovery import recover as recover_one
 from agent.install.reset import read_metadata
 from agent.install.stage import Stager
@@ -38,6 +38,7 @@ _log = logging.getLogger(__name__)
 
 _EXCHANGED = frozenset({REPLACE, SWAP, IN_PLACE, REMOVE})
 
+_LATER = "The agent does it before the next command of the deployment group, or at its next start."
 _TRY_AGAIN = "Repair the disk. The agent ends the interrupted Install at its next start or before the next deployment."
 
 
@@ -74,7 +75,8 @@ def install(
 
     The caller holds the host-wide install lock. ``progress`` gets the number of entries built and their total.
     Raises InstallConflictError with all conflicts, or InstallError; in both cases the host is as it was, or, where
-    even that failed, the message says so and the next recovery sees to it.
+    even that failed, the message says so and the next recovery sees to it. What fails once the new files are in place
+    is logged, and left to recovery.
     """
     state = _state(request.root_dir, options)
     with explained("preparing the Install"):
@@ -95,11 +97,22 @@ def install(
             record = _record(request, plan, state, meanwhile, directories, transitions)
             journal.begin(record)
         installed = _Execution(plan, record, journal, state, directories).run(meanwhile, transitions.own, progress)
-        with explained("finishing the Install (the new files are in place)"):
-            left = go_forward(record._replace(installed=installed), journal, state, directories)
+        _finish(record._replace(installed=installed), journal, state, directories)
+    return plan
+
+
+def _finish(record: Record, journal: Journal, state: InstallState, directories: Directories) -> None:
+    """Do what is left after the commit; an error is a warning, because the new files are in place."""
+    try:
+        with explained("finishing the Install"):
+            left = go_forward(record, journal, state, directories)
+    except InstallError as error:
+        _log.warning(
+            "The new files are in place, so the Install has succeeded, but a rest is to be done. %s %s", error, _LATER
+        )
+        return
     if left:
         _log.warning("%s", left_alone(left))
-    return plan
 
 
 def plan_install(request: InstallRequest, *, options: InstallOptions) -> Plan:
@@ -272,7 +285,7 @@ class _Execution:
         check_names(self._plan, self._directories)
         Committer(self._plan, self._directories, self._before, unlinked=self._unlinked).run()
         label_installed(self._plan)
-        self._directories.sync(folders_of(self._record))
+        self._directories.sync(folders_of(self._record), objects=changed_objects(self._record))
         self._journal.mark(COMMITTED)
 
     def _undo(self, error: BaseException) -> None:

@@ -151,8 +151,8 @@ def make_plan(request: PlanRequest) -> Plan:
     """
     from agent.install.settled import settle_permissions  # it needs this module's names
 
-    host = Host()
-    cleanup = plan_cleanup(request.old_paths, host)
+    host, mounts = Host(), mount_points()
+    cleanup = plan_cleanup(request.old_paths, host, mounts)
     after = View(host, [*cleanup.files, *cleanup.folders])
     wanted = Wanted(
         request.archive,
@@ -174,6 +174,7 @@ def make_plan(request: PlanRequest) -> Plan:
     )
     plan.links += wanted.links
     conflicts = list(wanted.problems)
+    plan.mounts = mounts
     planner = _Planner(plan, host, after, request)
     for entry in wanted.entries.values():
         conflict = planner.add(entry)
@@ -200,7 +201,7 @@ class _Planner:
         self._count = 0
         self._cleared = frozenset(plan.cleanup.folders)
         self._stages: dict[str, str] = {}
-        self._mounts = plan.mounts = mount_points()
+        self._mounts = plan.mounts
         self._others: dict[str, frozenset[str]] | None = None
 
     def add(self, entry: Entry) -> str:
@@ -285,16 +286,20 @@ class _Planner:
         for path in plan.cleanup.files:
             if path in plan.entries and path not in plan.kept:
                 continue
+            if path not in self._mounts:
+                removals.append(Operation(REMOVE, path, backup=self._names(path)[1]))
+        plan.operations[:0] = removals
+        staying = [path for path in plan.cleanup.mounted if path not in plan.entries or path in plan.kept]
+        for path in staying:
             if path in self._mounts:
                 plan.warnings.append(f"{path} is a mount point and cannot be removed; it stays, and stays listed.")
-                plan.recorded.append(path)
-                continue
-            removals.append(Operation(REMOVE, path, backup=self._names(path)[1]))
-        plan.operations[:0] = removals
+            # Before what it holds: the list is worked off backwards.
+            place = (at for at, other in enumerate(plan.recorded) if other.startswith(f"{path}/"))
+            plan.recorded.insert(next(place, len(plan.recorded)), path)
         swapped = tuple(f"{operation.path}/" for operation in plan.operations if operation.kind == SWAP)
         for path in plan.cleanup.folders:
             # What lies in a folder that is swapped out goes with it; its name may lead elsewhere by then.
-            if path not in plan.entries and not path.startswith(swapped):
+            if path not in plan.entries and path not in staying and not path.startswith(swapped):
                 plan.obsolete.append(path)
 
     def _names(self, path: str) -> tuple[str, str]:

@@ -40,6 +40,7 @@ _NOT_EMPTY_OR_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENOTEMPTY, er
 _NOT_REMOVABLE = frozenset({errno.EBUSY, errno.EPERM, errno.EACCES, errno.EROFS})
 
 _NAMED_AT_MOST = 10
+_UNTIL_THEN = "Until then everything stays as it is."
 
 _log = logging.getLogger(__name__)
 
@@ -77,12 +78,14 @@ def _bring_to_its_end(
     if found == record.digests["during"]:
         missing = _missing_folder(record)
         if missing and record.group != installing:
-            return f"The folder {missing} is not there: mount its file system. Until then everything stays as it is."
+            return f"The folder {missing} is not there: mount its file system. {_UNTIL_THEN}"
         if missing:
             aside = journal.set_aside()
             return f"Its folder {missing} is gone, so the clean-up takes away the rest; the journal is now {aside}."
         if forward:
             left = go_forward(record, journal, state, directories)
+        elif record.group != installing and (file := _unmounted_file(record)):
+            return f"Nothing is mounted on {file}, which is to get its old content back: mount it. {_UNTIL_THEN}"
         else:
             left = go_back(record, journal, cleanup, directories)
     elif forward or (untouched and found == record.digests["before"]):
@@ -109,7 +112,7 @@ def left_alone(paths: list[str]) -> str:
 def go_back(record: Record, journal: Journal, cleanup: CleanupFile, directories: Directories) -> list[str]:
     """Leave the host as it was before the Install; give the names that were left alone. Raises OSError."""
     undoing = _Undoing(record, directories)
-    folders = folders_of(record)
+    folders, objects = folders_of(record), changed_objects(record)
     if REVERTED not in record.marks:
         if STAGED in record.marks:
             if REVERTING not in record.marks:
@@ -118,12 +121,12 @@ def go_back(record: Record, journal: Journal, cleanup: CleanupFile, directories:
                 undoing.revert(step)
         for rule in reversed(record.rules):
             undo_rule(rule, directories)
-        directories.sync(folders)
+        directories.sync(folders, objects=objects)
         journal.mark(REVERTED)
     for step in record.steps:
         undoing.drop(step)
     undoing.remove_stages()
-    directories.sync(folders)
+    directories.sync(folders, objects=objects)
     before = None if record.cleanup_before is None else os.fsencode(record.cleanup_before)
     cleanup.restore(before, odd=record.odd_before)
     journal.end()
@@ -142,9 +145,13 @@ def go_forward(record: Record, journal: Journal, state: InstallState, directorie
     finishing.remove_stages()
     # What lay in a folder that was swapped out went with it; its name may lead anywhere by now.
     obsolete = [path for path in record.obsolete if not path.startswith(swapped)]
-    kept = [path for path in obsolete if not _remove_folder(path, directories)]
+    kept: list[str] = []
+    for path in obsolete:
+        # One that holds such a folder stays with it; the list is worked off backwards, so it comes before.
+        if not _remove_folder(path, directories) or any(other.startswith(f"{path}/") for other in kept):
+            kept.insert(0, path)
     drop_rules(record.obsolete_rules)
-    directories.sync(folders_of(record))
+    directories.sync(folders_of(record), objects=changed_objects(record))
     # The list comes last: once it is there, nothing is left to do.
     write_durably(state.last_successful(record.group), os.fsencode(record.deployment_dir), mode=state.file_mode)
     cleanup = state.cleanup_file(record.group)
@@ -331,7 +338,20 @@ def _missing_folder(record: Record) -> str:
     return ""
 
 
+def _unmounted_file(record: Record) -> str:
+    """Name a file that was to be written in place, while something was mounted on it that is not there now."""
+    if STAGED not in record.marks or REVERTED in record.marks:
+        return ""
+    mounts = mount_points()
+    return next((step.path for step in record.steps if step.kind == IN_PLACE and step.path not in mounts), "")
+
+
 def folders_of(record: Record) -> list[str]:
     """The folders that hold the changed names, for syncing their file systems."""
     paths = [*(step.path for step in record.steps), *record.obsolete]
     return sorted({path[: path.rfind("/")] or "/" for path in paths})
+
+
+def changed_objects(record: Record) -> list[str]:
+    """Return the objects that are changed under their names: what is mounted there may be of other file systems."""
+    return [step.path for step in record.steps if step.kind in (IN_PLACE, RESET, ADJUST)]

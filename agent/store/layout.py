@@ -113,6 +113,10 @@ class Layout(NamedTuple):
         """The pointer to the group's revision that was unpacked last."""
         return os.path.join(self.instructions, f"{group_id}_most_recent_install")
 
+    def journal(self, group_id: str) -> str:
+        """The journal of a group's Install that is under way or was interrupted."""
+        return os.path.join(self.state, "install", f"{group_id}.journal")
+
     @property
     def deployments_log(self) -> str:
         """The log of all deployments' scripts."""

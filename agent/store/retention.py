@@ -25,6 +25,11 @@ def remove_old_revisions(layout: Layout, group_id: str, deployment_id: str, *, k
         excess = len(others) - keep + 1
         if excess <= 0:
             return []
+        if os.path.lexists(layout.journal(group_id)):
+            _log.warning(
+                "Old revisions of group %s are kept: an Install of it was interrupted, and may need them", group_id
+            )
+            return []
         successful = read_last_successful(layout, group_id)
     except OSError as error:
         # Removing anything without knowing which revision is the good one would be worse than keeping too much.

@@ -19,6 +19,7 @@ from agent.store.tracking import write_tracking
 from agent.worker.execute import execute
 from agent.worker.explain import explain
 from agent.worker.host import Observer
+from agent.worker.install_command import end_interrupted
 from agent.worker.noop import is_noop
 from agent.worker.report import CLOSED, save
 from agent.worker.session import Session
@@ -125,6 +126,8 @@ class Command(Observer):
         self.expect(0)
         self._bind(spec)
         host = session.host(self)
+        if record.command_name != "Install":  # which does so itself
+            end_interrupted(spec.deployment_group_id, host)
         if session.settings.traffic_control:
             from agent.worker.traffic import note_managed  # most hosts are spared the import
 

@@ -57,6 +57,26 @@ def install_revision(spec: DeploymentSpecification, host: Host) -> str:
     return warning
 
 
+def end_interrupted(group_id: str, host: Host) -> None:
+    """Bring an interrupted Install of a group to its end, so that its pointers say what is installed.
+
+    The caller holds the group's lock. An error is logged: the next Install says it again.
+    """
+    if not os.path.exists(host.layout.journal(group_id)):
+        return
+    from agent.install.installer import recover  # seldom needed
+    from agent.worker.options import install_options
+
+    lock = install_lock(host.layout)
+    try:
+        lock.acquire(limit=host.settings.lock_wait_seconds, on_wait=host.observer.notice)
+        with lock:
+            for text in recover(host.layout.root_dir, options=install_options(host.settings)):
+                _log.warning("%s", text)
+    except (AgentError, OSError) as error:
+        _log.error("An interrupted Install could not be brought to its end: %s", error)
+
+
 def load_for_install(spec: DeploymentSpecification, archive: str) -> AppSpec:
     """The AppSpec of an unpacked revision, checked against the deployment's events.
 

@@ -9,6 +9,7 @@ from agent.deployment.outcome import Outcome
 from agent.store.locks import group_lock
 from agent.worker.execute import execute
 from agent.worker.host import Host, Observer
+from agent.worker.install_command import end_interrupted
 from agent.worker.local_request import LocalDeployment
 
 
@@ -64,6 +65,7 @@ def deploy(deployment: LocalDeployment, host: Host, observer: LocalObserver) -> 
     lock.acquire(limit=host.settings.lock_wait_seconds, on_wait=observer.notice)
     results: list[EventResult] = []
     with lock:
+        end_interrupted(spec.deployment_group_id, host)
         for name in deployment.events:
             listener = _Listener(observer)
             observer.event_started(name)

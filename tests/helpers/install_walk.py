@@ -13,7 +13,6 @@ from install_stage import NEW, OLD, Stage
 from install_trace import KILL, Call, Fault, changing, fault_at, faults_from
 
 PARTLY = "parts of both revisions"
-IN_PLACE_ALREADY = "the new files are in place"
 
 
 @dataclass(slots=True)
@@ -137,11 +136,12 @@ def _after_fault(
         return "", ["the fault was never met"]
     problems = stage.check_at_once()
     if ending.ok:
-        which, more = stage.settled()
+        # What failed after the commit is left to the recovery.
+        which, more = stage.check_recovered(before) if stage.has_journal() else stage.settled()
         wanted = NEW
-    elif PARTLY in ending.text or IN_PLACE_ALREADY in ending.text:
+    elif PARTLY in ending.text:
         which, more = stage.check_recovered(before)
-        wanted = NEW if IN_PLACE_ALREADY in ending.text and PARTLY not in ending.text else ""
+        wanted = ""
     else:
         problems += [f"said to be as before, but {line}" for line in stage.old.differences(stage.state())]
         which, more = stage.check_recovered(before) if lasting or stage.has_journal() else stage.settled()

@@ -31,6 +31,7 @@ from install_box import (
     Link,
     Tree,
     as_ordinary_user,
+    content_of,
     give_to_ordinary_user,
     put,
     with_own_mounts,
@@ -949,3 +950,64 @@ def test_a_revision_that_goes_into_the_agents_own_records_is_refused_before_anyt
         with pytest.raises(InstallConflictError, match=rf"appspec\.yml:4:.*{name}"):
             box.plan(ONE, to=[("app", f"{box.root}/{name}/x")])
     assert snapshot(f"{box.root}/agent-state") == before
+
+
+@pytest.mark.needs("root", "mount")
+@pytest.mark.parametrize("mounted", ["file", "folder", "folder with a stranger's file"])
+def test_a_mount_point_keeps_itself_and_the_folders_above_it_on_the_list(box: Box, mounted: str) -> None:
+    put(f"{box.top}/file", "mounted")
+    put(f"{box.top}/folder/.", None)
+    if "stranger" in mounted:
+        put(f"{box.top}/folder/theirs", "x")
+    kind = mounted.split()[0]
+    old = {"app/a": "1", "app/old/deep/file": "1", "app/old/deep/folder/f": "1"}
+    new = {"app/a": "2"}
+
+    box.install(old)
+    second, third = box.revision(new), box.revision(new)
+
+    def deploy() -> object:
+        box.install(second)
+        return box.listed()
+
+    if kind == "folder":
+        os.unlink(f"{box.dest}/out/old/deep/folder/f")
+    where = f"{box.dest}/out/old/deep/{kind}"
+    said = with_own_mounts(deploy, ["mount", "--bind", f"{box.top}/{kind}", where])
+    assert said == str([box.dest, "out", "out/a", "out/old", "out/old/deep", f"out/old/deep/{kind}"])
+    # Without the mount the next deployment removes all of it.
+    box.install(third)
+    assert box.tree("out") == {"a": "2"}
+
+
+@pytest.mark.needs("root", "immutable")
+def test_a_folder_that_cannot_be_removed_keeps_the_folders_above_it_on_the_list(box: Box) -> None:
+    box.install({"app/a": "1", "app/old/deep/er/f": "1"})
+    os.unlink(f"{box.dest}/out/old/deep/er/f")
+    subprocess.run(["chattr", "+i", f"{box.dest}/out/old/deep/er"], check=True)
+    try:
+        box.install({"app/a": "2"})
+    finally:
+        subprocess.run(["chattr", "-i", f"{box.dest}/out/old/deep/er"], check=True)
+    assert box.listed() == ["out/old", "out/old/deep", "out/old/deep/er", box.dest, "out", "out/a"]
+    box.install({"app/a": "3"})
+    assert box.tree("out") == {"a": "3"}
+
+
+def test_an_error_after_the_commit_is_a_warning_and_the_rest_is_done_later(
+    box: Box, caplog: pytest.LogCaptureFixture
+) -> None:
+    box.install({"app/a": "1", "app/gone": "1"})
+    pointer = box.state.last_successful(GROUP)
+    os.unlink(pointer)
+    os.makedirs(f"{pointer}/in the way")  # the file cannot be renamed over it
+    box.install({"app/a": "2"})
+    assert "the Install has succeeded" in caplog.text
+    assert pointer in caplog.text
+    assert box.tree("out")["a"] == "2"
+    assert box.open_journals() == [f"{GROUP}.journal"]
+    os.rmdir(f"{pointer}/in the way")
+    os.rmdir(pointer)
+    assert "completed" in recover(box.root, options=InstallOptions())[0]
+    assert box.tree("out") == {"a": "2"}
+    assert content_of(pointer) == f"{box.root}/{GROUP}/d-2"

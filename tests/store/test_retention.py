@@ -113,3 +113,11 @@ def test_without_knowing_the_good_revision_nothing_is_removed(group):
         group.add(f"d{number}", age=number)
     os.makedirs(group.layout.last_successful("g"))
     assert group.clean(keep=1) == ["d0", "d1", "d2"]
+
+
+def test_nothing_is_removed_while_it_is_not_known_which_revision_is_installed(group):
+    for number in range(4):
+        group.add(f"d{number}", age=number)
+    os.makedirs(os.path.dirname(group.layout.journal("g")))
+    open(group.layout.journal("g"), "w").close()
+    assert group.clean(keep=1) == ["d0", "d1", "d2", "d3"]

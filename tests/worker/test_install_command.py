@@ -9,7 +9,10 @@ from agent.deployment.lifecycle import BY_NAME
 from agent.errors import AppSpecError, SpecificationError
 from agent.worker.execute import execute
 from agent.worker.install_command import check_events
+from agent_host import revision, specification
+from command_service import command_service
 from revisions import content, hooks
+from worker_runs import WorkerHost
 
 STANDARD = tuple(BY_NAME)
 
@@ -107,3 +110,20 @@ def test_a_deployment_that_names_a_missing_appspec_is_told_which_one_counts(benc
     with caplog.at_level(logging.WARNING):
         assert execute("Install", bench.spec("d-1", appspec_filename="other.yml"), bench.host).succeeded
     assert "no other.yml; its appspec.yml is used" in caplog.text
+
+
+def test_what_an_install_could_not_do_after_its_commit_is_done_before_the_next_command(tmp_path):
+    with command_service() as service:
+        host = WorkerHost(str(tmp_path / "host"), service)
+        wanted = specification(revision(tmp_path / "one", {}, to=tmp_path / "out"))
+        pointer, journal = host.layout.last_successful("group-1"), host.layout.journal("group-1")
+        host.work(host.take_on("DownloadBundle", wanted))
+        os.makedirs(f"{pointer}/in the way")
+        host.work(host.take_on("Install", wanted))
+        assert [service.completion(f"command-000{number}")["status"] for number in (1, 2)] == ["Succeeded"] * 2
+        assert os.path.exists(journal)
+        os.rmdir(f"{pointer}/in the way")
+        os.rmdir(pointer)
+        host.work(host.take_on("ApplicationStop", {**wanted, "DeploymentId": "d-2"}))
+    assert content(pointer) == host.layout.deployment("group-1", "d-1")
+    assert not os.path.exists(journal)

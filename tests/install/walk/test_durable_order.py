@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
+from agent.install.installer import InstallOptions, recover
 from install_order import Order
 from install_scene import SCENES, put
-from install_stage import Stage
+from install_stage import OLD, Stage
 from install_trace import KILL, Call, changing, fault_at
 
 MakeStage = Callable[[str], Stage]
@@ -75,6 +76,26 @@ def test_a_recovery_that_goes_forward_is_on_the_disk_step_by_step(scene: str, ma
     order = Order(ending.calls, stage.place)
     assert order.state_files() == []
     assert order.finishing() == []
+
+
+@pytest.mark.needs("root", "mount")
+def test_a_file_that_was_written_in_place_is_synced_itself(make_stage: MakeStage) -> None:
+    stage = make_stage("mounted")
+    path = f"{stage.place.host}/app/mounted.conf"
+    committed = next(call for call in stage.calls if call.texts[-1:] == ("\ncommitted\n",)).number
+    calls = [call for call in changing(stage.calls) if path in call.changed and call.number < committed]
+    assert calls[-1].name == "fsync"
+
+
+@pytest.mark.needs("root", "mount")
+def test_a_file_is_not_given_its_old_content_back_before_it_is_mounted_again(make_stage: MakeStage) -> None:
+    stage = make_stage("mounted")
+    stage.run("install", faults=fault_at(stage.calls, last_exchange(stage), KILL))
+    (said,) = recover(stage.place.root, options=InstallOptions())
+    assert f"Nothing is mounted on {stage.place.host}/app/mounted.conf" in said
+    assert stage.has_journal()
+    assert stage.run("recover").ok
+    assert stage.settled() == (OLD, [])
 
 
 def test_a_journal_is_set_aside_durably(make_stage: MakeStage) -> None:

@@ -63,7 +63,7 @@ class DamagedError(BundleError):
 class PartialFile:
     """A bundle that grows under a temporary name and gets its own by ``keep``; removed on leaving otherwise.
 
-    What stood under the bundle's name stands until then. Nothing is synced: see ``unpack``. Raises BundleError.
+    What stood under the bundle's name stands until then. ``unpack`` syncs it, with the revision. Raises BundleError.
     """
 
     def __init__(self, destination: str, *, name: str, mode: int) -> None:

@@ -6,6 +6,7 @@ import os
 from contextlib import suppress
 from types import TracebackType
 
+from agent.filesystem.durable import sync_folder
 from agent.filesystem.trees import remove_tree
 
 
@@ -18,13 +19,13 @@ class Staging:
 
     def __init__(self, destination: str) -> None:
         self.destination = os.path.abspath(destination)
-        folder, name = os.path.split(self.destination)
-        self._path = os.path.join(folder, f".{name}.unpacking~")
-        self._old = os.path.join(folder, f".{name}.replaced~")
+        folder = os.path.dirname(self.destination)
+        self._folder = folder
+        self._path, self._old = _temporary_names(self.destination)
         self._kept = False
         self.top = ""
         """The name of the only folder in it, where that is to be the revision."""
-        self._tidy()
+        remove_leftovers(self.destination)
         os.mkdir(self._path, 0o700)
         try:
             self.descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -36,20 +37,18 @@ class Staging:
         information = os.fstat(self.descriptor)
         self.identity = (information.st_dev, information.st_ino)
 
-    def _tidy(self) -> None:
-        # Killed between the two renames of keep(): the older revision is the one that counts.
-        if os.path.lexists(self._old) and not os.path.lexists(self.destination):
-            os.rename(self._old, self.destination)
-        remove_tree(self._old)
-        remove_tree(self._path)
-
     def __enter__(self) -> Staging:
         return self
 
-    def keep(self, mode: int) -> None:
-        """Give the revision's folder its mode and put it in the place of the destination. Raises OSError."""
+    def keep(self, mode: int, *, durably: bool = True) -> None:
+        """Give the revision's folder its mode and put it in the place of the destination. Raises OSError.
+
+        ``durably`` has it on the disk before it gets its name, so that after a power cut what has the name is whole.
+        """
         revision = os.path.join(self._path, self.top) if self.top else self._path
         os.chmod(revision, mode)
+        if durably:
+            self._sync()
         replaced = os.path.lexists(self.destination)
         if replaced:
             os.rename(self.destination, self._old)
@@ -60,6 +59,8 @@ class Staging:
                 os.rename(self._old, self.destination)
             raise
         self._kept = True
+        if durably:
+            sync_folder(self._folder)
         if replaced:
             self._remove_quietly(self._old)
 
@@ -70,8 +71,32 @@ class Staging:
         if not self._kept or self.top:
             self._remove_quietly(self._path)
 
+    def _sync(self) -> None:
+        from agent.filesystem.kernel import sync_file_system  # it loads ctypes, and costs start-up time
+
+        # By the descriptor from before the first file: it hears of every error since, also of one that the process
+        # which wrote ahead was told.
+        sync_file_system(self.descriptor)
+
     def _remove_quietly(self, path: str) -> None:
         # What cannot be removed now is removed by the next run; it must neither fail a revision that is in its place
         # nor hide why one is not.
         with suppress(OSError):
             remove_tree(path)
+
+
+def remove_leftovers(destination: str) -> None:
+    """Remove what a killed run has left beside a destination. Raises OSError.
+
+    Killed between its two renames it has left the older revision aside, and that one gets its name back.
+    """
+    staging, old = _temporary_names(destination)
+    if os.path.lexists(old) and not os.path.lexists(destination):
+        os.rename(old, destination)
+    remove_tree(old)
+    remove_tree(staging)
+
+
+def _temporary_names(destination: str) -> tuple[str, str]:
+    folder, name = os.path.split(destination)
+    return os.path.join(folder, f".{name}.unpacking~"), os.path.join(folder, f".{name}.replaced~")

@@ -16,7 +16,7 @@ from agent.bundle.staging import Staging
 from agent.bundle.streams import CHUNK, ArchiveFile
 from agent.bundle.writer import TreeWriter
 from agent.errors import BundleError
-from agent.filesystem.hands import is_worth_writing_ahead, written_ahead
+from agent.filesystem.hands import is_worth_a_hand, is_worth_writing_ahead, written_ahead
 from agent.filesystem.reasons import remedy_for
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ class UnpackOptions(NamedTuple):
     """What an operator allows in a revision; each name is that of the setting without its ``_in_bundle``.
 
     ``max_size`` is in bytes, None for no limit. ``folder_mode`` is the mode of the unpacked revision's own folder.
-    With ``exact_modes`` what is copied from a folder keeps its modes, whatever the umask. The defaults are those of the
-    official agent.
+    With ``exact_modes`` what is copied from a folder keeps its modes, whatever the umask. Without ``durably`` nothing
+    waits for the disk, for a revision that is soon removed. The defaults are those of the official agent.
     """
 
     max_size: int | None = None
@@ -47,6 +47,7 @@ class UnpackOptions(NamedTuple):
     ignore_ownership: bool = False
     folder_mode: int = 0o755
     exact_modes: bool = False
+    durably: bool = True
 
 
 def unpack(
@@ -60,8 +61,7 @@ def unpack(
     left out when an entry in it has "appspec" in its name (the official agent's rule). ``progress`` gets the
     bytes of the source dealt with and their total, at most once for each 256 KiB.
 
-    Nothing is synced: waiting for the disk costs a quarter of the time, and a deployment that a power cut ends is
-    failed and done again, from the download on. What Install makes of the revision is synced there, before its commit.
+    The revision gets its name when it is on the disk, with everything else that was written on its file system before.
     Raises BundleError, which names the archive, the entry, what is wrong and what to do.
     """
     if bundle_type not in BUNDLE_TYPES:
@@ -126,7 +126,7 @@ class _Unpacking:
                 archive.rewind()
             report = _reporter(self._progress, archive.size, lambda: archive.position)
             entries = size // _USUAL_ENTRY
-            with self._written_ahead(size), self._writer.helped(entries):
+            with self._written_ahead(size, entries), self._writer.helped(entries):
                 self._read_tar(archive, bundle_type, report, lambda reader: reader.unpack())
             report()
         finally:
@@ -174,7 +174,7 @@ class _Unpacking:
             need = self._space.need()
             reader.count(need)
             self._space.require(need)
-            with self._written_ahead(need.size), self._writer.helped(need.entries):
+            with self._written_ahead(need.size, need.entries), self._writer.helped(need.entries):
                 reader.unpack()
             archive.position = archive.size
             report()
@@ -199,16 +199,16 @@ class _Unpacking:
             reader.count(need)
             self._space.require(need)
             report = _reporter(self._progress, need.size, lambda: reader.copied)
-            with self._written_ahead(need.size):
+            with self._written_ahead(need.size, need.entries):
                 reader.copy(report)
             report()
         finally:
             os.close(top)
 
     @contextmanager
-    def _written_ahead(self, size: int) -> Iterator[None]:
-        """Have the disk write while much is unpacked, so that Install's sync finds less to do."""
-        if not is_worth_writing_ahead(size):
+    def _written_ahead(self, size: int, entries: int) -> Iterator[None]:
+        """Have the disk write while much is unpacked, so that the sync at the end finds less to do."""
+        if not self._options.durably or not (is_worth_writing_ahead(size) or is_worth_a_hand(entries)):
             yield
             return
         with written_ahead([os.path.dirname(self._staging.destination)]):
@@ -242,10 +242,11 @@ class _Unpacking:
 
 def _keep(source: str, staging: Staging, options: UnpackOptions) -> None:
     try:
-        staging.keep(options.folder_mode)
+        staging.keep(options.folder_mode, durably=options.durably)
     except OSError as error:
         raise BundleError(
-            f"{source} was unpacked, but cannot be put in its place at {staging.destination}: {error.strerror}."
+            f"{source} was unpacked, but cannot be put in its place at {staging.destination}: {error.strerror}.",
+            remedy=remedy_for(error),
         ) from error
 
 

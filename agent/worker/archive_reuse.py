@@ -6,13 +6,16 @@ import logging
 import os
 import re
 
-from agent.deployment.spec import DeploymentSpecification
+from agent.deployment.spec import DeploymentSpecification, LocalRevision
 from agent.errors import AgentError
 from agent.filesystem.durable import remove_if_there, replace, temporary_name
 from agent.filesystem.reasons import place_and_reason
 from agent.store.layout import Layout
 from agent.worker.host import Host
 from agent.worker.revision import find_appspec
+
+DOWNLOADED = "downloaded"
+REUSED = "archive-reuse"
 
 _SOURCE_ID = re.compile(r"d-[A-Z0-9]+")
 _LONGEST_ID = 64
@@ -24,9 +27,9 @@ _log = logging.getLogger(__name__)
 def reuse_archive(spec: DeploymentSpecification, host: Host, deployment: str) -> bool:
     """Copy the revision of the deployment that the specification names, where that may be done.
 
-    Tells whether it was; where not, the log says why, and nothing has changed. The conditions are those of the
-    official agent 2.1.0. Modes are kept, owners and times are those of new files, and what the settings refuse in a
-    bundle is refused here too. Raises RootFolderError.
+    Returns whether it was; where not, the log says why, and a download writes over all of it. The conditions are those
+    of the official agent 2.1.0. Modes are kept, owners and times are those of new files, and what the settings refuse
+    in a bundle is refused here too. Raises RootFolderError.
     """
     if not spec.reuse_archive_from:
         return False
@@ -78,6 +81,9 @@ def _copy(spec: DeploymentSpecification, host: Host, deployment: str) -> str:
     layout = host.layout
     source = layout.deployment(spec.deployment_group_id, spec.reuse_archive_from or "")
     try:
+        # Before the revision, whose sync makes them durable too.
+        _link(layout.bundle(source), layout.bundle(deployment))
+        note_bundle(spec, layout, deployment, source=REUSED, etag=read_etag(source))
         unpack(
             layout.archive(source),
             "directory",
@@ -85,8 +91,6 @@ def _copy(spec: DeploymentSpecification, host: Host, deployment: str) -> str:
             options=unpack_options(host.settings)._replace(exact_modes=True),
             progress=lambda done, total: host.observer.progress(done, total, "bytes"),
         )
-        _link(layout.bundle(source), layout.bundle(deployment))
-        note_etag(host.layout, deployment, read_etag(source))
     except AgentError as error:
         return str(error)
     except OSError as error:
@@ -104,10 +108,16 @@ def _link(source: str, target: str) -> None:
     os.rename(temporary, target)
 
 
-def note_etag(layout: Layout, deployment: str, etag: str | None) -> None:
-    """Write down the ETag of a deployment's bundle, or that there is none. Raises OSError."""
-    path = layout.bundle_etag(deployment)
+def note_bundle(
+    spec: DeploymentSpecification, layout: Layout, deployment: str, *, source: str, etag: str | None
+) -> None:
+    """Write down where a deployment's bundle came from, and its ETag or that there is none.
+
+    It is on the disk when the revision that is unpacked next is. Raises OSError.
+    """
     if etag:
-        replace(path, etag.encode("ascii", "replace"), mode=layout.modes.state_file)
+        replace(layout.bundle_etag(deployment), etag.encode("ascii", "replace"), mode=layout.modes.state_file)
     else:
-        remove_if_there(path)
+        remove_if_there(layout.bundle_etag(deployment))
+    if not isinstance(spec.revision, LocalRevision):
+        replace(layout.bundle_source(deployment), source.encode(), mode=layout.modes.state_file)

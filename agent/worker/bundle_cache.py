@@ -11,7 +11,7 @@ import os
 import time
 
 from agent.deployment.spec import BundleType, DeploymentSpecification, LocalRevision
-from agent.filesystem.durable import replace
+from agent.filesystem.durable import sync_file_systems, write_durably
 from agent.filesystem.trees import remove_tree
 from agent.store.folders import make_state_folder
 from agent.store.layout import Layout
@@ -37,7 +37,9 @@ def fetch_ahead(spec: DeploymentSpecification, host: Host) -> None:
     begin = time.monotonic()
     bundle = fetch(spec, os.path.join(folder, "bundle"), host)
     facts = {"type": bundle.bundle_type.value, "etag": bundle.etag}
-    replace(os.path.join(folder, "facts"), json.dumps(facts).encode(), mode=0o600)
+    # DownloadBundle, another command, believes in the bundle where there are facts.
+    sync_file_systems([folder])
+    write_durably(os.path.join(folder, "facts"), json.dumps(facts).encode(), mode=0o600)
     _log.info("The bundle was fetched in %.1f s, while this host is in service", time.monotonic() - begin)
 
 

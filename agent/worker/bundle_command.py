@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from agent.deployment.spec import BundleType, DeploymentSpecification, GitHubRevision, LocalRevision, S3Revision
 from agent.errors import BundleError
-from agent.filesystem.durable import remove_if_there, replace
+from agent.filesystem.durable import remove_if_there, temporary_name
+from agent.filesystem.reasons import place_and_reason
 from agent.store.folders import make_deployment_folder
+from agent.store.layout import Layout
 from agent.store.pointers import write_most_recent
 from agent.store.retention import remove_old_revisions
-from agent.worker.archive_reuse import note_etag, reuse_archive
+from agent.worker.archive_reuse import DOWNLOADED, REUSED, note_bundle, reuse_archive
 from agent.worker.host import Host
 
 if TYPE_CHECKING:
     from agent.bundle.fetch import FetchOptions
 
-DOWNLOADED = "downloaded"
-REUSED = "archive-reuse"
+_log = logging.getLogger(__name__)
 
 
 class Bundle(NamedTuple):
@@ -33,21 +35,37 @@ class Bundle(NamedTuple):
 def download_bundle(spec: DeploymentSpecification, host: Host) -> str:
     """Make room, fetch the bundle or use a revision again, unpack it, and remember it as the group's most recent one.
 
-    Gives the detail of the success message. Raises BundleError, OSError; an archive unpacked before then stands.
+    Returns the detail of the success message; the revision and all that belongs to it are on the disk then. Raises
+    BundleError, OSError; an archive unpacked before then stands.
     """
     layout, settings = host.layout, host.settings
     deployment = make_deployment_folder(layout, spec.deployment_group_id, spec.deployment_id)
     remove_old_revisions(layout, spec.deployment_group_id, spec.deployment_id, keep=settings.max_revisions)
-    source = REUSED
-    if not reuse_archive(spec, host, deployment):
-        source = DOWNLOADED
+    remove_unfinished(layout, spec.deployment_group_id)
+    source = REUSED if reuse_archive(spec, host, deployment) else DOWNLOADED
+    if source == DOWNLOADED:
         bundle = _fetched_ahead(spec, layout.bundle(deployment), host) or fetch(spec, layout.bundle(deployment), host)
-        note_etag(layout, deployment, bundle.etag)
+        note_bundle(spec, layout, deployment, source=DOWNLOADED, etag=bundle.etag)
         unpack_revision(bundle, layout.archive(deployment), host)
-    if not isinstance(spec.revision, LocalRevision):
-        replace(layout.bundle_source(deployment), source.encode(), mode=layout.modes.state_file)
     write_most_recent(layout, spec.deployment_group_id, deployment)
     return f"BundleSource={source}"
+
+
+def remove_unfinished(layout: Layout, group_id: str) -> None:
+    """Remove what killed DownloadBundles have left in a group; the caller holds its lock.
+
+    What cannot be removed is logged and stays.
+    """
+    from agent.bundle.staging import remove_leftovers  # a hook command is spared the import
+
+    group = layout.group(group_id)
+    try:
+        for name in os.listdir(group):
+            deployment = os.path.join(group, name)
+            remove_leftovers(layout.archive(deployment))
+            remove_if_there(temporary_name(layout.bundle(deployment)))
+    except OSError as error:
+        _log.warning("What an interrupted DownloadBundle has left cannot be removed: %s", place_and_reason(error))
 
 
 def _fetched_ahead(spec: DeploymentSpecification, path: str, host: Host) -> Bundle | None:
@@ -108,7 +126,7 @@ def _options(host: Host) -> FetchOptions:
     return host.remote()
 
 
-def unpack_revision(bundle: Bundle, archive: str, host: Host) -> None:
+def unpack_revision(bundle: Bundle, archive: str, host: Host, *, durably: bool = True) -> None:
     """Unpack a bundle as the settings allow, telling the observer how far it is. Raises BundleError."""
     from agent.bundle.unpack import unpack  # a hook command is spared the import
     from agent.worker.options import unpack_options
@@ -117,6 +135,6 @@ def unpack_revision(bundle: Bundle, archive: str, host: Host) -> None:
         bundle.path,
         bundle.bundle_type.value,
         archive,
-        options=unpack_options(host.settings),
+        options=unpack_options(host.settings)._replace(durably=durably),
         progress=_progress(host),
     )

@@ -76,7 +76,7 @@ def _unpacked(deployment: LocalDeployment, host: Host) -> Iterator[str]:
     folder = tempfile.mkdtemp(prefix="codedeploy-dry-run-")
     try:
         bundle = fetch(deployment.spec, Layout.bundle(folder), host)
-        unpack_revision(bundle, Layout.archive(folder), host)
+        unpack_revision(bundle, Layout.archive(folder), host, durably=False)
         yield Layout.archive(folder)
     finally:
         remove_tree(folder)

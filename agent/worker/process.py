@@ -165,8 +165,25 @@ def _fail(folder: CommandFolder, record: CommandRecord, progress: Progress, sess
         from agent.worker.traffic import settle_killed  # most hosts are spared the import
 
         settle_killed(progress.deployment_id, session.host(Observer()))
+    _free_room(record, progress, session)
     save(folder, saved)  # last: should this worker be ended too, the next one does all of it again
     return saved
+
+
+def _free_room(record: CommandRecord, progress: Progress, session: Session) -> None:
+    """Remove what a killed DownloadBundle has left, unless its group is at work; then the group's next one does it."""
+    if record.command_name != "DownloadBundle" or not progress.group_id:
+        return
+    from agent.store.locks import group_lock  # seldom needed
+    from agent.worker.bundle_command import remove_unfinished
+
+    try:
+        lock = group_lock(session.layout, progress.group_id)
+        lock.acquire(limit=0)
+        with lock:
+            remove_unfinished(session.layout, progress.group_id)
+    except (AgentError, OSError) as error:
+        _log.info("What DownloadBundle has left is removed by the next one: %s", error)
 
 
 if __name__ == "__main__":

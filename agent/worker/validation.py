@@ -116,7 +116,7 @@ def _unpacked(path: str, bundle_type: str) -> Iterator[str]:
     try:
         destination = os.path.join(folder, "revision")
         # The owners in the archive may be nobody here, and do not matter for what is checked.
-        unpack(path, bundle_type, destination, options=UnpackOptions(ignore_ownership=True))
+        unpack(path, bundle_type, destination, options=UnpackOptions(ignore_ownership=True, durably=False))
         yield destination
     finally:
         remove_tree(folder)

@@ -88,6 +88,14 @@ def _disks(folder: str) -> None:
         raise _LackingError(str(error)) from error
 
 
+def _images(folder: str) -> None:
+    image = f"{folder}/image"
+    with open(image, "wb") as file:
+        file.truncate(8 * 1024 * 1024)
+    _run("mkfs.ext4", "-q", "-F", image)
+    _run("unshare", "--mount", "mount", "-o", "loop", image, folder)
+
+
 def _netns(folder: str) -> None:
     _run("unshare", "--mount", "--net", "sh", "-c", _CABLES.format(folder))
 
@@ -182,6 +190,7 @@ WANTS = {
     "users": Want("the right to become another user", _users),
     "mount": Want("mounts of one's own", _mount),
     "disks": Want("file systems on loop devices, and ext4's way to break one", _disks),
+    "images": Want("file systems in images (loop devices)", _images),
     "netns": Want("network namespaces", _netns),
     "boot": Want("hosts that boot (overlays, control groups)", _boot),
     "mirror": Want("a mirror of Debian's packages", _mirror),

@@ -1,4 +1,7 @@
-"""Mutants of the installer: copies of the package in which one statement that syncs, renames or journals is missing.
+"""Mutants of what must be on the disk: copies of the package with one statement missing, or another in its place.
+
+Missing is a statement that syncs or writes down what another command believes, and of the installer also one that
+renames or removes. The others are in ``CHANGED``.
 
 By hand, from the project's folder, with the project's Python:
 
@@ -32,8 +35,27 @@ MODULES = (
     "install/reset.py",
     "install/stage.py",
 )
+OF_COMMANDS = (
+    "bundle/staging.py",
+    "store/commands.py",
+    "store/pointers.py",
+    "store/tracking.py",
+    "traffic/record.py",
+    "worker/bundle_cache.py",
+)
+_SAVE = "save(self._folder, saved)"
+CHANGED = {
+    # Not durable before the acknowledgement; removed under its name; the turn let go before the outcome is saved.
+    ("worker/command.py", "self._folder.save_progress(self.state, durably=True)"): (
+        "self._folder.save_progress(self.state, durably=False)"
+    ),
+    ("store/commands.py", "os.rename(folder.path, gone)"): "_remove_if_there(folder.path)",
+    ("worker/command.py", _SAVE): f"self._turn and self._turn.release(); {_SAVE}",
+}
+"""Statements that become others, by their module and text."""
+
 # A statement that only calls one of these is a mutant without it.
-SYNCS = frozenset({"fsync", "sync", "sync_folder", "sync_file_systems", "sync_file_system"})
+SYNCS = frozenset({"fsync", "sync", "_sync", "sync_folder", "sync_file_systems", "sync_file_system"})
 NAMES = frozenset(
     {"rename", "rename_to_free_name", "take", "link", "unlink", "rmdir", "remove_if_there", "remove_tree"}
     | {"remove_file", "remove_empty", "remove_all"}
@@ -45,28 +67,33 @@ RECORDS = frozenset({"mark", "begin", "end", "write_durably", "append_durably", 
 FIRST = ("tests/install/walk/test_scenes.py", "tests/install/walk/test_durable_order.py")
 WALKS = ("tests/install/walk/test_crash_walk.py", "tests/install/walk/test_fault_walk.py")
 FOLDERS = ("tests/install", "tests/filesystem")
+COMMANDS = "tests/worker/test_durable_order.py"
 _FAILED = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """One statement of one module (a path below ``agent/``); ``name`` tells it apart and does not know its line."""
+    """One statement of one module (a path below ``agent/``); ``name`` tells it apart and does not know its line.
+
+    ``instead`` is what stands in its place.
+    """
 
     name: str
     module: str
     line: int
     end_line: int
     indent: int
+    instead: str = "pass"
 
     def make(self, folder: Path) -> None:
-        """Write the whole package with this statement missing into a folder. Raises RuntimeError if it has moved."""
+        """Write the whole package, with this statement changed, into a folder. Raises RuntimeError if it has moved."""
         if self not in mutants():
             raise RuntimeError(f"agent/{self.module} has been changed since its mutants were listed")
         package = folder / "agent"
         shutil.copytree(PROJECT / "agent", package, ignore=shutil.ignore_patterns("__pycache__"))
         lines = (package / self.module).read_text(encoding="utf-8").splitlines(keepends=True)
         gap = "\n" * (self.end_line - self.line)
-        lines[self.line - 1 : self.end_line] = [f"{' ' * self.indent}pass  # a mutant\n{gap}"]
+        lines[self.line - 1 : self.end_line] = [f"{' ' * self.indent}{self.instead}  # a mutant\n{gap}"]
         (package / self.module).write_text("".join(lines), encoding="utf-8")
         # The tests start many processes, and each would compile the package for itself.
         compileall.compile_dir(package, quiet=1)
@@ -75,22 +102,27 @@ class Mutant:
 def mutants() -> list[Mutant]:
     """All mutants, in the order of modules and lines."""
     found: list[Mutant] = []
-    for module in MODULES:
+    for module in dict.fromkeys([*MODULES, *OF_COMMANDS, *(module for module, _ in CHANGED)]):
+        wanted = SYNCS | RECORDS | NAMES if module in MODULES else SYNCS | RECORDS if module in OF_COMMANDS else set()
         tree = ast.parse((PROJECT / "agent" / module).read_text(encoding="utf-8"))
         names: dict[str, int] = {}
         for function, statement in _statements(tree, Path(module).stem):
-            name = f"{function}: {ast.unparse(statement)}"
+            text = ast.unparse(statement)
+            name = f"{function}: {text}"
             names[name] = names.get(name, 0) + 1
             if names[name] > 1:
                 name = f"{name} ({names[name]})"
-            end = statement.end_lineno or statement.lineno
-            found.append(Mutant(name, module, statement.lineno, end, statement.col_offset))
+            place = (module, statement.lineno, statement.end_lineno or statement.lineno, statement.col_offset)
+            if _called(statement.value) in wanted:
+                found.append(Mutant(name, *place))
+            if instead := CHANGED.get((module, text)):
+                found.append(Mutant(f"{name} -> {instead}", *place, instead))
     return found
 
 
 def _statements(node: ast.AST, function: str) -> Iterator[tuple[str, ast.Expr]]:
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.Expr) and _is_wanted(child.value):
+        if isinstance(child, ast.Expr):
             yield function, child
         elif isinstance(child, ast.FunctionDef | ast.ClassDef):
             yield from _statements(child, f"{function}.{child.name}")
@@ -98,18 +130,19 @@ def _statements(node: ast.AST, function: str) -> Iterator[tuple[str, ast.Expr]]:
             yield from _statements(child, function)
 
 
-def _is_wanted(value: ast.expr) -> bool:
-    if not isinstance(value, ast.Call):
-        return False
-    function = value.func
-    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-    return name in SYNCS | NAMES | RECORDS
+def _called(value: ast.expr) -> str:
+    """The name of the function that an expression calls, or nothing."""
+    function = value.func if isinstance(value, ast.Call) else None
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
 
 
 def tests_for(mutant: Mutant) -> list[str]:
     """The test files for a mutant, in the order in which they are run."""
     folder, module = os.path.split(mutant.module)
     own = PROJECT / "tests" / folder / f"test_{module}"
+    if f"tests/{folder}" not in FOLDERS:
+        beside = sorted((PROJECT / "tests" / folder).glob("test_*.py"))
+        return [COMMANDS, *dict.fromkeys(str(path) for path in (own, *beside) if path.exists())]
     others = (path for name in FOLDERS for path in sorted((PROJECT / name).glob("test_*.py")))
     return [*FIRST, *dict.fromkeys(str(path) for path in (own, *others) if path.exists()), *WALKS]
 

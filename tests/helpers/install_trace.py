@@ -170,7 +170,7 @@ class Server:
                     raise
 
     def _attach(self, child: int, faults: Sequence[Fault]) -> subprocess.Popen[bytes]:
-        command = ["strace", "-p", str(child), "-o", self._log, "-y", "-s", "4096", "-e", f"trace={_known(CHANGING)}"]
+        command = ["strace", "-p", str(child), "-o", self._log, "-y", "-s", "4096", "-e", f"trace={known(CHANGING)}"]
         for fault in faults:
             command += ["-e", fault.option]
         tracer = subprocess.Popen(command, stderr=subprocess.PIPE)
@@ -187,7 +187,8 @@ def _answer(channel: socket.socket) -> bytes:
         return b""
 
 
-def _known(names: Sequence[str]) -> str:
+def known(names: Sequence[str]) -> str:
+    """The value of strace's option for these calls, some of which this processor may not have."""
     return ",".join(f"?{name}" for name in names)
 
 

@@ -17,7 +17,11 @@ from agent.network.credentials import Credentials
 from agent.network.http import HttpClient
 from agent.worker.execute import execute
 from agent.worker.hook_command import variables
+from agent_host import revision, specification
+from command_service import command_service
+from install_trace import KILL, Fault
 from object_server import StoredObject, running_server
+from worker_runs import WorkerHost
 
 APPSPEC = "version: 0.0\nos: linux\n"
 MODES = {"open": 0o644, "run.sh": 0o755}
@@ -329,3 +333,28 @@ def test_a_local_deployment_leaves_only_what_the_official_agent_leaves(remote, t
     (tmp_path / "site.tgz").write_bytes(remote.content)
     assert remote.download("d-1", revision=LocalRevision(str(tmp_path / "site.tgz"), BundleType.TGZ)).succeeded
     assert sorted(os.listdir(remote.path("d-1", ""))) == ["bundle.tar", "deployment-archive"]
+
+
+# What a kill leaves.
+
+
+def test_the_room_that_a_killed_download_took_is_free_before_the_next_one(bench):
+    folder = bench.layout.deployment("g", "d-KILLED")
+    os.makedirs(f"{folder}/.deployment-archive.unpacking~/half")
+    with open(f"{folder}/.bundle.tar.new~", "w") as file:
+        file.write("x")
+    assert execute("DownloadBundle", bench.spec("d-1", bench.revision("one", {"a": "1"})), bench.host).succeeded
+    assert os.listdir(folder) == []
+
+
+@pytest.mark.needs("tracing")
+def test_a_killed_download_leaves_nothing_but_its_failure(tmp_path):
+    with command_service() as service:
+        host = WorkerHost(str(tmp_path / "host"), service)
+        command = host.take_on("DownloadBundle", specification(revision(tmp_path / "one", {}, to=tmp_path / "out")))
+        host.work(command, faults=[Fault(KILL, "syncfs", 1)])
+        folder = host.layout.deployment("group-1", "d-1")
+        assert os.listdir(folder) == [".deployment-archive.unpacking~"]
+        host.work(command)
+        assert os.listdir(folder) == []
+        assert service.completion("command-0001")["error_code"] == 7

@@ -1,4 +1,4 @@
-"""A sync, a rename or a record that goes missing from the installer does not go unnoticed."""
+"""A sync, a rename or a record that goes missing from the agent does not go unnoticed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from install_mutants import Mutant, is_noticed, mutants
+from install_mutants import CHANGED, Mutant, is_noticed, mutants
 
 pytestmark = pytest.mark.needs("tracing")
 
@@ -27,11 +27,14 @@ def test_some_test_fails_without_the_statement(mutant: Mutant) -> None:
     assert is_noticed(mutant), f"all tests pass without {mutant.module}:{mutant.line}: {mutant.name}"
 
 
-def test_every_sync_rename_and_record_of_the_installer_has_its_mutant() -> None:
+def test_every_sync_rename_and_record_has_its_mutant() -> None:
     names = {mutant.name for mutant in mutants()}
     assert len(names) > 50
     assert {
         "durable._write_and_rename: os.fsync(descriptor)",
         "commit.Committer._replace: self._directories.rename(operation.temp, operation.path)",
         "installer._Execution._commit: self._journal.mark(COMMITTED)",
+        "commands.CommandStore.add: sync_folder(self.folder)",
+        "staging.Staging.keep: self._sync()",
     } <= names
+    assert len([name for name in names if " -> " in name]) == len(CHANGED)

@@ -23,7 +23,7 @@ from agent.worker.host import layout_of
 from agent_host import revision, specification
 from command_service import HOST, CommandService
 from install_trace import CHANGING, Call, Fault, fault_at, parse
-from install_walk import IN_PLACE_ALREADY, PARTLY
+from install_walk import PARTLY
 from waiting import until
 
 EVENTS = ("DownloadBundle", "BeforeInstall", "Install")
@@ -155,7 +155,7 @@ class WorkerWalk:
         if event == "BeforeInstall" and runs != (["begin", "end"] if succeeded else []):
             wrong.append(f"the script ran so far: {runs}")
         if event == "Install" and PARTLY not in result["message"]:
-            wanted = ("one", "two")[number] if succeeded or IN_PLACE_ALREADY in result["message"] else before
+            wanted = ("one", "two")[number] if succeeded else before
             if self.installed() != wanted:
                 wrong.append(f"{self.installed()!r} is installed, and not {wanted!r}")
         archive = Path(self._layout.archive(self._layout.deployment("group-1", f"d-{number}")))

@@ -21,9 +21,9 @@ def check_names(plan: Plan, directories: Directories) -> None:
 
     The owner of the directory above may exchange it while files are copied.
     """
-    folders = {operation.path[: operation.path.rfind("/")] or "/" for operation in plan.operations}
-    folders.update(operation.path for operation in plan.operations if operation.kind == RESET)
-    directories.verify(sorted(folders))
+    above = {operation.path[: operation.path.rfind("/")] or "/" for operation in plan.operations}
+    above.update(operation.path for operation in plan.operations if operation.kind == RESET)
+    directories.verify(sorted(above))
 
 
 class Committer:

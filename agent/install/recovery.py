@@ -112,7 +112,7 @@ def left_alone(paths: list[str]) -> str:
 def go_back(record: Record, journal: Journal, cleanup: CleanupFile, directories: Directories) -> list[str]:
     """Leave the host as it was before the Install; give the names that were left alone. Raises OSError."""
     undoing = _Undoing(record, directories)
-    folders, objects = folders_of(record), changed_objects(record)
+    changed, objects = folders_of(record), changed_objects(record)
     if REVERTED not in record.marks:
         if STAGED in record.marks:
             if REVERTING not in record.marks:
@@ -121,12 +121,12 @@ def go_back(record: Record, journal: Journal, cleanup: CleanupFile, directories:
                 undoing.revert(step)
         for rule in reversed(record.rules):
             undo_rule(rule, directories)
-        directories.sync(folders, objects=objects)
+        directories.sync(changed, objects=objects)
         journal.mark(REVERTED)
     for step in record.steps:
         undoing.drop(step)
     undoing.remove_stages()
-    directories.sync(folders, objects=objects)
+    directories.sync(changed, objects=objects)
     before = None if record.cleanup_before is None else os.fsencode(record.cleanup_before)
     cleanup.restore(before, odd=record.odd_before)
     journal.end()

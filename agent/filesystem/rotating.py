@@ -110,14 +110,14 @@ class RotatingFile:
         except OSError as error:
             with suppress(OSError):
                 self.close()
-            if not self._lost:
+            first, self._lost = not self._lost, self._lost + len(data)
+            if first:  # counted before, because this may be the file that the warning goes to
                 text = f"{error.strerror}. {remedy_for(error)}".rstrip()
                 _log.warning("The log %s takes no more for now: %s", self.path, text)
-            self._lost += len(data)
         else:
-            if self._lost:
-                _log.warning("The log %s is written again; it lacks about %d bytes", self.path, self._lost)
-            self._lost = 0
+            lost, self._lost = self._lost, 0
+            if lost:
+                _log.warning("The log %s is written again; it lacks about %d bytes", self.path, lost)
 
     def last_byte(self) -> bytes:
         """The last byte of the file, b"" where there is none or it cannot be read."""

@@ -42,9 +42,9 @@ class FailureWriter:
         reason = error.strerror if isinstance(error, OSError) else error
         archive = self._path.removesuffix(f"/{self._script.location}")
         advice = location_advice(self._script.location, lambda path: os.path.isfile(os.path.join(archive, path)))
-        return self._not_run(
-            f"cannot be found in the revision: {self._path}: {reason}. " + (advice or _LOCATION),
+        return self._error(
             DiagnosticCode.SCRIPT_MISSING,
+            f"cannot be found in the revision: {self._path}: {reason}. " + (advice or _LOCATION),
         )
 
     def climbs_out(self) -> ScriptError:

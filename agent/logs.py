@@ -262,7 +262,7 @@ def set_up(
 
 
 def _file_handler(path: str, *, restricted: bool, daily: bool) -> logging.Handler:
-    mode, folder_mode = (0o640, 0o750) if restricted else (0o644, 0o755)
+    mode, directory_mode = (0o640, 0o750) if restricted else (0o644, 0o755)
     if daily:
-        return _DailyHandler(DailyFile(path, mode=mode, folder_mode=folder_mode))
-    return _RotatingHandler(RotatingFile(path, mode=mode, folder_mode=folder_mode, largest=LARGEST))
+        return _DailyHandler(DailyFile(path, mode=mode, directory_mode=directory_mode))
+    return _RotatingHandler(RotatingFile(path, mode=mode, directory_mode=directory_mode, largest=LARGEST))

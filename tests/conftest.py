@@ -65,7 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if not config.option.basetemp:  # a worker gets its own from the run that started it
-        config.option.basetemp = temporary_folder()
+        config.option.basetemp = temporary_directory()
     config.addinivalue_line("markers", f"needs(*wants): the machine must grant these: {', '.join(WANTS)}")
     config.addinivalue_line("markers", "needs_tool(*names): the test runs these programs of the system")
     config.addinivalue_line("markers", "long: the test is not essential and takes long; make test-hosts runs it")
@@ -140,11 +140,11 @@ def _skip_reasons(terminalreporter: pytest.TerminalReporter) -> list[str]:
     return [where[2].removeprefix("Skipped: ") for where in found if isinstance(where, tuple)]
 
 
-def _noted(terminalreporter: pytest.TerminalReporter, wanted: str) -> list[str]:
+def _noted(terminalreporter: pytest.TerminalReporter, desired: str) -> list[str]:
     """Give what the tests that passed have recorded under a name."""
     reports = terminalreporter.stats.get("passed", [])
     properties = [found for report in reports for found in getattr(report, "user_properties", [])]
-    return [str(value) for name, value in properties if name == wanted]
+    return [str(value) for name, value in properties if name == desired]
 
 
 @pytest.hookimpl(trylast=True)
@@ -154,10 +154,10 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         remove(str(session.config.option.basetemp))
 
 
-def temporary_folder() -> str:
-    """A folder for this run's files, after removing those that earlier runs left when they failed.
+def temporary_directory() -> str:
+    """A directory for this run's files, after removing those that earlier runs left when they failed.
 
-    pytest's own folders will not do: it removes old ones by a recursive function, which ends with an error on trees
+    pytest's own directories will not do: it removes old ones by a recursive function, which ends with an error on trees
     deeper than Python's stack, and some tests make such trees.
     """
     ours = os.path.join(tempfile.gettempdir(), f"codedeploy-tests-{os.getuid()}-")

@@ -40,7 +40,7 @@ system() { # system MANAGER LINKS PACKAGE...
     PACKAGES=$*
 }
 
-find_system() { # a system that is no row of its own may be like one that is, with the same numbers: Rocky Linux is
+find_system() { # a system that is not a row of its own may be like one that is, with the same numbers: Rocky Linux is
     [ -r "$OS_RELEASE" ] || fail 69 "$OS_RELEASE cannot be read, so the system is unknown; known are $KNOWN"
     # shellcheck source=/dev/null
     . "$OS_RELEASE"
@@ -127,7 +127,7 @@ fetch() { # fetch PYTHON
 import glob, hashlib, hmac, http.client, json, os, shutil, sys, tarfile, time
 from urllib import error, parse, request
 
-source, wanted, region = (os.environ["AGENT_" + name] for name in ("SOURCE", "SHA256", "REGION"))
+source, desired, region = (os.environ["AGENT_" + name] for name in ("SOURCE", "SHA256", "REGION"))
 target, wheel = (os.path.join(os.environ["WORK"], name) for name in ("wheelhouse.tar.gz", "agent.whl"))
 METADATA = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://169.254.169.254")
 
@@ -198,7 +198,7 @@ def check(path, digest):
 if os.path.isdir(source):
     sums = os.path.join(os.environ["WORK"], "SHA256SUMS")  # a copy: what is checked must be what is used
     shutil.copyfile(os.path.join(source, "SHA256SUMS"), sums)
-    check(sums, wanted.lower())
+    check(sums, desired.lower())
     (name,) = glob.glob(os.path.join(source, "codedeploy_host_agent-*.whl"))
     shutil.copyfile(name, wheel)
     check(wheel, dict(reversed(line.split()) for line in open(sums))[os.path.basename(name)])
@@ -207,7 +207,7 @@ if source.startswith("/"):
     shutil.copyfile(source, target)
 else:
     download_patiently()
-check(target, wanted.lower())
+check(target, desired.lower())
 with tarfile.open(target) as archive, open(wheel, "wb") as file:
     (member,) = [m for m in archive if os.path.basename(m.name).startswith("codedeploy_host_agent-")]
     shutil.copyfileobj(archive.extractfile(member), file)
@@ -239,7 +239,7 @@ choose_python() { # sets python
 install_agent() { # the rest is done by the agent's own wheel
     place=$AGENT_SOURCE
     [ -d "$place" ] || place=$WORK/wheelhouse.tar.gz
-    set -- --source "$place" --sha256 "$AGENT_SHA256" --bin-folder "$LINKS" --python "$python"
+    set -- --source "$place" --sha256 "$AGENT_SHA256" --bin-directory "$LINKS" --python "$python"
     [ -z "$AGENT_VERSION" ] || set -- "$@" --version "$AGENT_VERSION"
     [ -z "$AGENT_PROXY" ] || set -- "$@" --proxy "$AGENT_PROXY"
     [ "$AGENT_START" = yes ] || set -- "$@" --no-start

@@ -43,7 +43,7 @@ def parse_acls(node: Node, report: Report) -> tuple[AclEntry, ...]:
 
 def _entry(node: Node, report: Report) -> AclEntry | None:
     if isinstance(node, MapNode):
-        report.error(node, "An entry of acls is a map.", "Put it in quotes, or remove the blank after the colon.")
+        report.error(node, "An entry of acls is a map.", "Put it in quotes, or remove the space after the colon.")
         return None
     text = text_of(node, "entry of acls", report)
     if text is None:

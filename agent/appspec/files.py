@@ -29,9 +29,9 @@ def _mapping(node: Node, report: Report) -> FileMapping | None:
     missing = [key for key in ("source", "destination") if key not in found]
     for key in missing:
         remedy = (
-            "Give a file or folder of the revision; '/' is the whole revision."
+            "Give a file or directory of the revision; '/' is the whole revision."
             if key == "source"
-            else "Give the folder on the host that the source goes into."
+            else "Give the directory on the host that the source goes into."
         )
         report.error(place_of_missing(node, key, KEYS, report), f"This entry of files has no {key}.", remedy)
     if missing:
@@ -42,13 +42,13 @@ def _mapping(node: Node, report: Report) -> FileMapping | None:
         return None
     if not destination:
         report.warning(
-            found["destination"], "An empty destination is the host's root folder.", "Write '/' if that is meant."
+            found["destination"], "An empty destination is the host's root directory.", "Write '/' if that is meant."
         )
     return FileMapping(source, destination, node.line + 1, found)
 
 
 def _destination(node: Node, report: Report) -> str | None:
-    """Read a destination; a number or truth value is a mistake, for it would be a folder where the agent happens to be.
+    """Read a destination; a number or truth value is a mistake, for it would be a directory where the agent runs.
 
     The official agents refuse them as well.
     """

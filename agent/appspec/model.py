@@ -85,7 +85,7 @@ class Permission(NamedTuple):
 class Script(NamedTuple):
     """One script of a lifecycle event.
 
-    ``timeout`` is in seconds. ``location`` is as written, without blanks around it, because consoles show it so; it
+    ``timeout`` is in seconds. ``location`` is as written, without spaces around it, because consoles show it so; it
     is below the revision, also where it begins with a slash.
     """
 

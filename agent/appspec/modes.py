@@ -34,7 +34,7 @@ def parse_mode(node: Node, report: Report) -> int | None:
             text = text.lstrip("0").rjust(_MAX_DIGITS, "0")
     wrong = next((character for character in text if character not in _OCTAL), None)
     if wrong is not None:
-        report.error(node, f"The mode {shown(text)} holds {wrong!r}, which is no octal digit.", _FORM)
+        report.error(node, f"The mode {shown(text)} holds {wrong!r}, which is not an octal digit.", _FORM)
         return None
     if len(text) > _MAX_DIGITS:
         report.error(node, f"The mode {shown(text)} has {len(text)} digits.", _FORM)

@@ -17,7 +17,7 @@ def candidates(requested: str) -> tuple[str, ...]:
     if reason:
         raise SpecificationError(
             f"The AppSpec file name {requested!r} {reason}.",
-            remedy="Give a name below the revision's top folder, such as appspec.yml or deploy/appspec.yml.",
+            remedy="Give a name below the revision's top directory, such as appspec.yml or deploy/appspec.yml.",
         )
     return tuple(dict.fromkeys((requested, *DEFAULT_NAMES)))
 

@@ -60,7 +60,7 @@ def _object(permission: MapNode, node: Node | None, report: Report) -> str | Non
     path = text.strip()
     if not path:
         place = node or place_of_missing(permission, "object", KEYS, report)
-        report.error(place, "This entry of permissions has no object.", "Give the installed file or folder.")
+        report.error(place, "This entry of permissions has no object.", "Give the installed file or directory.")
     return path or None
 
 
@@ -86,7 +86,7 @@ def _types(node: Node, report: Report) -> frozenset[str]:
         if text is not None and text not in TYPES:
             report.error(
                 item,
-                f"{shown(text)} is no type of object.",
+                f"{shown(text)} is not a type of object.",
                 f"{did_you_mean(text, TYPES)} Permissions can be set for {listed(list(TYPES), last='and')}.".lstrip(),
             )
     if isinstance(node, ListNode) and not items:

@@ -11,7 +11,7 @@ _MAX_LENGTH = 40
 def closest(word: str, known: Iterable[str]) -> str | None:
     """Find the known word that was probably meant, or None.
 
-    Capital letters and the signs ``-``, ``_``, ``:`` and blanks do not count; beyond that one slip (a letter
+    Capital letters and the signs ``-``, ``_``, ``:`` and spaces do not count; beyond that one slip (a letter
     missing, wrong, doubled or swapped with its neighbour) is forgiven for every four letters.
     """
     if len(word) > _MAX_LENGTH:

@@ -36,7 +36,7 @@ def decode(data: bytes, report: Report) -> str:
         raise _refused(
             report,
             f"The AppSpec file has {len(data)} bytes or more; {MAX_SIZE} are allowed.",
-            "Give whole folders in the files and permissions sections instead of single files.",
+            "Give whole directories in the files and permissions sections instead of single files.",
         )
     for mark, name in _OTHER_ENCODINGS:
         if data.startswith(mark):

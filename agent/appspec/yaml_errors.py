@@ -20,7 +20,7 @@ _YAML_LINE = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _EXPLANATIONS = (
     (
         "mapping values are not allowed",
-        "A ':' with a blank after it stands where no key can be.",
+        "A ':' with a space after it stands where no key can be.",
         "Put quotes around a value that holds ': ', and check that this line is indented like its neighbours.",
     ),
     (
@@ -36,7 +36,7 @@ _EXPLANATIONS = (
     (
         "could not find expected ':'",
         "A key without ':' after it.",
-        "Write 'key: value', with a blank after the colon.",
+        "Write 'key: value', with a space after the colon.",
     ),
     (
         "found unexpected end of stream",

@@ -80,7 +80,7 @@ class _Frame:
 def compose(text: str, report: Report) -> Node | None:
     """Build the tree of the first document, or give None where there is no document.
 
-    Duplicate keys (the last one counts), keys that are no text, and further documents become warnings in ``report``.
+    Duplicate keys (the last one counts), keys that are not text, and further documents become warnings in ``report``.
     Raises AppSpecError for what is not YAML and for what breaks one of the limits above.
     """
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
@@ -191,7 +191,7 @@ class _Composer:
             raise self._refused(
                 place,
                 f"The file holds more than {MAX_NODES} values, each alias counted with all that it repeats.",
-                "Give whole folders in the files and permissions sections instead of single files.",
+                "Give whole directories in the files and permissions sections instead of single files.",
             )
 
     def _put(self, holder: MapNode, key: Node, value: Node) -> None:

@@ -1,1 +1,1 @@
-"""From a bundle to an unpacked revision: local folders and archives, unpacked so that nothing escapes."""
+"""From a bundle to an unpacked revision: local directories and archives, unpacked so that nothing escapes."""

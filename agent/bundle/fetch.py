@@ -135,7 +135,7 @@ class PartialFile:
         )
 
 
-class Teller:
+class ProgressReporter:
     """Tells a listener how far a download is, and the log every ten seconds or at every tenth of it."""
 
     def __init__(self, name: str, progress: Progress | None, *, clock: Callable[[], float] = time.monotonic) -> None:

@@ -1,4 +1,4 @@
-"""Making one new file after the other below a staging folder, with the folder of the last one kept open."""
+"""Making one new file after the other below a staging directory, with the directory of the last one kept open."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from agent.filesystem.durable import write_all
 Owner = tuple[int, int]
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class FileMaker:
-    """Makes files in the folders below ``top``, an open folder, whose paths its callers know to be free of links.
+    """Makes files in the directories below ``top``, an open directory; callers know that no link is on the way.
 
     Modes are exact; an owner of None and a time of None leave what a new file has. ``descriptor`` is that of the
-    folder that was entered last. Everything raises OSError.
+    directory that was entered last. Everything raises OSError.
     """
 
     def __init__(self, top: int, umask: int) -> None:
@@ -25,7 +25,7 @@ class FileMaker:
         self.own = (os.geteuid(), os.getegid())
         self.now = time.time_ns()
         self.descriptor = -1
-        self._folder: bytes | None = None
+        self._directory: bytes | None = None
         # With a default ACL the kernel uses that in place of the umask, so what a mode becomes must be set again.
         self._mask = 0o777 if _has_default_acl(top) else umask
 
@@ -33,18 +33,18 @@ class FileMaker:
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
-            self._folder = None
+            self._directory = None
 
-    def enter(self, folder: bytes) -> None:
-        """Open a folder by its path below the top; nothing is done where it is open."""
-        # Entries of one folder come together: a short way for each of them.
-        if folder != self._folder:
+    def enter(self, directory: bytes) -> None:
+        """Open a directory by its path below the top; nothing is done where it is open."""
+        # Entries of one directory come together: a short way for each of them.
+        if directory != self._directory:
             self.close()
-            self.descriptor = os.open(folder or b".", _OPEN_FOLDER, dir_fd=self.top)
-            self._folder = folder
+            self.descriptor = os.open(directory or b".", _OPEN_DIRECTORY, dir_fd=self.top)
+            self._directory = directory
 
     def create(self, leaf: bytes, mode: int) -> int:
-        """Create a file in the folder that was entered, never open one; give its descriptor."""
+        """Create a file in the directory that was entered, never open one; give its descriptor."""
         return os.open(leaf, _NEW_FILE, mode & 0o777, dir_fd=self.descriptor)
 
     def write(
@@ -54,11 +54,11 @@ class FileMaker:
         try:
             if data:
                 write_all(descriptor, data)
-            self.settle(descriptor, mode, owner, mtime)
+            self.finalize(descriptor, mode, owner, mtime)
         finally:
             os.close(descriptor)
 
-    def settle(self, descriptor: int, mode: int, owner: Owner | None, mtime: int | None) -> None:
+    def finalize(self, descriptor: int, mode: int, owner: Owner | None, mtime: int | None) -> None:
         """Give a file that has its content the rest."""
         # The order counts: a change of owner takes the setuid bit away, and both change no time.
         if owner is not None and owner != self.own:
@@ -69,8 +69,8 @@ class FileMaker:
             os.utime(descriptor, ns=(self.now, mtime))
 
 
-def _has_default_acl(folder: int) -> bool:
+def _has_default_acl(directory: int) -> bool:
     try:
-        return bool(os.getxattr(folder, "system.posix_acl_default"))
+        return bool(os.getxattr(directory, "system.posix_acl_default"))
     except OSError:
         return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
 
-from agent.bundle.fetch import FetchOptions, PartialFile, Progress, Teller, TransientError
+from agent.bundle.fetch import FetchOptions, PartialFile, Progress, ProgressReporter, TransientError
 from agent.deployment.spec import BundleType, GitHubRevision
 from agent.errors import BundleError
 from agent.network.errors import NetworkError
@@ -42,7 +42,7 @@ def fetch_github(
 
     def attempt() -> None:
         with PartialFile(destination, name=source.name, mode=mode) as file:
-            source.bring(file, Teller(source.name, progress))
+            source.bring(file, ProgressReporter(source.name, progress))
             file.keep()
 
     try:
@@ -73,7 +73,7 @@ class _Archive:
         self._url = f"{top}/repos/{account}/{repository}/{form}/{'/'.join(commit)}"
         self._place = _place(self._url)
 
-    def bring(self, file: PartialFile, teller: Teller) -> None:
+    def bring(self, file: PartialFile, reporter: ProgressReporter) -> None:
         """Write the archive into a file. Raises NetworkError, BundleError."""
         with self._open() as response:
             length = response.headers.get("Content-Length", "")
@@ -83,10 +83,10 @@ class _Archive:
             for chunk in response.chunks():
                 file.write_at(file.descriptor, chunk, size)
                 size += len(chunk)
-                teller.tell(size, total)
+                reporter.tell(size, total)
         if not size:
             raise BundleError(f"{self.name}: GitHub sent an empty archive.", remedy="Check the commit, deploy again.")
-        teller.ended(size)
+        reporter.ended(size)
 
     def _open(self) -> Response:
         url = self._url

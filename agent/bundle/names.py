@@ -25,14 +25,14 @@ def shown(name: bytes) -> str:
 
 
 def entry_error(archive: str, name: bytes, what: str, *, remedy: str = MAKE_IT_AGAIN) -> BundleError:
-    """The error for one entry of an archive or folder."""
+    """The error for one entry of an archive or directory."""
     return BundleError(f"{archive}: entry {shown(name)} {what}.", remedy=remedy)
 
 
 def clean(raw: bytes) -> tuple[bytes, bool]:
-    """A name without leading, trailing and doubled slashes and without ``.`` and ``..``; b"" is the top folder itself.
+    """A name without leading, trailing and doubled slashes and without ``.`` and ``..``; b"" is the top itself.
 
-    Also tells whether the raw name led out of the top folder, by being absolute or by a ``..``:
+    Also tells whether the raw name led out of the top directory, by being absolute or by a ``..``:
     what becomes of such an entry is for the caller to decide.
     """
     # Nearly every name is clean already, and this is asked for each of 100,000 entries.
@@ -50,7 +50,7 @@ def resolve(
 ) -> bytes | None:
     """Where a clean name leads when the symbolic links on its way are followed, the last one included.
 
-    ``links`` holds the targets of all symbolic links below the top folder. None means: out of the top folder, or
+    ``links`` holds the targets of all symbolic links below the top directory. None means: out of the top directory, or
     round in a circle, or longer than a path can be. ``stepped`` is called with a number of parts that are walked next.
     """
     ahead = name.split(b"/")[::-1]

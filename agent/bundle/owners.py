@@ -24,7 +24,7 @@ class Owners:
         self.find = lru_cache(1024)(self._find)
 
     def _find(self, user: bytes, group: bytes, uid: int, gid: int) -> tuple[int, int]:
-        """The ids for one entry; names may be empty. Raises HeaderError for numbers that are no ids."""
+        """The ids for one entry; names may be empty. Raises HeaderError for numbers that are not ids."""
         return _first(self._user(user), uid), _first(self._group(group), gid)
 
 
@@ -32,7 +32,7 @@ def _first(found: int | None, number: int) -> int:
     if found is not None:
         return found
     if not 0 <= number <= _LARGEST_ID:
-        raise HeaderError(f"has an owner or group with the number {number}, which is no id")
+        raise HeaderError(f"has an owner or group with the number {number}, which is not an id")
     return number
 
 

@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from agent.bundle.fetch import PartialFile, Teller, TransientError
-from agent.bundle.patience import Patience
+from agent.bundle.download_retries import DownloadRetries
+from agent.bundle.fetch import PartialFile, ProgressReporter, TransientError
 from agent.bundle.replies import Reply, read_head, replaced, strong
 from agent.bundle.streams import CHUNK
 from agent.errors import AgentError, BundleError
@@ -72,8 +72,8 @@ def download(
     source: Source,
     file: PartialFile,
     *,
-    teller: Teller,
-    retries: Callable[[], Patience],
+    reporter: ProgressReporter,
+    retries: Callable[[], DownloadRetries],
     check: Callable[[str], None],
 ) -> Fetched:
     """Fetch a whole object into a file; ``check`` may refuse its ETag before anything is written.
@@ -81,7 +81,7 @@ def download(
     ``retries`` makes the retry policy of the first request and of each part. Raises ObjectReplacedError when the object
     was replaced meanwhile, NetworkError, BundleError.
     """
-    return _Download(source, file, teller, retries).run(check)
+    return _Download(source, file, reporter, retries).run(check)
 
 
 class _Stopped(Exception):  # noqa: N818 - no failure: another thread has failed
@@ -97,10 +97,12 @@ class _Shared(NamedTuple):
 
 
 class _Download:
-    def __init__(self, source: Source, file: PartialFile, teller: Teller, retries: Callable[[], Patience]) -> None:
+    def __init__(
+        self, source: Source, file: PartialFile, reporter: ProgressReporter, retries: Callable[[], DownloadRetries]
+    ) -> None:
         self._source = source
         self._file = file
-        self._teller = teller
+        self._reporter = reporter
         self._retries = retries
         self._size: int | None = None
         self._etag = ""  # as the first answer has it
@@ -151,7 +153,7 @@ class _Download:
 
     def _fill(self, part: Part, reply: Reply | None, descriptor: int, tell: Callable[[], None]) -> None:
         """Bring a part here, with as many requests as that takes."""
-        patience = self._retries()
+        download_retries = self._retries()
         while True:
             before = part.position
             try:
@@ -169,8 +171,8 @@ class _Download:
                 if self._stop:
                     raise _Stopped from error
                 if part.position > before:
-                    patience.gained(part.position - before)
-                patience.failed(error)
+                    download_retries.gained(part.position - before)
+                download_retries.failed(error)
                 if not self._strong:
                     part.position = part.start
             reply = None
@@ -201,7 +203,7 @@ class _Download:
                 tell()
 
     def _tell(self) -> None:
-        self._teller.tell(sum(part.position - part.start for part in self._parts), self._size)
+        self._reporter.tell(sum(part.position - part.start for part in self._parts), self._size)
 
     def _side_by_side(self, first: Reply) -> None:
         import threading  # a small bundle needs none

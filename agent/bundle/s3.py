@@ -9,16 +9,16 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from agent.bundle.download_retries import DownloadRetries
 from agent.bundle.fetch import (
     DamagedError,
     FetchOptions,
     ObjectReplacedError,
     PartialFile,
     Progress,
-    Teller,
+    ProgressReporter,
     TransientError,
 )
-from agent.bundle.patience import Patience
 from agent.bundle.ranges import Fetched, download
 from agent.bundle.s3_address import REGION, Address
 from agent.bundle.s3_errors import explain, read_fault
@@ -73,11 +73,11 @@ def _fetch(
     def check(etag: str) -> None:
         _check_etag(revision, etag, source.name)
 
-    retries = partial(Patience, source.name, sleep, rate=source.minimum_rate)
+    retries = partial(DownloadRetries, source.name, sleep, rate=source.minimum_rate)
     for is_last in (False, True):
-        teller = Teller(source.name, progress)
+        reporter = ProgressReporter(source.name, progress)
         try:
-            fetched = download(source, file, teller=teller, retries=retries, check=check)
+            fetched = download(source, file, reporter=reporter, retries=retries, check=check)
             file.cut(fetched.size)
             _check_content(source, file.descriptor, fetched, retries())
         except (ObjectReplacedError, DamagedError) as error:
@@ -85,7 +85,7 @@ def _fetch(
                 raise
             _log.warning("%s It is fetched once more", error.message)
             continue
-        teller.ended(fetched.size)
+        reporter.ended(fetched.size)
         break
     return fetched
 
@@ -99,7 +99,7 @@ class S3Object:
         self.minimum_rate = options.http.minimum_rate
         if not REGION.fullmatch(options.region):
             raise BundleError(
-                f"s3://{revision.bucket}/{revision.key} cannot be fetched: {options.region!r} is no AWS region.",
+                f"s3://{revision.bucket}/{revision.key} cannot be fetched: {options.region!r} is not an AWS region.",
                 remedy="Give one such as eu-west-1, in AWS_REGION or in the on-premises file.",
             )
         self._address = Address(options.region, options.domain, options.s3_endpoint, options.fips)
@@ -191,13 +191,13 @@ def _check_etag(revision: S3Revision, etag: str, name: str) -> None:
     )
 
 
-def _check_content(source: S3Object, descriptor: int, fetched: Fetched, patience: Patience) -> None:
+def _check_content(source: S3Object, descriptor: int, fetched: Fetched, download_retries: DownloadRetries) -> None:
     """Compare what was written with the checksum that S3 keeps. Raises DamagedError."""
     headers = fetched.headers
     if not fetched.at_once:
         # The checksum of an answer with a range may be that of a part of the upload.
         try:
-            headers = patience.run(lambda: source.head(fetched.etag))
+            headers = download_retries.run(lambda: source.head(fetched.etag))
         except ObjectReplacedError:
             raise
         except (BundleError, NetworkError) as error:

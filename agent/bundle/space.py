@@ -27,7 +27,7 @@ below this."""
 
 
 class Need:
-    """What a whole archive says it needs: bytes of content, bytes on a disk of whole blocks, files and folders."""
+    """What a whole archive says it needs: bytes of content, bytes on a disk of whole blocks, files and directories."""
 
     def __init__(self, block: int) -> None:
         self.block = block
@@ -48,8 +48,8 @@ class Space:
     file system itself is only asked again when the sum of what was taken says that it could be full.
     """
 
-    def __init__(self, folder: int, *, archive: str, limit: int | None) -> None:
-        self._folder = folder
+    def __init__(self, directory: int, *, archive: str, limit: int | None) -> None:
+        self._directory = directory
         self._archive = archive
         self._limit = limit
         self.taken = 0
@@ -110,7 +110,7 @@ class Space:
         self.passed = self._excess = 0
 
     def _look(self) -> None:
-        state = os.fstatvfs(self._folder)
+        state = os.fstatvfs(self._directory)
         # Root may use the blocks that the file system keeps back for it; others may not.
         blocks, files = (state.f_bfree, state.f_ffree) if os.geteuid() == 0 else (state.f_bavail, state.f_favail)
         self._block = state.f_frsize or 4096
@@ -130,12 +130,12 @@ class Space:
         if size > self._bytes:
             raise BundleError(
                 f"{self._archive}: there is no room to unpack it: {human(size)} more are needed, "
-                f"{human(self._bytes)} are free on the file system of the deployment folder.",
+                f"{human(self._bytes)} are free on the file system of the deployment directory.",
                 remedy="Free some space there (older revisions count towards max_revisions) and deploy again.",
             )
         if entries > self._entries:
             raise BundleError(
-                f"{self._archive}: there is no room to unpack it: {entries} more files and folders are needed, "
-                f"and the file system of the deployment folder has room for {self._entries} (its inodes run out).",
+                f"{self._archive}: there is no room to unpack it: {entries} more files and directories are needed, "
+                f"and the file system of the deployment directory has room for {self._entries} (its inodes run out).",
                 remedy="Remove files there that are no longer needed and deploy again.",
             )

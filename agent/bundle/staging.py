@@ -1,4 +1,4 @@
-"""The folder in which a revision grows, and how it takes its place."""
+"""The directory in which a revision grows, and how it takes its place."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import os
 from contextlib import suppress
 from types import TracebackType
 
-from agent.filesystem.durable import sync_folder
+from agent.filesystem.durable import sync_directory
 from agent.filesystem.trees import remove_tree
 
 
 class Staging:
-    """A new folder beside ``destination``, closed to others; removed on leaving unless ``keep`` was called.
+    """A new directory beside ``destination``, closed to others; removed on leaving unless ``keep`` was called.
 
     Its names are fixed, so what a killed run left is found and removed by the next. Callers see to it that two runs
     never have the same destination. Raises OSError.
@@ -19,17 +19,17 @@ class Staging:
 
     def __init__(self, destination: str) -> None:
         self.destination = os.path.abspath(destination)
-        folder = os.path.dirname(self.destination)
-        self._folder = folder
+        directory = os.path.dirname(self.destination)
+        self._directory = directory
         self._path, self._old = _temporary_names(self.destination)
         self._kept = False
         self.top = ""
-        """The name of the only folder in it, where that is to be the revision."""
+        """The name of the only directory in it, where that is to be the revision."""
         remove_leftovers(self.destination)
         os.mkdir(self._path, 0o700)
         try:
             self.descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            # Where a setgid bit comes down from above, every new file would get the group of this folder.
+            # Where a setgid bit comes down from above, every new file would get the group of this directory.
             os.fchown(self.descriptor, -1, os.getegid())
         except BaseException:
             os.rmdir(self._path)
@@ -41,7 +41,7 @@ class Staging:
         return self
 
     def keep(self, mode: int, *, durably: bool = True) -> None:
-        """Give the revision's folder its mode and put it in the place of the destination. Raises OSError.
+        """Give the revision's directory its mode and put it in the place of the destination. Raises OSError.
 
         ``durably`` has it on the disk before it gets its name, so that after a power cut what has the name is whole.
         """
@@ -60,7 +60,7 @@ class Staging:
             raise
         self._kept = True
         if durably:
-            sync_folder(self._folder)
+            sync_directory(self._directory)
         if replaced:
             self._remove_quietly(self._old)
 
@@ -98,5 +98,5 @@ def remove_leftovers(destination: str) -> None:
 
 
 def _temporary_names(destination: str) -> tuple[str, str]:
-    folder, name = os.path.split(destination)
-    return os.path.join(folder, f".{name}.unpacking~"), os.path.join(folder, f".{name}.replaced~")
+    directory, name = os.path.split(destination)
+    return os.path.join(directory, f".{name}.unpacking~"), os.path.join(directory, f".{name}.replaced~")

@@ -45,7 +45,7 @@ class ArchiveFile:
                     f"{path}: the archive is empty: it has 0 bytes.",
                     remedy="Its making or its transfer failed: make it again and deploy the new one.",
                 )
-            what = "a folder" if kind == 0o040000 else "not a regular file"
+            what = "a directory" if kind == 0o040000 else "not a regular file"
             raise BundleError(f"{path}: an archive was expected, and this is {what}.")
 
     def close(self) -> None:
@@ -222,14 +222,14 @@ def in_background(chunks: Iterator[_Piece], size: int) -> Generator[_Piece, None
     import threading
 
     box: Queue[_Piece | BaseException | None] = queue.Queue(_CHUNKS_AHEAD)
-    unwanted = threading.Event()
+    undesired = threading.Event()
 
     def work() -> None:
         outcome: BaseException | None = RuntimeError("the decompressing thread ended early")
         try:
             for chunk in chunks:
                 box.put(chunk)
-                if unwanted.is_set():
+                if undesired.is_set():
                     break
             outcome = None
         except (BundleError, OSError, MemoryError) as error:
@@ -246,7 +246,7 @@ def in_background(chunks: Iterator[_Piece], size: int) -> Generator[_Piece, None
                 raise item
             yield item
     finally:
-        unwanted.set()
+        undesired.set()
         while thread.is_alive():
             try:
                 box.get(timeout=0.02)

@@ -12,8 +12,8 @@ from agent.bundle.space import Space
 from agent.bundle.streams import ArchiveFile, ByteStream
 from agent.bundle.tar_headers import (
     BLOCK,
-    DUMPED_FOLDER,
-    FOLDER,
+    DIRECTORY,
+    DUMPED_DIRECTORY,
     HARD_LINK,
     ONLY_OF_ONE_ENTRY,
     REFUSED_TYPES,
@@ -109,7 +109,7 @@ class TarReader:
                 pass_over(BLOCK)
                 self._name = header.name
                 sparse = self._sparse_map(header, block)
-                size = header.size if header.type not in (FOLDER, SYMLINK, HARD_LINK) else 0
+                size = header.size if header.type not in (DIRECTORY, SYMLINK, HARD_LINK) else 0
                 need.add(sparse.size if sparse else size)
                 space.require(need)
                 self._skip(size)
@@ -163,7 +163,7 @@ class TarReader:
                     "it does not look like a tar archive: its first header has a wrong checksum",
                     remedy="Check the type that was given for the bundle, and that the bundle is whole.",
                 )
-            raise HeaderError("is no tar header: its checksum is wrong")
+            raise HeaderError("is not a tar header: its checksum is wrong")
         stream.position += BLOCK
         return block
 
@@ -195,20 +195,20 @@ class TarReader:
     def _unpack_entry(self, header: Header, block: bytes) -> None:
         kind = header.type
         if kind in REFUSED_TYPES:
-            raise HeaderError(f"{REFUSED_TYPES[kind]}, and a revision may hold only files, folders and links")
+            raise HeaderError(f"{REFUSED_TYPES[kind]}, and a revision may hold only files, directories and links")
         sparse = self._sparse_map(header, block)
         name = self._clean(header.name)
         owner = self._owner(header)
         if kind == REGULAR and header.name[-1:] == b"/":
             if header.size:
-                raise HeaderError(f"is a folder by its name and has {header.size} bytes of content")
-            kind = FOLDER  # how the oldest tars write folders
-        if not name and kind not in (FOLDER, DUMPED_FOLDER):
-            raise HeaderError("has no name of its own, and is no folder")
-        if kind == DUMPED_FOLDER:
+                raise HeaderError(f"is a directory by its name and has {header.size} bytes of content")
+            kind = DIRECTORY  # how the oldest tars write directories
+        if not name and kind not in (DIRECTORY, DUMPED_DIRECTORY):
+            raise HeaderError("has no name of its own, and is not a directory")
+        if kind == DUMPED_DIRECTORY:
             self._skip_content(header.size)
-        if kind in (FOLDER, DUMPED_FOLDER):
-            self._writer.make_folder(name, header.mode, owner, header.mtime)
+        if kind in (DIRECTORY, DUMPED_DIRECTORY):
+            self._writer.make_directory(name, header.mode, owner, header.mtime)
         elif kind == SYMLINK:
             self._writer.make_symlink(name, header.link, owner, header.mtime)
         elif kind == HARD_LINK:
@@ -265,7 +265,7 @@ class TarReader:
         name, led_out = clean(raw)
         if led_out:
             if b".." in raw.split(b"/"):
-                raise HeaderError("has '..' in its name, which leads out of the folder of the revision")
+                raise HeaderError("has '..' in its name, which leads out of the directory of the revision")
             if self._reject_absolute:
                 raise HeaderError("has an absolute name, which reject_path_traversal_in_bundle refuses")
         return name

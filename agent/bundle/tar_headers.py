@@ -25,9 +25,9 @@ _LARGEST = 1 << 62
 REGULAR = b"0"
 HARD_LINK = b"1"
 SYMLINK = b"2"
-FOLDER = b"5"
+DIRECTORY = b"5"
 SPARSE = b"S"
-DUMPED_FOLDER = b"D"
+DUMPED_DIRECTORY = b"D"
 VOLUME_LABEL = b"V"
 
 REFUSED_TYPES = {
@@ -62,7 +62,7 @@ class Header:
 
 
 def checksum_is_right(block: bytes) -> bool:
-    """Compare the sum of a header's bytes with the sum that it names, which counts its own field as blanks."""
+    """Compare the sum of a header's bytes with the sum that it names, which counts its own field as spaces."""
     try:
         stated = number(block[148:156])
     except HeaderError:
@@ -112,7 +112,7 @@ def _owner_fields(numbers: bytes, names: bytes) -> tuple[int, int, int, bytes, b
 
 @lru_cache(256)
 def number(text: bytes) -> int:
-    """A number field: octal digits between blanks and a NUL, or GNU's base 256. Raises HeaderError."""
+    """A number field: octal digits between spaces and a NUL, or GNU's base 256. Raises HeaderError."""
     if text[0] & 0x80:
         value = int.from_bytes(text, "big")
         bits = 8 * len(text)
@@ -142,16 +142,16 @@ def parse_pax(data: bytes) -> dict[str, bytes]:
     repeated: dict[str, list[bytes]] = {name: [] for name in _REPEATED}
     position = 0
     while position < len(data):
-        blank = data.find(b" ", position, position + 20)
-        digits = data[position:blank] if blank > 0 else b""
+        space = data.find(b" ", position, position + 20)
+        digits = data[position:space] if space > 0 else b""
         if not digits.isdigit():
             if not data[position:].strip(b"\0"):
                 break  # padding inside the stated size: some writers do that
             raise HeaderError("has an extended header whose records cannot be told apart")
         end = position + int(digits)
-        record = data[blank + 1 : end - 1]
+        record = data[space + 1 : end - 1]
         keyword, equals, value = record.partition(b"=")
-        if end > len(data) or end <= blank + 1 or data[end - 1 : end] != b"\n" or not equals or not keyword:
+        if end > len(data) or end <= space + 1 or data[end - 1 : end] != b"\n" or not equals or not keyword:
             raise HeaderError("has an extended header with a record that does not end where it says")
         name = keyword.decode("utf-8", "replace")
         if name in _REPEATED:
@@ -201,7 +201,7 @@ def apply_pax(header: Header, records: dict[str, bytes]) -> None:
 def decimal(value: bytes, keyword: str) -> int:
     """A whole number of a pax record. Raises HeaderError."""
     if not value.isdigit() or len(value) > 20:
-        raise HeaderError(f"has an extended header with {keyword}={_short(value)}, which is no number")
+        raise HeaderError(f"has an extended header with {keyword}={_short(value)}, which is not a number")
     return int(value)
 
 
@@ -209,7 +209,7 @@ def _nanoseconds(value: bytes) -> int:
     sign = -1 if value[:1] == b"-" else 1
     whole, _, part = value.lstrip(b"-").partition(b".")
     if len(value) > _LONGEST_TIME or not whole.isdigit() or (part and not part.isdigit()) or len(whole) > 18:
-        raise HeaderError(f"has an extended header with mtime={_short(value)}, which is no time")
+        raise HeaderError(f"has an extended header with mtime={_short(value)}, which is not a time")
     return sign * (int(whole) * 1_000_000_000 + int((part + b"000000000")[:9]))
 
 

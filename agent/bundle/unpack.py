@@ -1,4 +1,4 @@
-"""From a local folder or archive to an unpacked revision, whole or not at all."""
+"""From a local directory or archive to an unpacked revision, whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from agent.bundle.compression import expected_size, open_tar_stream
-from agent.bundle.folder import FolderReader
+from agent.bundle.directory import DirectoryReader
 from agent.bundle.names import entry_error, shown
 from agent.bundle.space import Space
 from agent.bundle.staging import Staging
 from agent.bundle.streams import CHUNK, ArchiveFile
 from agent.bundle.writer import TreeWriter
 from agent.errors import BundleError
-from agent.filesystem.hands import is_worth_a_hand, is_worth_writing_ahead, written_ahead
+from agent.filesystem.helper_process import is_worth_a_helper, is_worth_writing_ahead, written_ahead
 from agent.filesystem.reasons import remedy_for
 
 if TYPE_CHECKING:
@@ -35,9 +35,10 @@ Progress = Callable[[int, int], None]
 class UnpackOptions(NamedTuple):
     """What an operator allows in a revision; each name is that of the setting without its ``_in_bundle``.
 
-    ``max_size`` is in bytes, None for no limit. ``folder_mode`` is the mode of the unpacked revision's own folder.
-    With ``exact_modes`` what is copied from a folder keeps its modes, whatever the umask. Without ``durably`` nothing
-    waits for the disk, for a revision that is soon removed. The defaults are those of the official agent.
+    ``max_size`` is in bytes, None for no limit. ``directory_mode`` is the mode of the unpacked revision's own
+    directory. With ``exact_modes`` what is copied from a directory keeps its modes, whatever the umask. Without
+    ``durably`` nothing waits for the disk, for a revision that is soon removed. The defaults are those of the official
+    agent.
     """
 
     max_size: int | None = None
@@ -45,7 +46,7 @@ class UnpackOptions(NamedTuple):
     reject_path_traversal: bool = False
     reject_unsafe_permissions: bool = False
     ignore_ownership: bool = False
-    folder_mode: int = 0o755
+    directory_mode: int = 0o755
     exact_modes: bool = False
     durably: bool = True
 
@@ -53,11 +54,11 @@ class UnpackOptions(NamedTuple):
 def unpack(
     source: str, bundle_type: str, destination: str, *, options: UnpackOptions, progress: Progress | None = None
 ) -> None:
-    """Unpack an archive, or copy a folder, to ``destination``, replacing what is there.
+    """Unpack an archive, or copy a directory, to ``destination``, replacing what is there.
 
-    ``bundle_type`` is one of ``BUNDLE_TYPES``. The work is done in a hidden folder beside the destination, which
+    ``bundle_type`` is one of ``BUNDLE_TYPES``. The work is done in a hidden directory beside the destination, which
     takes its place by a rename at the very end. If anything fails nothing is left behind and an older destination
-    stands. Nothing is ever written anywhere else, whatever the archive holds. The single top folder of an archive is
+    stands. Nothing is ever written anywhere else, whatever the archive holds. The single top directory of an archive is
     left out when an entry in it has "appspec" in its name (the official agent's rule). ``progress`` gets the
     bytes of the source dealt with and their total, at most once for each 256 KiB.
 
@@ -72,7 +73,7 @@ def unpack(
         staging = Staging(destination)
     except OSError as error:
         raise BundleError(
-            f"{source} cannot be unpacked: a folder beside {destination} cannot be made: {error.strerror}."
+            f"{source} cannot be unpacked: a directory beside {destination} cannot be made: {error.strerror}."
         ) from error
     with staging:
         _Unpacking(source, staging, options, progress).run(bundle_type)
@@ -80,7 +81,7 @@ def unpack(
 
 
 class _Unpacking:
-    """One run: the writer below the staging folder, and the reader that feeds it."""
+    """One run: the writer below the staging directory, and the reader that feeds it."""
 
     def __init__(self, source: str, staging: Staging, options: UnpackOptions, progress: Progress | None) -> None:
         self._source = source
@@ -101,7 +102,7 @@ class _Unpacking:
     def run(self, bundle_type: str) -> None:
         try:
             if bundle_type == "directory":
-                self._copy_folder()
+                self._copy_directory()
             elif bundle_type == "zip":
                 self._unpack_zip()
             else:
@@ -181,13 +182,13 @@ class _Unpacking:
         finally:
             archive.close()
 
-    def _copy_folder(self) -> None:
+    def _copy_directory(self) -> None:
         try:
             top = os.open(self._source, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            raise BundleError(f"{self._source}: the folder cannot be opened: {error.strerror}.") from error
+            raise BundleError(f"{self._source}: the directory cannot be opened: {error.strerror}.") from error
         try:
-            reader = FolderReader(
+            reader = DirectoryReader(
                 self._source,
                 top,
                 self._writer,
@@ -208,7 +209,7 @@ class _Unpacking:
     @contextmanager
     def _written_ahead(self, size: int, entries: int) -> Iterator[None]:
         """Have the disk write while much is unpacked, so that the sync at the end finds less to do."""
-        if not self._options.durably or not (is_worth_writing_ahead(size) or is_worth_a_hand(entries)):
+        if not self._options.durably or not (is_worth_writing_ahead(size) or is_worth_a_helper(entries)):
             yield
             return
         with written_ahead([os.path.dirname(self._staging.destination)]):
@@ -231,7 +232,7 @@ class _Unpacking:
         what = f"cannot be unpacked: {error.strerror or error}"
         remedy = remedy_for(error)
         if error.errno in _DISK_FULL:
-            remedy = "Free some space on the file system of the deployment folder and deploy again."
+            remedy = "Free some space on the file system of the deployment directory and deploy again."
         elif error.errno == errno.ENAMETOOLONG:
             remedy = "A name may have 255 bytes on most file systems, and a whole path 4096: shorten it."
         # A process that was killed may have been at any entry.
@@ -242,7 +243,7 @@ class _Unpacking:
 
 def _keep(source: str, staging: Staging, options: UnpackOptions) -> None:
     try:
-        staging.keep(options.folder_mode, durably=options.durably)
+        staging.keep(options.directory_mode, durably=options.durably)
     except OSError as error:
         raise BundleError(
             f"{source} was unpacked, but cannot be put in its place at {staging.destination}: {error.strerror}.",
@@ -251,7 +252,7 @@ def _keep(source: str, staging: Staging, options: UnpackOptions) -> None:
 
 
 def _single_top(descriptor: int) -> str:
-    """The only entry of the archive, if that is a folder in which some name has "appspec" in it; else ""."""
+    """The only entry of the archive, if that is a directory in which some name has "appspec" in it; else ""."""
     with os.scandir(descriptor) as entries:
         first = next(entries, None)
         if first is None or next(entries, None) is not None or not first.is_dir(follow_symlinks=False):

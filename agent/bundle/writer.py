@@ -1,8 +1,8 @@
-"""The one way in which anything is written below a staging folder, whatever it came from.
+"""The one way in which anything is written below a staging directory, whatever it came from.
 
-Why nothing can be written outside: the staging folder is new, ours and closed to others (0700), so what is in it
-is what this class made. It keeps a record of every folder and every symbolic link that it made. An entry is
-created only in a folder of that record, opened by its path of folders; a symbolic link is never followed by the
+Why nothing can be written outside: the staging directory is new, ours and closed to others (0700), so what is in it
+is what this class made. It keeps a record of every directory and every symbolic link that it made. An entry is
+created only in a directory of that record, opened by its path of directories; a symbolic link is never followed by the
 kernel, it is looked up in the record; a file is always created anew (O_EXCL), never opened, so an older file,
 link or hard link of that name cannot be written through. Names must be clean (see ``names.clean``).
 """
@@ -18,10 +18,10 @@ from agent.bundle.files import FileMaker, Owner
 from agent.bundle.names import LONGEST_NAME, entry_error, resolve, shown
 from agent.bundle.space import Space
 from agent.errors import BundleError
-from agent.filesystem.hands import is_worth_a_hand
+from agent.filesystem.helper_process import is_worth_a_helper
 
 if TYPE_CHECKING:
-    from agent.bundle.second_writer import SecondWriter
+    from agent.bundle.helper_writer import HelperWriter
 
 DEFAULT_DIRECTORY_MODE = 0o755
 """The mode of a directory where the bundle states none; the umask takes from it.
@@ -35,14 +35,14 @@ _SETUID_OR_SETGID = 0o6000
 # links make a long way of a short name.
 _STEPS_BASE, _STEPS_FOR_ENTRY = 100_000, 100
 
-# Names of folders and links are all that is remembered; archives made to fill the memory with them end here.
+# Names of directories and links are all that is remembered; archives made to fill the memory with them end here.
 _RECORD_LIMIT = 64 * 1024 * 1024
 
 
 class TreeWriter:
-    """Makes folders, files and links below an open, empty folder that nobody else can enter.
+    """Makes directories, files and links below an open, empty directory that nobody else can enter.
 
-    ``umask`` is for folders that no entry describes. ``reject_setuid`` and ``reject_links`` refuse such entries.
+    ``umask`` is for directories that no entry describes. ``reject_setuid`` and ``reject_links`` refuse such entries.
     Modes are exact; an owner of None and a time of None leave what a new file has. Every method raises BundleError
     for an entry that cannot be, and OSError for what the system refuses; ``current`` is then the entry's name.
     """
@@ -54,22 +54,22 @@ class TreeWriter:
         self.made = 0
         self.links: dict[bytes, bytes] = {}
         self._files = FileMaker(top, umask)
-        self._second: SecondWriter | None = None
+        self._second: HelperWriter | None = None
         self._top = top
         self._archive = archive
         self._space = space
         self._umask = umask
         self._reject_setuid = reject_setuid
         self._reject_links = reject_links
-        self._folders: dict[bytes, tuple[int, Owner | None, int | None] | None] = {b"": None}
+        self._directories: dict[bytes, tuple[int, Owner | None, int | None] | None] = {b"": None}
         self._record_size = 0
         self._entries = self._steps = 0
-        self._folder: bytes | None = None
+        self._directory: bytes | None = None
         self._real = b""
 
     def close(self) -> None:
         self._files.close()
-        self._folder = None
+        self._directory = None
 
     @contextmanager
     def helped(self, entries: int) -> Iterator[None]:
@@ -77,13 +77,13 @@ class TreeWriter:
 
         Raises BundleError, OSError. Enter it before any thread is started.
         """
-        if not is_worth_a_hand(entries):
+        if not is_worth_a_helper(entries):
             yield
             return
-        from agent.bundle.second_writer import SecondWriter  # it costs start-up time, and small bundles do without
+        from agent.bundle.helper_writer import HelperWriter  # it costs start-up time, and small bundles do without
 
         try:
-            with SecondWriter(self._files) as self._second:
+            with HelperWriter(self._files) as self._second:
                 yield
                 self._second.finish()
         except OSError as error:
@@ -114,7 +114,7 @@ class TreeWriter:
         leaf = self._admit(name, len(data), mode)
         if self._second is not None:
             real = self._real_name(leaf)
-            is_free = real not in self._folders and real not in self.links
+            is_free = real not in self._directories and real not in self.links
             if is_free and self._second.give(real, data, mode, owner, mtime):
                 self.made += 1
                 return
@@ -127,24 +127,24 @@ class TreeWriter:
         descriptor = self._create(name, self._admit(name, size, mode), mode)
         try:
             fill(descriptor)
-            self._files.settle(descriptor, mode, owner, mtime)
+            self._files.finalize(descriptor, mode, owner, mtime)
         finally:
             os.close(descriptor)
 
-    def make_folder(self, name: bytes, mode: int, owner: Owner | None, mtime: int | None) -> None:
-        """Make a folder, or give one that is there its attributes. They are applied by ``finish``: see there."""
+    def make_directory(self, name: bytes, mode: int, owner: Owner | None, mtime: int | None) -> None:
+        """Make a directory, or give one that is there its attributes. They are applied by ``finish``: see there."""
         self.current = name
-        if name not in self._folders:
-            leaf = self._enter_folder_of(name)
+        if name not in self._directories:
+            leaf = self._enter_directory_of(name)
             name = self._real_name(leaf)
-            if name not in self._folders:
+            if name not in self._directories:
                 self._space.take(0)
                 self._replacing(name, leaf, lambda: os.mkdir(leaf, 0o700, dir_fd=self._files.descriptor))
         self._remember(name, (mode, owner, mtime))
 
     def make_symlink(self, name: bytes, target: bytes, owner: Owner | None, mtime: int | None) -> None:
         """Make a symbolic link; its target may be anything, it is only text."""
-        leaf = self._enter_folder_of(name)
+        leaf = self._enter_directory_of(name)
         if self._reject_links:
             raise self._refusal(name, f"is a symbolic link (to {shown(target)})", "reject_symlinks_in_bundle")
         if not target or b"\0" in target:
@@ -160,15 +160,15 @@ class TreeWriter:
 
     def make_hard_link(self, name: bytes, target: bytes) -> None:
         """Make a second name for a file or symbolic link that was made before; ``target`` is a clean name."""
-        leaf = self._enter_folder_of(name)
+        leaf = self._enter_directory_of(name)
         if self._reject_links:
             raise self._refusal(name, "is a hard link", "reject_symlinks_in_bundle")
-        folder, _, last = target.rpartition(b"/")
-        real_folder = resolve(self.links, folder, self._step)
-        real = b"/".join([real_folder, last]) if real_folder else last
-        if not target or real_folder not in self._folders or real in self._folders:
+        directory, _, last = target.rpartition(b"/")
+        real_directory = resolve(self.links, directory, self._step)
+        real = b"/".join([real_directory, last]) if real_directory else last
+        if not target or real_directory not in self._directories or real in self._directories:
             raise self._missing_link_target(name, target)
-        self._settle(real)
+        self._finalize(real)
         try:
             if real == self._real_name(leaf):
                 os.stat(real, dir_fd=self._top, follow_symlinks=False)
@@ -181,16 +181,16 @@ class TreeWriter:
             self.links[self._real_name(leaf)] = self.links[real]
 
     def finish(self) -> None:
-        """Give all folders their modes, owners and times.
+        """Give all directories their modes, owners and times.
 
-        This comes last, and a folder after what is in it, because writing into a folder changes its time, and
-        because its mode may forbid to write or its owner be somebody else. The top folder gets its owner only: its
+        This comes last, and a directory after what is in it, because writing into a directory changes its time, and
+        because its mode may forbid to write or its owner be somebody else. The top directory gets its owner only: its
         mode is the caller's business.
         """
         self.close()
-        for name in sorted(self._folders, reverse=True):
+        for name in sorted(self._directories, reverse=True):
             self.current = name
-            attributes = self._folders[name]
+            attributes = self._directories[name]
             mode, owner, mtime = attributes or (DEFAULT_DIRECTORY_MODE & ~self._umask, None, None)
             if owner is not None and owner != self._files.own:
                 os.chown(name or b".", *owner, dir_fd=self._top, follow_symlinks=False)
@@ -200,8 +200,8 @@ class TreeWriter:
                     os.utime(name, ns=(self._files.now, mtime), dir_fd=self._top)
 
     def _admit(self, name: bytes, size: int, mode: int) -> bytes:
-        """Enter the folder of a file that may be made; give the file's own name."""
-        leaf = self._enter_folder_of(name)
+        """Enter the directory of a file that may be made; give the file's own name."""
+        leaf = self._enter_directory_of(name)
         if mode & _SETUID_OR_SETGID and self._reject_setuid:
             what = f"would run with the rights of its owner or group (mode {mode:04o})"
             raise self._refusal(name, what, "reject_unsafe_permissions_in_bundle")
@@ -217,40 +217,40 @@ class TreeWriter:
         self.made += 1
         return descriptor
 
-    def _enter_folder_of(self, name: bytes) -> bytes:
-        """Open the folder in which an entry belongs, making it where no entry has; give the entry's own name."""
+    def _enter_directory_of(self, name: bytes) -> bytes:
+        """Open the directory in which an entry belongs, making it where no entry has; give the entry's own name."""
         self.current = name
         self._entries += 1
         if len(name) > LONGEST_NAME:
             raise entry_error(self._archive, name, f"has a name of {len(name)} bytes; {LONGEST_NAME} may be")
         cut = name.rfind(b"/")
-        folder = name[:cut] if cut > 0 else b""
-        if folder != self._folder:
-            real = self._make_folders(folder)
+        directory = name[:cut] if cut > 0 else b""
+        if directory != self._directory:
+            real = self._make_directories(directory)
             self._files.enter(real)
-            self._folder, self._real = folder, real
+            self._directory, self._real = directory, real
         leaf = name[cut + 1 :]
-        self._settle(self._real_name(leaf))
+        self._finalize(self._real_name(leaf))
         return leaf
 
-    def _settle(self, real: bytes) -> None:
+    def _finalize(self, real: bytes) -> None:
         if self._second is not None:
-            self._second.settle(real)
+            self._second.finalize(real)
 
-    def _make_folders(self, folder: bytes) -> bytes:
-        """Make the folders on the way that are missing; give the path without symbolic links."""
-        if folder in self._folders:
-            return folder
+    def _make_directories(self, directory: bytes) -> bytes:
+        """Make the directories on the way that are missing; give the path without symbolic links."""
+        if directory in self._directories:
+            return directory
         path = b""
-        for part in folder.split(b"/"):
+        for part in directory.split(b"/"):
             path = path + b"/" + part if path else part
-            if path in self._folders:
+            if path in self._directories:
                 continue
             if path in self.links:
                 path = self._through_link(path)
                 continue
             self._space.take(0)
-            self._settle(path)
+            self._finalize(path)
             try:
                 os.mkdir(path, 0o700, dir_fd=self._top)
             except FileExistsError:
@@ -261,11 +261,11 @@ class TreeWriter:
         return path
 
     def _through_link(self, path: bytes) -> bytes:
-        """The folder of the record that a symbolic link leads to: tar writes through such links, so do we."""
+        """The directory of the record that a symbolic link leads to: tar writes through such links, so do we."""
         real = resolve(self.links, path, self._step)
-        if real is None or real not in self._folders:
+        if real is None or real not in self._directories:
             target = shown(self.links[path])
-            what = f"lies below {shown(path)}, which is a symbolic link to {target}, not to a folder in here"
+            what = f"lies below {shown(path)}, which is a symbolic link to {target}, not to a directory in here"
             raise entry_error(self._archive, self.current, what)
         return real
 
@@ -280,16 +280,16 @@ class TreeWriter:
     def _make_way(self, name: bytes, leaf: bytes) -> None:
         """Remove what an earlier entry of the same name made: the last one counts, as with tar and unzip."""
         if self._second is not None:
-            # Else the folder could look empty, and a link in its place would lie on the way of a file yet to come.
-            self._second.settle_all()
+            # Else the directory could look empty, and a link in its place would lie on the way of a file yet to come.
+            self._second.finalize_all()
         real = self._real_name(leaf)
-        if real in self._folders:
+        if real in self._directories:
             try:
                 os.rmdir(leaf, dir_fd=self._files.descriptor)
             except OSError as error:
-                what = "comes twice, first as a folder that holds other entries, then as something else"
+                what = "comes twice, first as a directory that holds other entries, then as something else"
                 raise entry_error(self._archive, name, what) from error
-            del self._folders[real]
+            del self._directories[real]
         else:
             os.unlink(leaf, dir_fd=self._files.descriptor)
             self.links.pop(real, None)
@@ -302,14 +302,14 @@ class TreeWriter:
         return self._real + b"/" + leaf if self._real else leaf
 
     def _remember(self, name: bytes, attributes: tuple[int, Owner | None, int | None] | None) -> None:
-        if name not in self._folders:
+        if name not in self._directories:
             self._count(len(name))
-        self._folders[name] = attributes
+        self._directories[name] = attributes
 
     def _count(self, size: int) -> None:
         self._record_size += size + 100
         if self._record_size > _RECORD_LIMIT:
-            what = "is one folder or link too many: their names alone fill the memory kept for them"
+            what = "is one directory or link too many: their names alone fill the memory kept for them"
             raise entry_error(self._archive, self.current, what)
 
     def _step(self, parts: int) -> None:

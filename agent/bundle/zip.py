@@ -86,17 +86,17 @@ class ZipReader:
             self._progress()
 
     def _unpack_entry(self, entry: ZipEntry) -> None:
-        name, is_folder = self._name(entry)
+        name, is_directory = self._name(entry)
         start = self._content(entry)
         kind = stat.S_IFMT(entry.attributes >> 16) if entry.host == _HOST_UNIX else 0
         if kind in _SPECIAL:
-            raise self._error(entry, f"is {_SPECIAL[kind]}, and a revision may hold only files, folders and links")
-        mode = _mode(entry, is_folder, self._umask)
+            raise self._error(entry, f"is {_SPECIAL[kind]}, and a revision may hold only files, directories and links")
+        mode = _mode(entry, is_directory, self._umask)
         mtime = _mtime(entry)
-        if is_folder:
+        if is_directory:
             if entry.size:
-                raise self._error(entry, f"is a folder by its name and has {entry.size} bytes of content")
-            self._writer.make_folder(name, mode, None, mtime)
+                raise self._error(entry, f"is a directory by its name and has {entry.size} bytes of content")
+            self._writer.make_directory(name, mode, None, mtime)
         elif kind == stat.S_IFLNK:
             if entry.size > _LONGEST_LINK or entry.stored > 2 * _LONGEST_LINK:
                 raise self._error(entry, f"is a symbolic link whose target has {entry.size} bytes")
@@ -107,7 +107,7 @@ class ZipReader:
             self._writer.fill_file(name, entry.size, lambda target: self._fill(entry, start, target), mode, None, mtime)
 
     def _name(self, entry: ZipEntry) -> tuple[bytes, bool]:
-        """The clean name of an entry, and whether it is a folder."""
+        """The clean name of an entry, and whether it is a directory."""
         raw = entry.name
         if not entry.flags & _UTF8 and entry.host == _HOST_DOS and not raw.isascii():
             raw = _from_code_page(raw, entry.extra)
@@ -118,10 +118,10 @@ class ZipReader:
         name, led_out = clean(raw)
         if led_out and self._reject_traversal:
             raise self._error(entry, "has a name that leads out, which reject_path_traversal_in_bundle refuses")
-        is_folder = raw[-1:] == b"/"
-        if not name and not is_folder:
-            raise self._error(entry, "has no name of its own, and is no folder")
-        return name, is_folder
+        is_directory = raw[-1:] == b"/"
+        if not name and not is_directory:
+            raise self._error(entry, "has no name of its own, and is not a directory")
+        return name, is_directory
 
     def _content(self, entry: ZipEntry) -> int:
         """Where an entry's data begins, after its local header, which must say what the directory says."""
@@ -262,16 +262,16 @@ class ZipReader:
         return entry_error(self._archive.path, entry.name, what)
 
 
-def _mode(entry: ZipEntry, is_folder: bool, umask: int) -> int:
+def _mode(entry: ZipEntry, is_directory: bool, umask: int) -> int:
     unix = entry.attributes >> 16
     if entry.host == _HOST_UNIX and unix:
         return unix & 0o777
     write = 0 if entry.host != _HOST_UNIX and entry.attributes & 1 else 2
-    bits = write | (1 if is_folder else 0)
+    bits = write | (1 if is_directory else 0)
     # PKZIP for Unix calls itself DOS; unzip believes its Unix mode where it agrees with the DOS attributes.
     if entry.host == _HOST_DOS and unix & 0o700 == 0o400 | bits << 6:
         return unix & 0o777
-    return (0o444 | bits * 0o111) & (DEFAULT_DIRECTORY_MODE if is_folder else 0o777) & ~umask
+    return (0o444 | bits * 0o111) & (DEFAULT_DIRECTORY_MODE if is_directory else 0o777) & ~umask
 
 
 def _mtime(entry: ZipEntry) -> int:

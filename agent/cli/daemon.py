@@ -112,7 +112,7 @@ def _stop(options: argparse.Namespace, verb: str) -> int:
 
 def _refuse_during_deployment(root_dir: str, tracking_name: str, verb: str) -> None:
     from agent.cli.status_text import progress_line
-    from agent.daemon.overview import commands_in_progress
+    from agent.daemon.status import commands_in_progress
     from agent.store.layout import Layout
 
     running = commands_in_progress(Layout(root_dir, tracking_name=tracking_name))

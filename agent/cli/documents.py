@@ -21,14 +21,14 @@ def deployment_document(
     spec: DeploymentSpecification, layout: Layout, results: Sequence[EventResult]
 ) -> dict[str, Any]:
     """The document of a deployment whose events have run."""
-    folder = layout.deployment(spec.deployment_group_id, spec.deployment_id)
+    directory = layout.deployment(spec.deployment_group_id, spec.deployment_id)
     last = results[-1]
     return {
         "status": last.outcome.status,
         "deployment_id": spec.deployment_id,
         "deployment_group": spec.deployment_group_id,
-        "folder": folder,
-        "script_log": layout.script_log(folder),
+        "directory": directory,
+        "script_log": layout.script_log(directory),
         "events": [_event(result) for result in results],
         "error": None if last.outcome.succeeded else {"event": last.name, **_diagnostics(last.outcome)},
     }

@@ -8,10 +8,10 @@ from agent.cli.option_types import filled, region
 from agent.cli.output import Writer
 
 _EPILOG = """\
-A wheelhouse is made with userdata/build-wheelhouse, which prints its SHA-256: that of the archive, or for a folder that
-of its file SHA256SUMS. Without --source, --version chooses a version that is still there. Running this again with the
-same source changes nothing; an upgrade leaves deployments in progress alone. Exit status: 0 installed, 1 not,
-64 the command line is wrong.
+A wheelhouse is made with userdata/build-wheelhouse, which prints its SHA-256: that of the archive, or for a directory
+that of its file SHA256SUMS. Without --source, --version chooses a version that is still there. Running this again with
+the same source changes nothing; an upgrade leaves deployments in progress alone. Exit status: 0 installed, 1 not, 64
+the command line is wrong.
 """
 
 
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.epilog = _EPILOG
     parser.add_argument(
-        "--source", metavar="PLACE", type=filled, help="wheelhouse: folder, .tar.gz, https:// or s3://bucket/key"
+        "--source", metavar="PLACE", type=filled, help="wheelhouse: directory, .tar.gz, https:// or s3://bucket/key"
     )
     parser.add_argument("--sha256", metavar="HEX", help="SHA-256 of the wheelhouse; needed with --source")
     parser.add_argument("--version", metavar="VERSION", type=filled, help="refuse a wheelhouse with any other version")
@@ -37,13 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="take over though it seems to be deploying")
     parser.add_argument("--python", metavar="PATH", type=filled, help="Python to build with (the one that runs this)")
     parser.add_argument(
-        "--bin-folder",
+        "--bin-directory",
         metavar="PATH",
         type=filled,
-        help="folder for links to the commands (as before, or /usr/local/bin)",
+        help="directory for links to the commands (as before, or /usr/local/bin)",
     )
     parser.add_argument(
-        "--root", metavar="PATH", type=filled, default="/", help="install below this folder, and start nothing (/)"
+        "--root", metavar="PATH", type=filled, default="/", help="install below this directory, and start nothing (/)"
     )
 
 

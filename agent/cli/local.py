@@ -94,11 +94,11 @@ def _stopped(stop: InterruptedBySignal, event: str) -> AgentError:
 
 
 def _run(options: Namespace, report: PlainReport, out: Writer) -> int:
-    folder = _current_folder()
+    directory = _current_directory()
     loaded = load(options.agent_configuration_file)
     for warning in loaded.warnings:
         report.notice(str(warning))
-    deployment = check_request(_request(options, folder), folder=folder)
+    deployment = check_request(_request(options, directory), directory=directory)
     settings = loaded.settings
     check_own_directories(settings)
     if options.traffic:
@@ -108,7 +108,7 @@ def _run(options: Namespace, report: PlainReport, out: Writer) -> int:
     host = Host(
         settings,
         layout_of(settings),
-        folder,
+        directory,
         observer=report,
         remote=lambda: _remote(settings, deployment),
         traffic=(lambda policy: _access(settings, policy)) if options.traffic else None,
@@ -119,13 +119,13 @@ def _run(options: Namespace, report: PlainReport, out: Writer) -> int:
     return _deploy(options, deployment, host, report, out)
 
 
-def _current_folder() -> str:
+def _current_directory() -> str:
     try:
         return os.getcwd()
     except FileNotFoundError as error:
         raise UsageError(
-            "The current folder was removed after this shell entered it.",
-            remedy="Change to a folder that exists (cd), and start the command again.",
+            "The current directory was removed after this shell entered it.",
+            remedy="Change to a directory that exists (cd), and start the command again.",
         ) from error
 
 
@@ -141,7 +141,7 @@ def _access(settings: Settings, policy: Policy) -> Access:
     return local_access(settings, policy)
 
 
-def _request(options: Namespace, folder: str) -> LocalRequest:
+def _request(options: Namespace, directory: str) -> LocalRequest:
     given = {
         "bundle_type": options.type,
         "file_exists_behavior": options.file_exists_behavior,
@@ -152,7 +152,7 @@ def _request(options: Namespace, folder: str) -> LocalRequest:
         "appspec_filename": options.appspec_filename,
         "github_token": options.github_token or os.environ.get("CODEDEPLOY_GITHUB_TOKEN"),
     }
-    request = LocalRequest(folder if options.bundle_location is None else options.bundle_location)
+    request = LocalRequest(directory if options.bundle_location is None else options.bundle_location)
     return request._replace(**{name: value for name, value in given.items() if value is not None})
 
 
@@ -184,7 +184,7 @@ def _dry_run(options: Namespace, deployment: LocalDeployment, host: Host, report
 
     report.event_started("Dry run")
     found = dry_run(deployment, host)
-    report.settle()
+    report.finalize()
     if options.json:
         from agent.cli.documents import preview_document, render
 

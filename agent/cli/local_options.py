@@ -16,7 +16,7 @@ DESCRIPTION = (
 )
 
 EPILOG = f"""\
-Without options the current folder is deployed. Exit status: 0 if the deployment succeeded, 1 if not.
+Without options the current directory is deployed. Exit status: 0 if the deployment succeeded, 1 if not.
 
 lifecycle events:
   {", ".join(DEFAULT_EVENTS[:6])},
@@ -90,7 +90,7 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
         "-l",
         "--bundle-location",
         metavar="LOCATION",
-        text="folder, archive, s3://bucket/key or GitHub URL (current folder)",
+        text="directory, archive, s3://bucket/key or GitHub URL (current directory)",
     )
     value("-t", "--type", metavar="TYPE", text="directory, tar, tgz or zip (directory)")
     value(
@@ -99,7 +99,7 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
         metavar="BEHAVIOR",
         text="DISALLOW, OVERWRITE or RETAIN files that are there already (DISALLOW); the AppSpec's value comes first",
     )
-    value("-g", "--deployment-group", metavar="ID", text=f"folder name and identity of the group ({DEFAULT_GROUP})")
+    value("-g", "--deployment-group", metavar="ID", text=f"directory name and identity of the group ({DEFAULT_GROUP})")
     value(
         "-d",
         "--deployment-group-name",

@@ -10,12 +10,12 @@ from agent.errors import Problem
 from agent.worker.dry_run import Preview
 
 _ACTIONS = {
-    "make-folder": "make folder",
+    "make-directory": "make directory",
     "create": "create",
     "replace": "replace",
     "keep": "keep",
     "remove": "remove",
-    "remove-folder": "remove folder if empty",
+    "remove-directory": "remove directory if empty",
     "permissions": "permissions",
 }
 

@@ -39,25 +39,25 @@ class PlainReport(LocalObserver):
 
     def began(self, spec: DeploymentSpecification, layout: Layout) -> None:
         """The deployment starts."""
-        folder = layout.deployment(spec.deployment_group_id, spec.deployment_id)
-        self._out.line(f"Starting to execute deployment from within folder {folder}")
+        directory = layout.deployment(spec.deployment_group_id, spec.deployment_id)
+        self._out.line(f"Starting to execute deployment from within folder {directory}")
 
     def ended(self, spec: DeploymentSpecification, layout: Layout, results: Sequence[EventResult]) -> None:
         """The deployment is over, well or not."""
-        folder = layout.deployment(spec.deployment_group_id, spec.deployment_id)
+        directory = layout.deployment(spec.deployment_group_id, spec.deployment_id)
         last = results[-1].outcome
         script_failed = last.error_code in _SCRIPT_CODES
         if script_failed:
-            script = f"{layout.archive(folder)}/{last.script_name}"
+            script = f"{layout.archive(directory)}/{last.script_name}"
             self._out.line(f"Your local deployment failed while trying to execute your script at {script}")
-        self._out.line(f"See the deployment log at {layout.script_log(folder)} for more details")
+        self._out.line(f"See the deployment log at {layout.script_log(directory)} for more details")
         if last.succeeded:
             self._out.line("AppSpec file valid. Local deployment successful")
         else:
             # For a failed script the official command says no more on its standard output than the two lines above.
             (self._err if script_failed else self._out).line(f"ERROR: {printable(last.message)}")
 
-    def settle(self) -> None:
+    def finalize(self) -> None:
         """What is being shown on the current line is over; a whole line may follow."""
 
     def refused(self, error: AgentError) -> None:
@@ -95,7 +95,7 @@ class TerminalReport(PlainReport):
         self._line_open = False
 
     def ended(self, spec: DeploymentSpecification, layout: Layout, results: Sequence[EventResult]) -> None:
-        self.settle()
+        self.finalize()
         super().ended(spec, layout, results)
         scripts = sum(len(result.scripts) for result in results)
         seconds = sum(result.seconds for result in results)
@@ -105,11 +105,11 @@ class TerminalReport(PlainReport):
         self._out.line(self._paint(f"{spec.deployment_id} {verdict}: {counts}", colour))
 
     def refused(self, error: AgentError) -> None:
-        self.settle()
+        self.finalize()
         super().refused(error)
 
     def notice(self, text: str) -> None:
-        self.settle()
+        self.finalize()
         super().notice(text)
 
     def event_started(self, name: str) -> None:
@@ -118,14 +118,14 @@ class TerminalReport(PlainReport):
         self._bar_time = self._started + BAR_AFTER - _BAR_EVERY
 
     def event_ended(self, result: EventResult) -> None:
-        self.settle()
+        self.finalize()
         self.event = ""
         mark = self._paint("ok    ", "32") if result.outcome.succeeded else self._paint("FAILED", "31")
         self._out.line(f"  {mark} {result.name:<20}{_verdict(result)}")
 
     def header(self, text: str) -> None:
         if text.startswith("Script - "):
-            self.settle()
+            self.finalize()
             self._out.line(self._paint(f"  {self.event}: {text.removeprefix('Script - ')}", "1"))
 
     def output(self, stream: str, data: bytes) -> None:
@@ -145,7 +145,7 @@ class TerminalReport(PlainReport):
         text = f"  {self.event} [{'#' * filled}{'.' * (_BAR_WIDTH - filled)}] {share:4.0%} {amount}"
         self._out.data(b"\r\x1b[K" + text[: _columns() - 1].encode())
 
-    def settle(self) -> None:
+    def finalize(self) -> None:
         self._clear_bar()
         if self._line_open:
             self._line_open = False

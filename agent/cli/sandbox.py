@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="address to listen on (default: 127.0.0.1)",
     )
     parser.add_argument(
-        "--folder",
+        "--directory",
         metavar="DIR",
         type=filled,
         help="directory for sandbox.json, env.sh and the rest (default: a new one, removed at the end)",
@@ -55,85 +55,90 @@ def run(options: argparse.Namespace) -> int:
         )
     _configure_log(verbose=options.verbose)
     try:
-        return _run_in_folder(options)
+        return _run_in_directory(options)
     except OSError as error:
         raise SandboxError(f"{place_and_reason(error)}.", remedy=remedy_for(error)) from error
 
 
-def _run_in_folder(options: argparse.Namespace) -> int:
-    if options.folder is not None:
+def _run_in_directory(options: argparse.Namespace) -> int:
+    if options.directory is not None:
         from agent.filesystem.locks import FileLock, LockTimeoutError
         from agent.sandbox.files import LOCK
 
-        folder = os.path.abspath(options.folder)
-        _check_way(folder)
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        _check_owner(folder)
-        _check_content(folder)
-        lock = FileLock(os.path.join(folder, LOCK), purpose="the sandbox of this directory")
+        directory = os.path.abspath(options.directory)
+        _check_way(directory)
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        _check_owner(directory)
+        _check_content(directory)
+        lock = FileLock(os.path.join(directory, LOCK), purpose="the sandbox of this directory")
         try:
             lock.acquire(limit=0)
         except LockTimeoutError as error:
             raise SandboxError(
-                f"Another sandbox uses the directory {folder}.",
-                remedy="Stop that sandbox, or choose another directory with --folder.",
+                f"Another sandbox uses the directory {directory}.",
+                remedy="Stop that sandbox, or choose another directory with --directory.",
             ) from error
         try:
-            return _serve(options, folder)
+            return _serve(options, directory)
         finally:
             lock.release()
     import tempfile
 
-    with tempfile.TemporaryDirectory(prefix="codedeploy-sandbox-") as folder:
-        return _serve(options, folder)
+    with tempfile.TemporaryDirectory(prefix="codedeploy-sandbox-") as directory:
+        return _serve(options, directory)
 
 
-def _check_owner(folder: str) -> None:
-    """Refuse a folder that others may write to: they could change what an agent is told to run, perhaps as root."""
-    found = os.stat(folder)
+def _check_owner(directory: str) -> None:
+    """Refuse a directory that others may write to: they could change what an agent is told to run, perhaps as root."""
+    found = os.stat(directory)
     if found.st_uid != os.geteuid() or found.st_mode & 0o022:
         raise SandboxError(
-            f"Other users may write to {folder}.",
-            remedy=f"Choose another directory, or chmod 700 it if it is yours: {folder}",
+            f"Other users may write to {directory}.",
+            remedy=f"Choose another directory, or chmod 700 it if it is yours: {directory}",
         )
 
 
-def _check_way(folder: str) -> None:
+def _check_way(directory: str) -> None:
     """Refuse a path that somebody else decides, before anything is made or written: by a link, as one below /tmp may
-    be, or by a folder in which another user may put something else in the place of what is ours.
+    be, or by a directory in which another user may put something else in the place of what is ours.
     """
-    path = folder
+    path = directory
     while path != "/":
         found = os.lstat(path) if os.path.lexists(path) else None
         if found is not None and stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, os.geteuid()):
-            raise SandboxError(f"{path} is a link of another user.", remedy="Choose another directory with --folder.")
+            raise SandboxError(
+                f"{path} is a link of another user.", remedy="Choose another directory with --directory."
+            )
         path = os.path.dirname(path)
-    for path in {os.path.realpath(os.path.dirname(folder)), os.path.dirname(os.path.realpath(folder))}:
-        _check_folders_above(path)
+    for path in {os.path.realpath(os.path.dirname(directory)), os.path.dirname(os.path.realpath(directory))}:
+        _check_directories_above(path)
 
 
-def _check_folders_above(path: str) -> None:
+def _check_directories_above(path: str) -> None:
     while path != "/":
         if os.path.isdir(path):
             found = os.stat(path)
             loose = found.st_mode & 0o1002 == 0o002  # writable for all, and not sticky
             if loose or found.st_uid not in (0, os.geteuid()):
                 raise SandboxError(
-                    f"Other users may change what is in {path}.", remedy="Choose a directory elsewhere with --folder."
+                    f"Other users may change what is in {path}.",
+                    remedy="Choose a directory elsewhere with --directory.",
                 )
         path = os.path.dirname(path)
 
 
-def _check_content(folder: str) -> None:
-    """Refuse a folder with files that would be overwritten, and removed at the end, though no sandbox made them."""
+def _check_content(directory: str) -> None:
+    """Refuse a directory with files that would be overwritten, and removed at the end, though no sandbox made them."""
     from agent.sandbox import files
 
-    there = [name for name in files.WRITTEN if os.path.lexists(os.path.join(folder, name))]
-    if there and not os.path.exists(os.path.join(folder, files.LOCK)):
-        raise SandboxError(f"{folder} has files of its own: {', '.join(there)}.", remedy="Choose an empty directory.")
+    there = [name for name in files.WRITTEN if os.path.lexists(os.path.join(directory, name))]
+    if there and not os.path.exists(os.path.join(directory, files.LOCK)):
+        raise SandboxError(
+            f"{directory} has files of its own: {', '.join(there)}.", remedy="Choose an empty directory."
+        )
 
 
-def _serve(options: argparse.Namespace, folder: str) -> int:
+def _serve(options: argparse.Namespace, directory: str) -> int:
     from agent.sandbox import files
     from agent.sandbox.engine.records import Scope
     from agent.sandbox.sandbox import Sandbox
@@ -151,29 +156,29 @@ def _serve(options: argparse.Namespace, folder: str) -> int:
     sandbox = Sandbox(listen=options.listen, port=options.port, tls=options.tls, scope=scope)
     sandbox.start()
     try:
-        files.write_files(folder, sandbox.access, sandbox.signer.certificate_pem, sandbox.ca_pem)
-        Writer(1).line(_welcome(folder, sandbox.access.url))
+        files.write_files(directory, sandbox.access, sandbox.signer.certificate_pem, sandbox.ca_pem)
+        Writer(1).line(_welcome(directory, sandbox.access.url))
         if sandbox.urls_elsewhere:
             Writer(1).line(_elsewhere(sandbox.access.url, sandbox.urls_elsewhere))
         signal.sigwait(signals)
     finally:
-        files.remove_files(folder)
+        files.remove_files(directory)
         sandbox.stop()
     return 0
 
 
-def _welcome(folder: str, url: str) -> str:
+def _welcome(directory: str, url: str) -> str:
     return f"""The sandbox answers at {url} until you press Ctrl-C. Its state is in memory only.
 
 In another terminal:
-    . {folder}/env.sh
+    . {directory}/env.sh
     aws deploy list-applications
 
 A host, and an agent on this machine for it:
-    cd {folder} && aws deploy register --instance-name web-1 --tags Key=Role,Value=web
-    codedeploy-agent start --config-file {folder}/codedeployagent.yml
+    cd {directory} && aws deploy register --instance-name web-1 --tags Key=Role,Value=web
+    codedeploy-agent start --config-file {directory}/codedeployagent.yml
 
-For programs: {folder}/sandbox.json"""
+For programs: {directory}/sandbox.json"""
 
 
 def _elsewhere(url: str, others: list[str]) -> str:

@@ -6,7 +6,8 @@ import time
 from typing import Any
 
 from agent.config.settings import Settings
-from agent.daemon.overview import (
+from agent.daemon.recurring import readable_duration
+from agent.daemon.status import (
     InProgress,
     Supervisor,
     commands_in_progress,
@@ -14,7 +15,6 @@ from agent.daemon.overview import (
     outcomes_to_report,
     read_supervisor,
 )
-from agent.daemon.recurring import readable_duration
 from agent.store.layout import Layout
 from agent.traffic.record import Records
 from agent.traffic.report import outage_line, outages
@@ -36,8 +36,8 @@ def document(settings: Settings, pid: int | None) -> dict[str, Any]:
         "host_identifier": supervisor.host_identifier or None,
         "last_poll": supervisor.last_poll or None,
         "last_success": supervisor.last_success or None,
-        "trouble": {"since": supervisor.trouble_since or None, "text": supervisor.trouble}
-        if supervisor.trouble
+        "problem": {"since": supervisor.problem_since or None, "text": supervisor.problem}
+        if supervisor.problem
         else None,
         "in_progress": [found._asdict() for found in commands_in_progress(layout)],
         "last_outcome": last._asdict() if last else None,
@@ -86,10 +86,10 @@ def _polls(found: dict[str, Any], now: float) -> list[str]:
         text.append(f"Last successful poll: {_ago(found['last_success'], now)}")
     elif found["started"]:
         text.append("Last successful poll: none yet")
-    if found["trouble"]:
-        since = found["trouble"]["since"]
+    if found["problem"]:
+        since = found["problem"]["since"]
         lasting = f" (since {_stamp(since)})" if since else ""
-        text.append(f"Trouble{lasting}: {' '.join(found['trouble']['text'].split())}")
+        text.append(f"Problem{lasting}: {' '.join(found['problem']['text'].split())}")
     return text
 
 

@@ -12,7 +12,7 @@ from agent.cli.output import Writer, printable
 from agent.config.file import load
 from agent.config.settings import Settings
 from agent.errors import AgentError, UsageError
-from agent.store.folders import make_state_folder
+from agent.store.directories import make_state_directory
 from agent.traffic.control import TrafficControl
 from agent.traffic.errors import TrafficError
 from agent.traffic.policy import policy_of
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     readable, damaged = records.all()
     names = _groups(options.group, settings, readable, complete=not damaged)
     if options.action != "status":
-        make_state_folder(layout, layout.traffic)
+        make_state_directory(layout, layout.traffic)
     out = Writer(2 if options.json else 1)
 
     def say(text: str) -> None:
@@ -67,17 +67,17 @@ def run(options: argparse.Namespace) -> int:
     return OUT if options.action == "status" and any(row["outage"] for row in found) else 0
 
 
-def _groups(wanted: str | None, settings: Settings, readable: list[Record], *, complete: bool) -> list[str]:
+def _groups(desired: str | None, settings: Settings, readable: list[Record], *, complete: bool) -> list[str]:
     """The groups that are meant: also one that is still out and no longer named."""
     named = list((settings.traffic_control or {}).get("groups", {}))
     known = [*named, *(one.group_name for one in readable if is_shown(one) and one.group_name not in named)]
-    if wanted is None and (known or not complete):
+    if desired is None and (known or not complete):
         return known
-    if wanted in known:
-        return [str(wanted)]
+    if desired in known:
+        return [str(desired)]
     remedy = f"It names {', '.join(known)}." if known else "See docs/traffic.md for how to set it up."
-    if wanted:
-        raise UsageError(f'The setting traffic_control does not name the deployment group "{wanted}".', remedy=remedy)
+    if desired:
+        raise UsageError(f'The setting traffic_control does not name the deployment group "{desired}".', remedy=remedy)
     raise AgentError(
         "The setting traffic_control names no deployment group,"
         " and this host has not been taken out of any load balancer.",

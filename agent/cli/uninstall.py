@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--purge", action="store_true", help="also the deployments' records, configuration, registration and logs"
     )
     parser.add_argument("--force", action="store_true", help="also while a deployment is in progress")
-    parser.add_argument("--root", metavar="PATH", default="/", help="remove what is below this folder (/)")
+    parser.add_argument("--root", metavar="PATH", default="/", help="remove what is below this directory (/)")
 
 
 def run(options: argparse.Namespace) -> int:

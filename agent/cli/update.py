@@ -46,6 +46,6 @@ def _with_pip() -> str:
     )
 
 
-def _as_root(folder: str = "/") -> list[str]:
+def _as_root(directory: str = "/") -> list[str]:
     """Return ``sudo`` for a user who may not write to a directory."""
-    return [] if os.access(folder, os.W_OK) else ["sudo"]
+    return [] if os.access(directory, os.W_OK) else ["sudo"]

@@ -51,7 +51,7 @@ def load(explicit: str | None = None, *, environment: Mapping[str, str] = os.env
     ``explicit`` is the file that the command line names; else the environment variable
     CODEDEPLOY_AGENT_CONFIG_FILE, else the first of ``DEFAULT_FILES`` that exists, else all defaults.
     Raises ConfigError where a file that was named is missing or a file cannot be read, SettingsError with
-    every problem in it. The order is that of the official 2.x, with 1.8.1's second folder.
+    every problem in it. The order is that of the official 2.x, with 1.8.1's second directory.
     """
     path = explicit or environment.get(ENVIRONMENT_VARIABLE)
     if not path:

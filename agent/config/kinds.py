@@ -46,7 +46,7 @@ def _to_path(raw: Raw) -> str:
     if not isinstance(raw, str) or not raw or "\0" in raw:
         raise ValueError
     expanded = os.path.expanduser(raw) if raw.startswith("~") else raw
-    # normpath would follow ".." as text and so leave the folder that a symbolic link leads to.
+    # normpath would follow ".." as text and so leave the directory that a symbolic link leads to.
     joined = os.path.join(os.getcwd(), expanded)
     return "/" + "/".join(part for part in joined.split("/") if part not in ("", "."))
 
@@ -104,8 +104,8 @@ def _to_fingerprints(raw: Raw) -> tuple[str, ...]:
     return parts
 
 
-COMPONENT = Kind("name", 'the name of a file or folder, without "/"', _to_component)
-PATH = Kind("path", "the path of a file or folder", _to_path)
+COMPONENT = Kind("name", 'the name of a file or directory, without "/"', _to_component)
+PATH = Kind("path", "the path of a file or directory", _to_path)
 URL = Kind("URL", "a URL that begins with https:// or http://", _to_url)
 BOOL = Kind("boolean", "true or false", _to_bool)
 SECONDS = Kind("seconds", "a number of seconds, 0 or more", _to_seconds)

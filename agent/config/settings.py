@@ -37,7 +37,7 @@ class Settings(NamedTuple):
         PATH, "/opt/codedeploy-agent/deployment-root", OFFICIAL_1, "holds revisions, instructions and deployment logs"
     )
     ongoing_deployment_tracking: str = _setting(
-        COMPONENT, "ongoing-deployment", OFFICIAL_1, "folder below root_dir with a file for each command in progress"
+        COMPONENT, "ongoing-deployment", OFFICIAL_1, "directory below root_dir with a file for each command in progress"
     )
     on_premises_config_file: str = _setting(
         PATH,
@@ -115,7 +115,7 @@ class Settings(NamedTuple):
         choice("copy", "keep"),
         "copy",
         OURS,
-        "a symbolic link to a folder is installed as a copy of the folder (as official) or stays a link",
+        "a symbolic link to a directory is installed as a copy of the directory (as official) or stays a link",
     )
     unsafe_links: str = _setting(
         choice("refuse", "follow"),
@@ -168,7 +168,7 @@ class Settings(NamedTuple):
 RETIRED: dict[str, str] = {
     "children": "there is one process for each command",
     "wait_between_spawning_children": "there is one process for each command",
-    "shared_dir": "nothing is shared between processes by folder",
+    "shared_dir": "nothing is shared between processes by directory",
     "user": "the service manager chooses the user",
     "group": "the service manager chooses the group",
     "instance_service_region": "the region comes from instance metadata or the on-premises file",

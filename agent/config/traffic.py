@@ -196,7 +196,7 @@ class _Reader:
             return {}
         keys = _PROVIDERS[str(kind)]
         for name in [name for name in entries if name != "type" and name not in keys]:
-            self._add(entries.pop(name), f"{name} is no key of {kind}.", f"It has {', '.join(keys)}.")
+            self._add(entries.pop(name), f"{name} is not a key of {kind}.", f"It has {', '.join(keys)}.")
         del entries["type"]
         for name, row in keys.items():
             if row.required and name not in entries:
@@ -220,7 +220,7 @@ class _Reader:
         import yaml
 
         if not isinstance(node, yaml.MappingNode):
-            self._add(node, f"{what} is no mapping.", f"Expected keys such as {', '.join(sorted(known)[:3])}.")
+            self._add(node, f"{what} is not a mapping.", f"Expected keys such as {', '.join(sorted(known)[:3])}.")
             return {}
         found: dict[str, Any] = {}
         for key_node, value in node.value:

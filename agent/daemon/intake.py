@@ -34,12 +34,13 @@ class Intake:
     def take(self, command: HostCommand) -> Poll:
         """Take a command on, unless it is in hand or was reported already.
 
-        The record is on the disk before anything is done. Raises OSError, RootFolderError where the disk neither says
-        what is known of the command nor takes its record: then nothing was begun, and the service hands it out again.
+        The record is on the disk before anything is done. Raises OSError, RootDirectoryError where the disk neither
+        says what is known of the command nor takes its record: then nothing was begun, and the service hands it out
+        again.
         """
         record = _record_of(command)
-        folder = self._store.folder_of(command.identifier)
-        if folder.exists():
+        directory = self._store.directory_of(command.identifier)
+        if directory.exists():
             _log.debug("The command %s is in hand already", command.identifier)
             self._workers.look_around()  # should nobody be at work on it, that changes now
             return Poll.KNOWN

@@ -18,7 +18,7 @@ from agent.filesystem.regular import open_regular, read_regular
 
 NAME = "codedeploy-agent.pid"
 
-PATIENCE = 1.0
+TIMEOUT = 1.0
 """Seconds for which a test by somebody else may hold the lock, or a starting agent may need to write its pid."""
 
 _PAUSE = 0.02
@@ -29,7 +29,7 @@ _REMEDY = (
 
 
 class AlreadyRunningError(AgentError):
-    """Another agent runs on this host with the same folder for its pid file."""
+    """Another agent runs on this host with the same directory for its pid file."""
 
 
 class PidFileError(AgentError):
@@ -52,11 +52,11 @@ class PidFile:
 
         Raises AlreadyRunningError, or PidFileError where the files cannot be written.
         """
-        folder, lock = os.path.dirname(self.path), lock_path(self.path)
+        directory, lock = os.path.dirname(self.path), lock_path(self.path)
         try:
-            os.makedirs(folder, mode=0o755, exist_ok=True)
+            os.makedirs(directory, mode=0o755, exist_ok=True)
         except OSError as error:
-            reason = f"The directory {folder} for the pid file cannot be made: {error.strerror} at {error.filename}."
+            reason = f"The directory {directory} for the pid file cannot be made: {error.strerror} at {error.filename}."
             raise PidFileError(reason, remedy=_REMEDY) from error
         try:
             descriptor = open_regular(lock, os.O_RDWR | os.O_CREAT)
@@ -89,7 +89,7 @@ class PidFile:
         self.release()
 
     def _claim(self, descriptor: int) -> None:
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + TIMEOUT
         while not _try_lock(descriptor, fcntl.LOCK_EX):
             # ``status`` holds the lock for a moment when it looks whether it is free.
             if time.monotonic() >= end:
@@ -117,7 +117,7 @@ class PidFile:
         if any(os.path.basename(word) == b"codedeploy-agent" for word in words[:2]) and b"start" in words:
             raise AlreadyRunningError(
                 f"Process {pid} looks like another CodeDeploy agent: {b' '.join(words[:3]).decode(errors='replace')}.",
-                remedy=f"Stop it first. If it is no agent, remove {self.path}.",
+                remedy=f"Stop it first. If it is not an agent, remove {self.path}.",
             )
 
 
@@ -133,7 +133,7 @@ def running_pid(pid_dir: str) -> int | None:
     another process as its holder. Raises PidFileError where it cannot be told, as for another user.
     """
     path = os.path.join(pid_dir, NAME)
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while True:
         identity = _held(lock_path(path))
         if identity is None:

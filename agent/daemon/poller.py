@@ -1,4 +1,4 @@
-"""Asking the service for commands: first who this host is, then poll after poll, and what to make of trouble."""
+"""Asking the service for commands: first who this host is, then poll after poll, and what to make of problem."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 from agent.config.settings import Settings
 from agent.daemon.background import Background, Done
 from agent.daemon.connection import Connection, Polled, connect, poll
-from agent.daemon.facts import Facts
 from agent.daemon.notify import Notifier
 from agent.daemon.recurring import Recurring
 from agent.daemon.schedule import Poll, Schedule
+from agent.daemon.startup_state import StartupState
 from agent.daemon.status_file import StatusFile
 from agent.errors import AgentError
 from agent.identity.identity import HostIdentity
@@ -24,7 +24,7 @@ from agent.service.errors import ServiceError, ServiceErrorKind
 from agent.worker.explain import explain
 
 LONGEST_STATUS = 500
-"""Characters of trouble that systemd is told."""
+"""Characters of problem that systemd is told."""
 
 _log = logging.getLogger(__name__)
 
@@ -33,25 +33,25 @@ class Poller:
     """Polls in the background, one request at a time.
 
     ``take`` is given each command and says what became of it; ``connected`` is called with the identity before the
-    first poll, and again when the facts have changed.
+    first poll, and again when the startup_state have changed.
     """
 
     def __init__(
         self,
-        facts: Facts,
+        startup_state: StartupState,
         *,
         take: Callable[[HostCommand], Poll],
         connected: Callable[[HostIdentity], None],
         status: StatusFile,
         notifier: Notifier,
     ) -> None:
-        self._facts = facts
+        self._startup_state = startup_state
         self._take = take
         self._connected = connected
         self._status = status
         self._notifier = notifier
         self._recurring = Recurring(_log)
-        self._schedule = Schedule(wait_between_runs=facts.settings.wait_between_runs)
+        self._schedule = Schedule(wait_between_runs=startup_state.settings.wait_between_runs)
         self.background = Background()
         self.connection: Connection | None = None
         self.credentials: Credentials | None = None
@@ -64,12 +64,12 @@ class Poller:
     @property
     def settings(self) -> Settings:
         """The settings that polls are made with."""
-        return self._facts.settings
+        return self._startup_state.settings
 
-    def follow(self, facts: Facts, *, reconnect: bool) -> None:
-        """Go on with other facts; what is under way is finished with the old ones."""
-        self._facts = facts
-        self._schedule.wait_between_runs = facts.settings.wait_between_runs
+    def follow(self, startup_state: StartupState, *, reconnect: bool) -> None:
+        """Go on with other startup_state; what is under way is finished with the old ones."""
+        self._startup_state = startup_state
+        self._schedule.wait_between_runs = startup_state.settings.wait_between_runs
         if reconnect:
             self._outdated = True
             self._next = 0.0
@@ -81,7 +81,7 @@ class Poller:
             self.connection.credentials.forget()
 
     def hurry(self) -> None:
-        """Poll at once, unless the service is in trouble: an event that follows may be ready."""
+        """Poll at once, unless the service is in problem: an event that follows may be ready."""
         if self.connection is not None and not self._schedule.is_failing:
             self._next = 0.0
             self._wake.set()
@@ -92,10 +92,10 @@ class Poller:
             return
         self._waiting = True
         self._note_request()
-        facts, connection = self._facts, self.connection
+        startup_state, connection = self._startup_state, self.connection
         if connection is None or self._outdated:
             self._outdated = False
-            self.background.start("connect", lambda: connect(facts.settings, facts.on_premises))
+            self.background.start("connect", lambda: connect(startup_state.settings, startup_state.on_premises))
         else:
             pause = self._schedule.until_own_moment
             self.background.start(
@@ -142,7 +142,7 @@ class Poller:
         if self._recurring.over("poll", "The command service answers again") or not self._status.is_polling:
             self._notifier.status("Polling")
         now = time.time()
-        self._status.note(last_poll=now, last_success=now, trouble=None)
+        self._status.note(last_poll=now, last_success=now, problem=None)
         try:
             found = Poll.NOTHING if polled.command is None else self._take(polled.command)
         except (OSError, AgentError) as error:
@@ -168,14 +168,14 @@ class Poller:
             _log.debug("%s The poll is repeated in %.1f s", error, pause)
             return
         self._recurring.happened(key, str(error))
-        self._status.note(last_poll=time.time(), trouble=self._trouble())
-        self._notifier.status(f"In trouble: {error}"[:LONGEST_STATUS])
+        self._status.note(last_poll=time.time(), problem=self._problem())
+        self._notifier.status(f"In problem: {error}"[:LONGEST_STATUS])
 
     def _kind_of(self, key: str, error: Exception) -> Poll:
         if self.connection is None:
             return Poll.UNKNOWN
         return Poll.PASSING if key == "poll" and isinstance(error, AgentError) and error.passing else Poll.FAILED
 
-    def _trouble(self) -> dict[str, Any] | None:
+    def _problem(self) -> dict[str, Any] | None:
         current = self._recurring.current()
         return None if current is None else {"text": current[0], "since": round(time.time() - current[1])}

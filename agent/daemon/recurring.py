@@ -17,12 +17,12 @@ LONGEST_INTERVAL = 3600.0
 
 
 CAUSES_TOLD = 8
-"""Different causes of one trouble that are logged as they turn up; more are for the summaries."""
+"""Different causes of one problem that are logged as they turn up; more are for the summaries."""
 
 _VARYING = re.compile(r"\w*[0-9]\w*")
 
 
-class _Trouble(NamedTuple):
+class _Problem(NamedTuple):
     text: str
     since: float
     times: int
@@ -43,7 +43,7 @@ class Recurring:
     def __init__(self, log: logging.Logger, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._log = log
         self._clock = clock
-        self._troubles: dict[str, _Trouble] = {}
+        self._problems: dict[str, _Problem] = {}
         self._lock = threading.Lock()
 
     def happened(self, key: str, text: str, *, level: int = logging.ERROR) -> None:
@@ -56,20 +56,20 @@ class Recurring:
     def _noted(self, key: str, text: str) -> str:
         """Count an occurrence; gives what is to be logged of it, if anything."""
         now, cause = self._clock(), _VARYING.sub("#", text)
-        trouble = self._troubles.get(key)
-        if trouble is None:
-            self._troubles[key] = _Trouble(text, now, 1, now, FIRST_INTERVAL, frozenset({cause}))
+        problem = self._problems.get(key)
+        if problem is None:
+            self._problems[key] = _Problem(text, now, 1, now, FIRST_INTERVAL, frozenset({cause}))
             return text
-        trouble = trouble._replace(text=text, times=trouble.times + 1)
+        problem = problem._replace(text=text, times=problem.times + 1)
         line = ""
-        if cause not in trouble.causes and len(trouble.causes) < CAUSES_TOLD:
-            trouble = trouble._replace(causes=trouble.causes | {cause})
+        if cause not in problem.causes and len(problem.causes) < CAUSES_TOLD:
+            problem = problem._replace(causes=problem.causes | {cause})
             line = text
-        elif now - trouble.told >= trouble.interval:
-            trouble = trouble._replace(told=now, interval=min(trouble.interval * 2, LONGEST_INTERVAL))
-            lasting = readable_duration(now - trouble.since)
-            line = f"Still so after {lasting}, {trouble.times} times by now: {text}"
-        self._troubles[key] = trouble
+        elif now - problem.told >= problem.interval:
+            problem = problem._replace(told=now, interval=min(problem.interval * 2, LONGEST_INTERVAL))
+            lasting = readable_duration(now - problem.since)
+            line = f"Still so after {lasting}, {problem.times} times by now: {text}"
+        self._problems[key] = problem
         return line
 
     def over(self, key: str, text: str) -> bool:
@@ -78,20 +78,20 @@ class Recurring:
         The text is a whole sentence without its full stop, such as "The command service answers again".
         """
         with self._lock:
-            trouble = self._troubles.pop(key, None)
-        if trouble is None:
+            problem = self._problems.pop(key, None)
+        if problem is None:
             return False
-        lasted = readable_duration(self._clock() - trouble.since)
-        times = "once" if trouble.times == 1 else f"{trouble.times} times"
+        lasted = readable_duration(self._clock() - problem.since)
+        times = "once" if problem.times == 1 else f"{problem.times} times"
         self._log.info("%s, after %s in which the error happened %s.", text, lasted, times)
         return True
 
     def current(self) -> tuple[str, float] | None:
         """The text of the error that has lasted longest, and for how many seconds; None when all is well."""
         with self._lock:
-            if not self._troubles:
+            if not self._problems:
                 return None
-            oldest = min(self._troubles.values(), key=lambda trouble: trouble.since)
+            oldest = min(self._problems.values(), key=lambda problem: problem.since)
         return oldest.text, self._clock() - oldest.since
 
 

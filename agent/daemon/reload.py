@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 
 from agent.config.settings import Settings
-from agent.daemon.facts import Facts
+from agent.daemon.startup_state import StartupState
 from agent.daemon.watch import FileWatch
 
 NEED_RESTART = (
@@ -33,19 +33,19 @@ def merge(old: Settings, new: Settings) -> tuple[Settings, list[str], list[str]]
 
 
 class Watch:
-    """Watches the files that the agent's facts come from; ``on_change`` may be called from another thread."""
+    """Watches the files that the agent's startup_state come from; ``on_change`` may be called from another thread."""
 
-    def __init__(self, facts: Facts, config_file: str | None, on_change: Callable[[], None]) -> None:
+    def __init__(self, startup_state: StartupState, config_file: str | None, on_change: Callable[[], None]) -> None:
         self._on_change = on_change
         self._watch: FileWatch | None = None
         self._paths: tuple[str, ...] = ()
-        self.follow(facts, config_file)
+        self.follow(startup_state, config_file)
 
-    def follow(self, facts: Facts, config_file: str | None) -> None:
-        """Watch the files that these facts came from, and those that they name."""
-        found = [facts.path or config_file, facts.settings.on_premises_config_file]
-        if facts.on_premises is not None:
-            found.append(facts.on_premises.credentials_file)
+    def follow(self, startup_state: StartupState, config_file: str | None) -> None:
+        """Watch the files that these startup_state came from, and those that they name."""
+        found = [startup_state.path or config_file, startup_state.settings.on_premises_config_file]
+        if startup_state.on_premises is not None:
+            found.append(startup_state.on_premises.credentials_file)
         paths = tuple(path for path in found if path)
         if paths == self._paths:
             return

@@ -26,8 +26,8 @@ class Signals:
 
     def take_reload(self) -> bool:
         """Whether the configuration is to be read again; asks only once."""
-        wanted, self._reload = self._reload, False
-        return wanted
+        desired, self._reload = self._reload, False
+        return desired
 
     def drain(self) -> None:
         """Empty the pipe."""

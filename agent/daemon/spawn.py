@@ -24,7 +24,7 @@ def keep_descriptors() -> None:
     """Pass on to children nothing of what this process was given open but its standard streams."""
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2:
-            with contextlib.suppress(OSError):  # the folder itself, closed by now
+            with contextlib.suppress(OSError):  # the directory itself, closed by now
                 os.set_inheritable(int(name), False)
 
 
@@ -37,7 +37,7 @@ def spawn_module(
     never waits. Nothing of ours is inherited but standard error, and standard output unless it is captured. Raises
     OSError.
     """
-    # -I: neither the environment nor the working folder decides which code a root process runs.
+    # -I: neither the environment nor the working directory decides which code a root process runs.
     command = [sys.executable, "-I", "-m", module, *arguments]
     reader, writer = os.pipe()
     out_reader, out_writer = os.pipe() if capture else (-1, -1)

@@ -11,7 +11,7 @@ from typing import Any
 from agent import __version__
 from agent.errors import AgentError
 from agent.filesystem.durable import replace
-from agent.store.folders import make_state_folder
+from agent.store.directories import make_state_directory
 from agent.store.layout import Layout
 
 FRESH_FOR = 30.0
@@ -32,21 +32,21 @@ class StatusFile:
 
     @property
     def is_polling(self) -> bool:
-        """Whether a poll has succeeded and no trouble is noted since."""
-        return "last_success" in self._fields and self._fields.get("trouble") is None
+        """Whether a poll has succeeded and no problem is noted since."""
+        return "last_success" in self._fields and self._fields.get("problem") is None
 
     def note(self, **fields: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
         """Change some of the fields."""
         self._fields.update(fields)
 
     def write_if_due(self) -> None:
-        """Write the file where that is worth it; trouble with it is logged and stops nothing."""
+        """Write the file where that is worth it; problem with it is logged and stops nothing."""
         steady = {name: value for name, value in self._fields.items() if name not in ("last_poll", "last_success")}
         if steady == self._written and time.monotonic() - self._written_at < FRESH_FOR:
             return
         self._written, self._written_at = steady, time.monotonic()
         try:
-            make_state_folder(self._layout, self._layout.state)
+            make_state_directory(self._layout, self._layout.state)
             replace(self._path, json.dumps(self._fields).encode(), mode=0o600)
         except (OSError, AgentError) as error:
             _log.warning("The status file %s cannot be written: %s", self._path, error)

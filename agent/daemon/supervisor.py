@@ -17,24 +17,24 @@ import time
 
 from agent import __version__, logs
 from agent.config.file import ENVIRONMENT_VARIABLE
+from agent.daemon.background_jobs import BackgroundJobs
 from agent.daemon.connection import HIDDEN
-from agent.daemon.errands import Errands
-from agent.daemon.facts import Facts, start_reading, take_facts
 from agent.daemon.intake import Intake
-from agent.daemon.leftovers import take_over_tracked
 from agent.daemon.notify import VARIABLES, Notifier
+from agent.daemon.orphans import take_over_tracked
 from agent.daemon.pidfile import PidFile, lock_path
 from agent.daemon.poller import Poller
 from agent.daemon.reload import Watch, merge
 from agent.daemon.signals import Signals
 from agent.daemon.spawn import Child, keep_descriptors, spawn_module
+from agent.daemon.startup_state import StartupState, read_startup_state, start_reading
 from agent.daemon.status_file import StatusFile
 from agent.daemon.traffic import TrafficCare
 from agent.daemon.version_file import write_version
 from agent.daemon.workers import AT_MOST, Workers
 from agent.errors import AgentError
 from agent.identity.identity import HostIdentity, ignored_variables
-from agent.store.commands import CommandFolder, CommandStore
+from agent.store.commands import CommandDirectory, CommandStore
 from agent.worker.handoff import Handoff, forgo_core_dumps
 from agent.worker.host import layout_of
 from agent.worker.log_files import set_up_logs
@@ -63,12 +63,12 @@ def run(config_file: str | None) -> int:
     os.chdir("/")
     os.umask(0o022)
     keep_descriptors()
-    facts = take_facts(reading)
-    check_own_directories(facts.settings)
-    with PidFile(facts.settings.pid_dir) as pid_file:
-        set_up_logs(facts.settings)
+    startup_state = read_startup_state(reading)
+    check_own_directories(startup_state.settings)
+    with PidFile(startup_state.settings.pid_dir) as pid_file:
+        set_up_logs(startup_state.settings)
         try:
-            return Supervisor(facts, config_file, supervisor_lock=lock_path(pid_file.path)).run()
+            return Supervisor(startup_state, config_file, supervisor_lock=lock_path(pid_file.path)).run()
         except Exception:
             _log.exception("A defect of the agent ended it; commands that are worked on go on")
             raise
@@ -77,8 +77,8 @@ def run(config_file: str | None) -> int:
 class Supervisor:
     """The running agent; ``supervisor_lock`` is held as long as it lives."""
 
-    def __init__(self, facts: Facts, config_file: str | None, *, supervisor_lock: str) -> None:
-        self._facts = facts
+    def __init__(self, startup_state: StartupState, config_file: str | None, *, supervisor_lock: str) -> None:
+        self._startup_state = startup_state
         self._config_file = config_file
         self._supervisor_lock = supervisor_lock
         self._core_limit: int | None = None
@@ -87,21 +87,21 @@ class Supervisor:
         for name in (*HIDDEN, *VARIABLES):
             os.environ.pop(name, None)
         self._environment = dict(os.environ)
-        self._layout = layout_of(facts.settings)
+        self._layout = layout_of(startup_state.settings)
         self._store = CommandStore(self._layout)
         self._selector = selectors.DefaultSelector()
         self._signals = Signals()
         self._workers = Workers(self._store, self._selector)
         self._status = StatusFile(self._layout)
         self._poller = Poller(
-            facts,
+            startup_state,
             take=Intake(self._store, self._workers, self._start_worker).take,
             connected=self._connected,
             status=self._status,
             notifier=self._notifier,
         )
-        self._watch = Watch(facts, config_file, self._signals.wake)
-        self._errands = Errands(self._selector, self._environment)
+        self._watch = Watch(startup_state, config_file, self._signals.wake)
+        self._background_jobs = BackgroundJobs(self._selector, self._environment)
         self._traffic = TrafficCare(self._layout, self._start_traffic_recovery)
         self._reading: Child | None = None
         self._read_again = False
@@ -123,10 +123,10 @@ class Supervisor:
         return self._stop()
 
     def _start(self) -> None:
-        settings = self._facts.settings
+        settings = self._startup_state.settings
         if settings.disable_core_dumps:
             self._core_limit = forgo_core_dumps()
-        _log.info("Starting version %s with %s", __version__, self._facts.path or "default settings")
+        _log.info("Starting version %s with %s", __version__, self._startup_state.path or "default settings")
         self._warn()
         if self._ignored:
             _log.warning("Not used, as credentials of this agent come from elsewhere: %s", ", ".join(self._ignored))
@@ -143,7 +143,7 @@ class Supervisor:
         self._notifier.stopping()
         self._watch.close()
         _log.info("Stopped by %s", self._signals.stop)
-        in_hand = [folder.key for folder in self._workers.at_work()]
+        in_hand = [directory.key for directory in self._workers.at_work()]
         if in_hand:
             _log.info("These commands go on, and their workers report them: %s", ", ".join(in_hand))
         return 0
@@ -157,7 +157,7 @@ class Supervisor:
         # A poll that nobody could take on would only hide its command from the service.
         if len(self._workers) < AT_MOST:
             self._poller.turn()
-        if self._poller.background.busy_for() < self._facts.settings.http_read_timeout + POLL_GRACE:
+        if self._poller.background.busy_for() < self._startup_state.settings.http_read_timeout + POLL_GRACE:
             self._notifier.watchdog()
         self._status.write_if_due()
 
@@ -170,28 +170,28 @@ class Supervisor:
         return max(min(due) - time.monotonic(), 0.0)
 
     def _connected(self, identity: HostIdentity) -> None:
-        if self._facts.on_premises is not None:
+        if self._startup_state.on_premises is not None:
             # Scripts of on-premises hosts rely on these two, which the official agents give them.
             self._environment |= {"AWS_REGION": identity.region, "AWS_HOST_IDENTIFIER": identity.host_identifier}
         take_over_tracked(self._store, self._layout, host_identifier=identity.host_identifier)
         self._workers.look_around()
 
-    def _start_worker(self, folder: CommandFolder) -> Child:
+    def _start_worker(self, directory: CommandDirectory) -> Child:
         """Start a worker for a command; it gets what it needs to know, and nothing of ours stays open in it."""
         handoff = self._handoff().render()
-        return spawn_module("agent.worker.process", folder.path, handoff=handoff, environment=self._environment)
+        return spawn_module("agent.worker.process", directory.path, handoff=handoff, environment=self._environment)
 
     def _start_traffic_recovery(self) -> None:
-        self._errands.start("agent.worker.traffic_recovery", self._handoff().render())
+        self._background_jobs.start("agent.worker.traffic_recovery", self._handoff().render())
 
     def _handoff(self) -> Handoff:
         connection = self._poller.connection
         if connection is None:
             raise AgentError("This host does not know yet who it is.")
         return Handoff(
-            settings=self._facts.settings,
+            settings=self._startup_state.settings,
             identity=connection.identity,
-            on_premises=self._facts.on_premises,
+            on_premises=self._startup_state.on_premises,
             credentials=self._poller.credentials,
             supervisor_lock=self._supervisor_lock,
             core_limit=self._core_limit,
@@ -199,10 +199,12 @@ class Supervisor:
 
     def _recover_installs(self) -> None:
         """Have interrupted Installs brought to their end, by a child, since that takes the installer."""
-        folder = os.path.join(self._layout.state, "install")
-        if os.path.isdir(folder) and os.listdir(folder):
+        directory = os.path.join(self._layout.state, "install")
+        if os.path.isdir(directory) and os.listdir(directory):
             _log.warning("An Install was interrupted; it is brought to its end")
-            self._errands.start("agent.worker.recovery", json.dumps(self._facts.settings._asdict()).encode())
+            self._background_jobs.start(
+                "agent.worker.recovery", json.dumps(self._startup_state.settings._asdict()).encode()
+            )
 
     def _begin_reload(self) -> None:
         logs.reopen()
@@ -225,25 +227,25 @@ class Supervisor:
         if self._read_again:
             self._signals.wake()
         try:
-            new = take_facts(reading)
+            new = read_startup_state(reading)
         except (AgentError, OSError) as error:
             _log.error("The configuration stays as it was, because it cannot be read: %s", error)
             self._notifier.ready("The changed configuration cannot be read; the old one counts")
             return
-        settings, changed, late = merge(self._facts.settings, new.settings)
+        settings, changed, late = merge(self._startup_state.settings, new.settings)
         if late:
             _log.warning("Changed in the configuration, but only after a restart: %s", ", ".join(late))
-        other_identity = new.on_premises != self._facts.on_premises
+        other_identity = new.on_premises != self._startup_state.on_premises
         if changed or other_identity:
             names = [*changed, *(["the on-premises identity"] if other_identity else [])]
             _log.info("The configuration was read again; changed: %s", ", ".join(names))
-        self._facts = new._replace(settings=settings)
+        self._startup_state = new._replace(settings=settings)
         self._warn()
-        self._poller.follow(self._facts, reconnect=bool(changed) or other_identity)
-        self._watch.follow(self._facts, self._config_file)
+        self._poller.follow(self._startup_state, reconnect=bool(changed) or other_identity)
+        self._watch.follow(self._startup_state, self._config_file)
         set_up_logs(settings)
         self._notifier.ready()
 
     def _warn(self) -> None:
-        for warning in self._facts.warnings:
+        for warning in self._startup_state.warnings:
             _log.warning("%s", warning)

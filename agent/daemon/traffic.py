@@ -13,10 +13,10 @@ EVERY = 60.0
 
 
 class TrafficCare:
-    """Has a child look at the groups whose traffic is not settled, now and then; ``start`` starts it."""
+    """Has a child look at the groups whose traffic is not finalized, now and then; ``start`` starts it."""
 
     def __init__(self, layout: Layout, start: Callable[[], None]) -> None:
-        self._folder = layout.traffic
+        self._directory = layout.traffic
         self._start = start
         self._due = 0.0
 
@@ -28,6 +28,6 @@ class TrafficCare:
 
     def _has_records(self) -> bool:
         try:
-            return any(name.endswith(".json") for name in os.listdir(self._folder))
+            return any(name.endswith(".json") for name in os.listdir(self._directory))
         except OSError:
             return False

@@ -17,15 +17,15 @@ _LARGEST = 4096
 
 
 def write_version(root_dir: str) -> bool:
-    """Write ``.version`` beside the root folder; gives whether it says our version now.
+    """Write ``.version`` beside the root directory; gives whether it says our version now.
 
     A file that an official agent has put there stays as it is: 1.8.1 sends its text to the service, and would send
     ours after a change back. Nothing is written into the file system's root, and nothing fails where it cannot be.
     """
-    folder = os.path.dirname(os.path.normpath(root_dir))
-    path = os.path.join(folder, NAME)
+    directory = os.path.dirname(os.path.normpath(root_dir))
+    path = os.path.join(directory, NAME)
     content = f"agent_version: {PREFIX}{__version__}\n".encode()
-    if folder == "/":
+    if directory == "/":
         return False
     try:
         found = read_regular(path, _LARGEST)

@@ -19,7 +19,7 @@ LOOK_INTERVAL = 60.0
 """Seconds between two looks at the files, for what inotify cannot see: network file systems, targets of links."""
 
 LOOK_OFTEN_INTERVAL = 5.0
-"""The same while a folder is missing or cannot be watched."""
+"""The same while a directory is missing or cannot be watched."""
 
 _UNINTERESTING = {"opened", "closed_no_write"}
 
@@ -32,9 +32,9 @@ class FileWatch:
     """Calls back when one of a few files was written, replaced, made or removed, until ``close``.
 
     ``on_change`` is called from a thread of the watch with the paths that have changed, at least once for each change
-    and after the file has come to rest; several changes may become one call. Files and their folders need not exist
-    yet. Folders are watched rather than files, because a file that is replaced by a rename is another file.
-    Importing watchdog costs 1 MiB; each folder costs a thread beside the two of watchdog and the one here.
+    and after the file has come to rest; several changes may become one call. Files and their directories need not exist
+    yet. Directories are watched rather than files, because a file that is replaced by a rename is another file.
+    Importing watchdog costs 1 MiB; each directory costs a thread beside the two of watchdog and the one here.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class FileWatch:
         self._wake = threading.Event()
         self._closed = False
         self._known = {os.path.abspath(path): _signature(path) for path in paths}
-        self._folders = _Folders({os.path.dirname(path) for path in self._known}, self._wake.set)
+        self._directories = _Directories({os.path.dirname(path) for path in self._known}, self._wake.set)
         self._thread = threading.Thread(target=self._work, name="file-watch", daemon=True)
         self._thread.start()
 
@@ -67,13 +67,13 @@ class FileWatch:
     def _work(self) -> None:
         try:
             while not self._closed:
-                whole = self._folders.settle()
+                whole = self._directories.finalize()
                 # Looking comes after watching, so that nothing that happens in between is missed.
                 self._tell()
                 if self._wake.wait(self._look_interval if whole else self._look_often_interval):
                     self._wait_until_quiet()
         finally:
-            self._folders.close()
+            self._directories.close()
 
     def _wait_until_quiet(self) -> None:
         end = time.monotonic() + LONGEST_QUIET
@@ -95,25 +95,25 @@ class FileWatch:
                 _log.exception("A change of %s could not be handled", ", ".join(changed))
 
 
-class _Folders:
-    """The folders of a watch and watchdog's observer of them."""
+class _Directories:
+    """The directories of a watch and watchdog's observer of them."""
 
-    def __init__(self, folders: set[str], poke: Callable[[], None]) -> None:
-        self._watches: dict[str, tuple[_Signature, Any]] = dict.fromkeys(folders, (None, None))
+    def __init__(self, directories: set[str], poke: Callable[[], None]) -> None:
+        self._watches: dict[str, tuple[_Signature, Any]] = dict.fromkeys(directories, (None, None))
         self._poke = poke
         self._observer: Any = None
         self._warned = False
 
-    def settle(self) -> bool:
-        """Watch what is there now, also what has been replaced; gives whether every folder is watched."""
-        for folder, (before, watch) in self._watches.items():
-            identity = _identity(folder)
+    def finalize(self) -> bool:
+        """Watch what is there now, also what has been replaced; gives whether every directory is watched."""
+        for directory, (before, watch) in self._watches.items():
+            identity = _identity(directory)
             if watch is not None and identity == before:
                 continue
             if watch is not None:
                 self._forget(watch)
-            watch = self._watch(folder) if identity is not None else None
-            self._watches[folder] = (identity, watch)
+            watch = self._watch(directory) if identity is not None else None
+            self._watches[directory] = (identity, watch)
         return all(watch is not None for _, watch in self._watches.values())
 
     def close(self) -> None:
@@ -122,7 +122,7 @@ class _Folders:
             self._observer.stop()
             self._observer.join()
 
-    def _watch(self, folder: str) -> Any:  # noqa: ANN401 - watchdog's ObservedWatch, imported late
+    def _watch(self, directory: str) -> Any:  # noqa: ANN401 - watchdog's ObservedWatch, imported late
         try:
             if self._observer is None:
                 from watchdog.observers.inotify import InotifyObserver
@@ -130,18 +130,18 @@ class _Folders:
                 self._observer = InotifyObserver()
                 self._observer.daemon = True
                 self._observer.start()
-            return self._observer.schedule(_handler(self._poke), folder, recursive=False)
+            return self._observer.schedule(_handler(self._poke), directory, recursive=False)
         except (OSError, ImportError) as error:
             if not self._warned:
                 self._warned = True
-                _log.warning("The folder %s cannot be watched, and is looked at now and then: %s", folder, error)
+                _log.warning("The directory %s cannot be watched, and is looked at now and then: %s", directory, error)
             return None
 
     def _forget(self, watch: Any) -> None:  # noqa: ANN401
         try:
             self._observer.unschedule(watch)
         except (KeyError, OSError):
-            return  # inotify has dropped the watch together with its folder
+            return  # inotify has dropped the watch together with its directory
 
 
 def _handler(poke: Callable[[], None]) -> Any:  # noqa: ANN401
@@ -166,9 +166,9 @@ def _signature(path: str) -> _Signature:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _identity(folder: str) -> _Signature:
+def _identity(directory: str) -> _Signature:
     try:
-        status = os.stat(folder)
+        status = os.stat(directory)
     except OSError:
         return None
     return status.st_dev, status.st_ino

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from agent.daemon.spawn import Child
 from agent.errors import AgentError
 from agent.retry import RetryPolicy, growing
-from agent.store.commands import CommandFolder, CommandStore
+from agent.store.commands import CommandDirectory, CommandStore
 from agent.worker.handoff import EXIT_UNREPORTED
 
 AT_MOST = 16
@@ -24,13 +24,13 @@ RESTARTS = RetryPolicy(growing(10.0, 90.0))
 
 _log = logging.getLogger(__name__)
 
-Start = Callable[[CommandFolder], Child]
+Start = Callable[[CommandDirectory], Child]
 
 
 class _Worker(NamedTuple):
     """A worker at work; ``ours`` tells our own children from the workers of an earlier supervisor."""
 
-    folder: CommandFolder
+    directory: CommandDirectory
     pid: int
     pidfd: int
     ours: bool
@@ -46,7 +46,7 @@ class _Rest(NamedTuple):
 class Workers:
     """Sees to it that somebody works on every command until it is closed.
 
-    ``start`` starts a worker for a folder. The pidfds are registered with ``selector``, with this object as data.
+    ``start`` starts a worker for a directory. The pidfds are registered with ``selector``, with this object as data.
     """
 
     def __init__(
@@ -63,14 +63,14 @@ class Workers:
         """How many commands are worked on now."""
         return len(self._at_work)
 
-    def at_work(self) -> list[CommandFolder]:
+    def at_work(self) -> list[CommandDirectory]:
         """The commands that are worked on now."""
-        return [worker.folder for worker in self._at_work.values()]
+        return [worker.directory for worker in self._at_work.values()]
 
-    def knows(self, folder: CommandFolder) -> bool:
+    def knows(self, directory: CommandDirectory) -> bool:
         """Whether a command is in hand; a disk that does not say counts as if it were."""
         try:
-            return folder.exists()
+            return directory.exists()
         except OSError:
             return True
 
@@ -79,25 +79,27 @@ class Workers:
         try:
             found = list(self._store)
         except OSError as error:
-            _log.error("The records of commands in %s cannot be read: %s", self._store.folder, error.strerror)
+            _log.error("The records of commands in %s cannot be read: %s", self._store.directory, error.strerror)
             return
-        for folder in found:
-            if folder.key in self._resting or any(worker.folder.key == folder.key for worker in self._at_work.values()):
+        for directory in found:
+            if directory.key in self._resting or any(
+                worker.directory.key == directory.key for worker in self._at_work.values()
+            ):
                 continue
-            if not self._adopt(folder):
-                self._resting[folder.key] = _Rest(self._clock(), 0)
+            if not self._adopt(directory):
+                self._resting[directory.key] = _Rest(self._clock(), 0)
 
-    def begin(self, folder: CommandFolder, start: Start) -> None:
+    def begin(self, directory: CommandDirectory, start: Start) -> None:
         """Start a worker; where that is impossible now, it is tried again later."""
-        failures = self._resting[folder.key].failures if folder.key in self._resting else 0
+        failures = self._resting[directory.key].failures if directory.key in self._resting else 0
         try:
-            child = start(folder)
+            child = start(directory)
         except (OSError, AgentError) as error:
-            _log.error("No worker could be started for command %s: %s", folder.key, error)
-            self._rest(folder, failures + 1)
+            _log.error("No worker could be started for command %s: %s", directory.key, error)
+            self._rest(directory, failures + 1)
             return
-        self._resting.pop(folder.key, None)
-        self._watch(_Worker(folder, child.pid, child.pidfd, ours=True), failures)
+        self._resting.pop(directory.key, None)
+        self._watch(_Worker(directory, child.pid, child.pidfd, ours=True), failures)
 
     def begin_due(self, start: Start) -> None:
         """Start a worker for every command whose time has come, as far as there is room."""
@@ -105,11 +107,11 @@ class Workers:
         for key, rest in sorted(self._resting.items(), key=lambda item: item[1].due):
             if rest.due > now or len(self) >= AT_MOST:
                 return
-            folder = self._store.folder_at(key)
-            if not self.knows(folder):
+            directory = self._store.directory_at(key)
+            if not self.knows(directory):
                 del self._resting[key]
-            elif not self._adopt(folder):
-                self.begin(folder, start)
+            elif not self._adopt(directory):
+                self.begin(directory, start)
 
     def next_due(self) -> float | None:
         """When the next command is to be tried again, on the monotonic clock; None if none waits."""
@@ -120,37 +122,37 @@ class Workers:
         worker = self._at_work.pop(pidfd)
         self._selector.unregister(pidfd)
         os.close(pidfd)
-        failures = self._failures.pop(worker.folder.key, 0)
+        failures = self._failures.pop(worker.directory.key, 0)
         status = os.waitstatus_to_exitcode(os.waitpid(worker.pid, 0)[1]) if worker.ours else 0
-        if not self.knows(worker.folder):
+        if not self.knows(worker.directory):
             return
         if status == EXIT_UNREPORTED:
-            self._rest(worker.folder, failures + 1)
+            self._rest(worker.directory, failures + 1)
             return
         if status:
             how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-            _log.error("The worker %d of command %s %s", worker.pid, worker.folder.key, how)
+            _log.error("The worker %d of command %s %s", worker.pid, worker.directory.key, how)
         # What it has left is judged at once, by a worker of its own; one that cannot even start is not hurried.
-        self._rest(worker.folder, failures + 1, at_once=failures == 0)
+        self._rest(worker.directory, failures + 1, at_once=failures == 0)
 
-    def _adopt(self, folder: CommandFolder) -> bool:
+    def _adopt(self, directory: CommandDirectory) -> bool:
         """Watch the worker that holds a command's lock; False if there is none."""
         try:
-            pid = folder.holder()
+            pid = directory.holder()
             if not pid:
                 return False
             pidfd = os.pidfd_open(pid)
         except OSError:
             return False
-        self._resting.pop(folder.key, None)
-        self._watch(_Worker(folder, pid, pidfd, ours=False), 0)
+        self._resting.pop(directory.key, None)
+        self._watch(_Worker(directory, pid, pidfd, ours=False), 0)
         return True
 
     def _watch(self, worker: _Worker, failures: int) -> None:
         self._at_work[worker.pidfd] = worker
-        self._failures[worker.folder.key] = failures
+        self._failures[worker.directory.key] = failures
         self._selector.register(worker.pidfd, selectors.EVENT_READ, self)
 
-    def _rest(self, folder: CommandFolder, failures: int, *, at_once: bool = False) -> None:
+    def _rest(self, directory: CommandDirectory, failures: int, *, at_once: bool = False) -> None:
         pause = 0.0 if at_once else RESTARTS.delay(failures)
-        self._resting[folder.key] = _Rest(self._clock() + pause, failures)
+        self._resting[directory.key] = _Rest(self._clock() + pause, failures)

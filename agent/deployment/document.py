@@ -195,7 +195,7 @@ def _last_part(deployment_id: str) -> str:
 def _token(fields: _Fields) -> str | None:
     token = fields.optional("GitHubAccessToken")
     if token is not None and not _TOKEN.fullmatch(token):
-        fields.problem("GitHubAccessToken", "holds a blank or a character that no token has")
+        fields.problem("GitHubAccessToken", "holds a space or a character that no token has")
         return None
     return token
 

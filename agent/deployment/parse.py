@@ -15,7 +15,7 @@ _UNENCODABLE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 def safe_component(text: str, what: str) -> str:
-    """Give the text back if it can stand as one file name below the root folder.
+    """Give the text back if it can stand as one file name below the root directory.
 
     Raises SpecificationError, naming ``what`` it is, for an empty text, ``.``, ``..``, a slash, a control
     character, half a character, or more than ``LONGEST_ID`` bytes.
@@ -28,12 +28,12 @@ def safe_component(text: str, what: str) -> str:
     elif _CONTROL.search(text):
         reason = f"{text!r} has a control character in it"
     elif _UNENCODABLE.search(text):
-        reason = f"{text!r} is no valid text"
+        reason = f"{text!r} is not a valid text"
     elif len(text.encode("utf-8", "surrogateescape")) > LONGEST_ID:
         reason = f'"{text[:20]}..." is longer than {LONGEST_ID} bytes'
     if reason:
         raise SpecificationError(
-            f"The {what} {reason}, but a folder and files are named after it.",
+            f"The {what} {reason}, but a directory and files are named after it.",
             remedy="Choose a plain name, such as web-servers.",
         )
     return text

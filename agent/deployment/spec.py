@@ -35,7 +35,7 @@ class GitHubRevision(NamedTuple):
 
 
 class LocalRevision(NamedTuple):
-    """A folder or archive on this host; ``location`` is absolute."""
+    """A directory or archive on this host; ``location`` is absolute."""
 
     location: str
     bundle_type: BundleType

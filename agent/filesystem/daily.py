@@ -34,13 +34,13 @@ class DailyFile:
         path: str,
         *,
         mode: int = 0o644,
-        folder_mode: int = 0o755,
+        directory_mode: int = 0o755,
         largest: int = LARGEST,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.path = path
         self._mode = mode
-        self._folder_mode = folder_mode
+        self._directory_mode = directory_mode
         self._largest = largest
         self._clock = clock
         self._descriptor = -1
@@ -54,7 +54,7 @@ class DailyFile:
         Raises OSError, and then the line, or a part of it, is missing; the next call tries afresh and begins on a
         line of its own.
         """
-        self._settle()
+        self._finalize()
         data = b"\n" + line if self._torn else line
         written = os.write(self._descriptor, data)
         self._torn = written < len(data)
@@ -70,7 +70,7 @@ class DailyFile:
             with suppress(OSError):  # it is closed all the same
                 os.close(descriptor)
 
-    def _settle(self) -> None:
+    def _finalize(self) -> None:
         if self._descriptor >= 0 and not is_current(self.path, self._descriptor):
             self.close()
         if self._descriptor < 0:
@@ -83,7 +83,7 @@ class DailyFile:
         self._day = today
 
     def _open(self) -> None:
-        self._descriptor = open_log(self.path, mode=self._mode, folder_mode=self._folder_mode)
+        self._descriptor = open_log(self.path, mode=self._mode, directory_mode=self._directory_mode)
         self._limit = self._largest
         self._day = ""
 
@@ -116,11 +116,11 @@ class DailyFile:
 
     def _older(self) -> list[tuple[str, int, str]]:
         """Date, number and path of each file put aside, oldest first."""
-        folder, own = os.path.split(self.path)
+        directory, own = os.path.split(self.path)
         stem, suffix = os.path.splitext(own)
         pattern = re.compile(rf"{re.escape(stem)}\.(\d{{8}})(?:\.(\d{{1,9}}))?{re.escape(suffix)}")
-        found = [(match, name) for name in os.listdir(folder or ".") if (match := pattern.fullmatch(name))]
-        return sorted((match[1], int(match[2] or 0), os.path.join(folder, name)) for match, name in found)
+        found = [(match, name) for name in os.listdir(directory or ".") if (match := pattern.fullmatch(name))]
+        return sorted((match[1], int(match[2] or 0), os.path.join(directory, name)) for match, name in found)
 
 
 def _date(moment: float) -> str:

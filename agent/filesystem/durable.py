@@ -17,7 +17,7 @@ def write_durably(path: str, data: bytes, *, mode: int = 0o644) -> None:
     a power cut. ``mode`` is exact, the umask does not matter. Raises OSError, and then the old content stands.
     """
     _write_and_rename(path, data, mode=mode, durably=True)
-    sync_folder(os.path.dirname(path))
+    sync_directory(os.path.dirname(path))
 
 
 def replace(path: str, data: bytes, *, mode: int = 0o644) -> None:
@@ -61,8 +61,8 @@ def temporary_name(path: str) -> str:
 
     It begins with a dot, ends so that no include pattern matches, and is never longer than a name may be.
     """
-    folder, name = os.path.split(path)
-    return os.path.join(folder, f".{os.fsdecode(os.fsencode(name)[:200])}.new~")
+    directory, name = os.path.split(path)
+    return os.path.join(directory, f".{os.fsdecode(os.fsencode(name)[:200])}.new~")
 
 
 def append_durably(path: str, data: bytes) -> None:
@@ -85,11 +85,11 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
             rest = rest[os.write(descriptor, rest) :]
 
 
-def sync_folder(folder: str) -> None:
-    """Make the names in a folder durable. Raises OSError."""
-    descriptor = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def sync_directory(directory: str) -> None:
+    """Make the names in a directory durable. Raises OSError."""
+    descriptor = os.open(directory or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with about(folder):
+        with about(directory):
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -139,13 +139,13 @@ def remove_if_there(path: str) -> bool:
     return True
 
 
-def make_folder(path: str, *, mode: int = 0o755) -> None:
-    """Make a folder and its missing parents with exactly this mode, durably; an existing one is left as it is."""
+def make_directory(path: str, *, mode: int = 0o755) -> None:
+    """Make a directory and its missing parents with exactly this mode, durably; an existing one is left as it is."""
     if os.path.isdir(path):
         return
     parent = os.path.dirname(path.rstrip("/"))
     if parent and parent != path:
-        make_folder(parent, mode=mode)
+        make_directory(parent, mode=mode)
     try:
         os.mkdir(path, mode)
     except FileExistsError:
@@ -153,4 +153,4 @@ def make_folder(path: str, *, mode: int = 0o755) -> None:
             raise
         return
     os.chmod(path, mode)
-    sync_folder(parent or ".")
+    sync_directory(parent or ".")

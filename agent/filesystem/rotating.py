@@ -29,16 +29,16 @@ Whoever may read a log may lock it, so that nothing may wait for that lock for l
 _log = logging.getLogger(__name__)
 
 
-def open_log(path: str, *, mode: int, folder_mode: int) -> int:
-    """Open a log file for appending, making it and its folder where they are missing; gives the descriptor.
+def open_log(path: str, *, mode: int, directory_mode: int) -> int:
+    """Open a log file for appending, making it and its directory where they are missing; gives the descriptor.
 
-    ``mode`` and ``folder_mode`` are exact for what is made here, the umask does not matter. Anything but a regular file
-    is refused, as in ``open_regular``. Raises OSError.
+    ``mode`` and ``directory_mode`` are exact for what is made here, the umask does not matter. Anything but a regular
+    file is refused, as in ``open_regular``. Raises OSError.
     """
-    folder = os.path.dirname(path)
-    if not os.path.isdir(folder):
-        os.makedirs(folder, exist_ok=True)
-        os.chmod(folder, folder_mode)
+    directory = os.path.dirname(path)
+    if not os.path.isdir(directory):
+        os.makedirs(directory, exist_ok=True)
+        os.chmod(directory, directory_mode)
     descriptor = open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, mode)
     status = os.fstat(descriptor)
     if status.st_size == 0 and status.st_uid == os.geteuid():
@@ -71,9 +71,9 @@ def lock_shortly(descriptor: int) -> bool:
 class RotatingFile:
     """Appends to a file that other processes may append to as well.
 
-    The file and its folder are made by the first write. A file that cannot be written never fails its user: a text that
-    it does not take is dropped, and the next one tried again. The first of several failures is logged, and their end.
-    ``opening`` makes the first line of every new file.
+    The file and its directory are made by the first write. A file that cannot be written never fails its user: a text
+    that it does not take is dropped, and the next one tried again. The first of several failures is logged, and their
+    end. ``opening`` makes the first line of every new file.
     """
 
     def __init__(
@@ -81,14 +81,14 @@ class RotatingFile:
         path: str,
         *,
         mode: int = 0o644,
-        folder_mode: int = 0o755,
+        directory_mode: int = 0o755,
         largest: int = LARGEST,
         kept: int = KEPT,
         opening: Callable[[], bytes] | None = None,
     ) -> None:
         self.path = path
         self._mode = mode
-        self._folder_mode = folder_mode
+        self._directory_mode = directory_mode
         self._largest = largest
         self._kept = kept
         self._opening = opening
@@ -135,7 +135,7 @@ class RotatingFile:
             os.close(descriptor)
 
     def _open(self) -> None:
-        self._descriptor = open_log(self.path, mode=self._mode, folder_mode=self._folder_mode)
+        self._descriptor = open_log(self.path, mode=self._mode, directory_mode=self._directory_mode)
         self._size = os.fstat(self._descriptor).st_size
         if self._size == 0 and self._opening is not None:
             self._write_opening(self._opening())

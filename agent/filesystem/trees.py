@@ -1,4 +1,4 @@
-"""Remove whole folders, however deep they are and whoever else can write in them."""
+"""Remove whole directories, however deep they are and whoever else can write in them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import errno
 import os
 import stat
 
-# So many folders are held open at once; deeper ones are moved up, which needs neither more files nor a deeper stack.
+# So many directories are held open at once; deeper ones are moved up, which needs neither more files nor a deeper
+# stack.
 _MAX_DEPTH = 64
 
 _NAME_IS_TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
@@ -35,7 +36,7 @@ def remove_tree(path: str, *, parent: int | None = None) -> bool:
 
 def _remove(name: str, parent: int) -> bool:
     try:
-        top = _open_folder(name, parent)
+        top = _open_directory(name, parent)
     except FileNotFoundError:
         return False
     except OSError as error:
@@ -56,9 +57,9 @@ def remove_empty_tree(name: str, parent: int) -> bool:
 
     Raises OSError.
     """
-    for _, folders, _, descriptor in os.fwalk(name, topdown=False, onerror=_pass_over_refused, dir_fd=parent):
-        for folder in folders:
-            _remove_if_empty(folder, descriptor)
+    for _, directories, _, descriptor in os.fwalk(name, topdown=False, onerror=_pass_over_refused, dir_fd=parent):
+        for directory in directories:
+            _remove_if_empty(directory, descriptor)
     return _remove_if_empty(name, parent)
 
 
@@ -78,37 +79,37 @@ def _remove_if_empty(name: str, parent: int) -> bool:
     return True
 
 
-def _empty(folder: int, depth: int) -> None:
-    """Empty a folder; its folders keep their names until they go, but for those that are very deep."""
+def _empty(directory: int, depth: int) -> None:
+    """Empty a directory; its directories keep their names until they go, but for those that are very deep."""
     if depth >= _MAX_DEPTH:
-        _flatten(folder)
+        _flatten(directory)
         return
-    for name in _remove_files(folder):
-        inner = _open_folder(name, folder)
+    for name in _remove_files(directory):
+        inner = _open_directory(name, directory)
         try:
             _empty(inner, depth + 1)
         finally:
             os.close(inner)
-        os.rmdir(name, dir_fd=folder)
+        os.rmdir(name, dir_fd=directory)
 
 
 def _flatten(top: int) -> None:
-    """Empty a folder in rounds: each round empties the folders directly in it, whose own folders move up a level."""
+    """Empty a directory in rounds: each empties the directories in it, whose own directories move up a level."""
     number = 0
-    while folders := _remove_files(top):
-        for name in folders:
-            folder = _open_folder(name, top)
+    while directories := _remove_files(top):
+        for name in directories:
+            directory = _open_directory(name, top)
             try:
-                for inner in _remove_files(folder):
-                    number = _move_up(inner, folder, top, number + 1)
+                for inner in _remove_files(directory):
+                    number = _move_up(inner, directory, top, number + 1)
             finally:
-                os.close(folder)
+                os.close(directory)
             os.rmdir(name, dir_fd=top)
 
 
-def _open_folder(name: str, parent: int) -> int:
+def _open_directory(name: str, parent: int) -> int:
     if os.geteuid() != 0:
-        # Ordinary users may own folders in which they may not write; root needs no permission.
+        # Ordinary users may own directories in which they may not write; root needs no permission.
         _permit(name, parent)
     from agent.filesystem.kernel import open_directory  # it loads ctypes, which most commands do not need
 
@@ -126,25 +127,25 @@ def _permit(name: str, parent: int) -> None:
         os.chmod(name, 0o700, dir_fd=parent)
 
 
-def _remove_files(folder: int) -> list[str]:
-    """Unlink everything but folders; give the names of the folders."""
-    folders = []
-    with os.scandir(folder) as entries:
+def _remove_files(directory: int) -> list[str]:
+    """Unlink everything but directories; give the names of the directories."""
+    directories = []
+    with os.scandir(directory) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                folders.append(entry.name)
+                directories.append(entry.name)
             else:
-                os.unlink(entry.name, dir_fd=folder)
-    return folders
+                os.unlink(entry.name, dir_fd=directory)
+    return directories
 
 
-def _move_up(name: str, folder: int, top: int, number: int) -> int:
-    """Move a folder into the top one under the first free number; give that number."""
+def _move_up(name: str, directory: int, top: int, number: int) -> int:
+    """Move a directory into the top one under the first free number; give that number."""
     if os.geteuid() != 0:
-        _permit(name, folder)
+        _permit(name, directory)
     while True:
         try:
-            os.rename(name, f".{number}~", src_dir_fd=folder, dst_dir_fd=top)
+            os.rename(name, f".{number}~", src_dir_fd=directory, dst_dir_fd=top)
             return number
         except OSError as error:
             if error.errno not in _NAME_IS_TAKEN:

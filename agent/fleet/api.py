@@ -104,7 +104,7 @@ class Api:
         return self._call_if_there("list_access_keys", UserName=user) is not None
 
     def delete_user(self, user: str) -> None:
-        """Remove a user with its keys and inline policies; what is gone already is no error. Raises ApiError."""
+        """Remove a user with its keys and inline policies; what is gone already is not an error. Raises ApiError."""
         for key in (self._call_if_there("list_access_keys", UserName=user) or {}).get("AccessKeyMetadata", ()):
             self._call_if_there("delete_access_key", UserName=user, AccessKeyId=key["AccessKeyId"])
         for policy in (self._call_if_there("list_user_policies", UserName=user) or {}).get("PolicyNames", ()):

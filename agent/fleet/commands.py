@@ -1,4 +1,4 @@
-"""Programs of the system: found also in the administrator's folders, run with a limit, explained when they fail."""
+"""Programs of the system: found also in the administrator's directories, run with a limit, explained when they fail."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from agent.filesystem.reasons import remedy_for
 from agent.fleet.errors import FleetError
 
-_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin")
+_DIRECTORIES = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin")
 _TAIL = 20
 """Lines of a program's output that an error shows."""
 
@@ -26,14 +26,14 @@ class Ended(NamedTuple):
 def find(program: str) -> str | None:
     """The path of a program, None where there is none; the caller's PATH counts first.
 
-    Relative parts of the PATH do not count: root must not run what lies in the folder where it happens to be.
+    Relative parts of the PATH do not count: root must not run what lies in the directory where it happens to be.
     """
-    own = [folder for folder in os.environ.get("PATH", "").split(os.pathsep) if os.path.isabs(folder)]
-    return shutil.which(program, path=os.pathsep.join([*own, *_FOLDERS]))
+    own = [directory for directory in os.environ.get("PATH", "").split(os.pathsep) if os.path.isabs(directory)]
+    return shutil.which(program, path=os.pathsep.join([*own, *_DIRECTORIES]))
 
 
 def attempt(
-    command: Sequence[str], *, limit: float = 300, environment: Mapping[str, str] | None = None, folder: str = "/"
+    command: Sequence[str], *, limit: float = 300, environment: Mapping[str, str] | None = None, directory: str = "/"
 ) -> Ended:
     """Run a program and say how it ended.
 
@@ -47,7 +47,7 @@ def attempt(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**(os.environ if environment is None else environment), "LC_ALL": "C.UTF-8"},
-            cwd=folder,
+            cwd=directory,
             timeout=limit,
             umask=0o022,
             check=False,

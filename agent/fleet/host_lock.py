@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.filesystem.durable import make_folder
+from agent.filesystem.durable import make_directory
 from agent.filesystem.locks import FileLock
 from agent.fleet import places
 from agent.fleet.placement import Tell
@@ -13,9 +13,9 @@ LIMIT = 600.0
 
 
 def host_lock(host: Places, tell: Tell) -> FileLock:
-    """Take the lock, making its folder if need be. Raises LockTimeoutError, OSError."""
+    """Take the lock, making its directory if need be. Raises LockTimeoutError, OSError."""
     while True:
-        make_folder(host.at(places.HOME))
+        make_directory(host.at(places.HOME))
         lock = FileLock(host.at(places.LOCK), purpose="another installation")
         lock.acquire(limit=LIMIT, on_wait=tell)
         if lock.is_current():

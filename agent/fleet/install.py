@@ -11,12 +11,12 @@ import shutil
 import sys
 from typing import NamedTuple
 
-from agent.filesystem.durable import make_folder, remove_if_there
+from agent.filesystem.durable import make_directory, remove_if_there
 from agent.fleet import manifest, official, places, versions
 from agent.fleet.commands import run
 from agent.fleet.errors import FleetError, OfficialAgentError, SourceError, SourceUsageError
 from agent.fleet.host_lock import host_lock
-from agent.fleet.placement import Placement, Tell, bin_folder_of, first_config
+from agent.fleet.placement import Placement, Tell, bin_directory_of, first_config
 from agent.fleet.places import Places
 from agent.fleet.service_manager import ServiceManager
 from agent.fleet.wheelhouse import parse_sha256, stage
@@ -33,7 +33,7 @@ class InstallOptions(NamedTuple):
     take_over: bool = False
     force: bool = False
     python: str | None = None
-    bin_folder: str | None = None
+    bin_directory: str | None = None
     config: str | None = None
     proxy: str | None = None
     region: str | None = None
@@ -69,13 +69,13 @@ class _Installation:
         self.tell = tell
         self.before = manifest.load(host)
         self.manager = ServiceManager(host)
-        bin_folder = options.bin_folder or bin_folder_of(self.before)
-        self.placement = Placement(host, self.before, self.manager, bin_folder=bin_folder, tell=tell)
+        bin_directory = options.bin_directory or bin_directory_of(self.before)
+        self.placement = Placement(host, self.before, self.manager, bin_directory=bin_directory, tell=tell)
 
     def run(self) -> Installed:
         official.finish_take_over(self.host)
         found = self._find_official()
-        self.placement.check_bin_folder()
+        self.placement.check_bin_directory()
         name = self._obtain()
         self._check_config(name)
         config = first_config(self.host, text=self._read_config(), proxy=self.options.proxy, tell=self.tell)
@@ -95,7 +95,7 @@ class _Installation:
         """Put a version in the place of an official agent; whatever stops that half-way, it is said what runs now."""
         place = official.remove_package(self.host, found, self.manager, force=self.options.force, tell=self.tell)
         lost = "The official agent was removed already, so no agent runs on this host now."
-        remedy = f"Mend this and repeat the installation. What the official agent had is in {place}."
+        remedy = f"Fix this and repeat the installation. What the official agent had is in {place}."
         try:
             official.clear_away(self.host, found, tell=self.tell)
             return self._use(name, config)
@@ -118,13 +118,13 @@ class _Installation:
         return found
 
     def _obtain(self) -> str:
-        """Build the wanted version, or find it among those that are there."""
+        """Build the desired version, or find it among those that are there."""
         if self.options.source is None:
             return self._kept_version()
         if self.options.sha256 is None:
             raise SourceUsageError("--source needs --sha256.", remedy="build-wheelhouse prints it.")
         digest = parse_sha256(self.options.sha256)
-        make_folder(self.host.at(places.VERSIONS))
+        make_directory(self.host.at(places.VERSIONS))
         known = [name for name in versions.installed(self.host) if self._is_build_of(name, digest)]
         if known and not versions.works(self.host, known[0]):
             self.tell(f"Version {versions.version_in(known[0])} is there but does not run, and is built anew.")
@@ -146,7 +146,7 @@ class _Installation:
             shutil.rmtree(f"{staging}.download", ignore_errors=True)
 
     def _is_build_of(self, name: str, digest: str) -> bool:
-        with open(os.path.join(versions.folder(self.host, name), ".complete"), encoding="ascii") as file:
+        with open(os.path.join(versions.directory(self.host, name), ".complete"), encoding="ascii") as file:
             return file.read().strip() == digest
 
     def _fetch(self, staging: str, digest: str) -> str:
@@ -155,10 +155,10 @@ class _Installation:
             return os.path.abspath(source)
         from agent.fleet.download import download  # a host that is given a file needs no library for it
 
-        folder = f"{staging}.download"
-        shutil.rmtree(folder, ignore_errors=True)
-        os.mkdir(folder, 0o700)
-        path = os.path.join(folder, "wheelhouse.tar.gz")
+        directory = f"{staging}.download"
+        shutil.rmtree(directory, ignore_errors=True)
+        os.mkdir(directory, 0o700)
+        path = os.path.join(directory, "wheelhouse.tar.gz")
         download(source, path, region=self.options.region, proxy=self.options.proxy)
         return path
 
@@ -175,12 +175,12 @@ class _Installation:
         error = SourceError if self.options.version else SourceUsageError
         raise error(
             f"Without --source, --version must name one of the versions that are there: {listed}.",
-            remedy="A source is a wheelhouse: a folder, a .tar.gz, or an https:// or s3:// address of one.",
+            remedy="A source is a wheelhouse: a directory, a .tar.gz, or an https:// or s3:// address of one.",
         )
 
     def _check_config(self, name: str) -> None:
         if self.options.config is not None:
-            command = os.path.join(versions.folder(self.host, name), "bin", places.PROGRAMS[0])
+            command = os.path.join(versions.directory(self.host, name), "bin", places.PROGRAMS[0])
             run([command, "settings", "--config-file", os.path.abspath(self.options.config)], purpose="use --config")
 
     def _read_config(self) -> bytes | None:

@@ -16,7 +16,7 @@ FORMAT = 1
 class Manifest(NamedTuple):
     """One installation: paths are absolute, as the host itself sees them.
 
-    ``name`` and ``previous`` are folders of versions; ``files`` has the SHA-256 of each, ``links`` their targets.
+    ``name`` and ``previous`` are directories of versions; ``files`` has the SHA-256 of each, ``links`` their targets.
     """
 
     name: str

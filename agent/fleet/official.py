@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from agent.filesystem.durable import make_folder, remove_if_there, write_durably
+from agent.filesystem.durable import make_directory, remove_if_there, write_durably
 from agent.fleet import places
 from agent.fleet.commands import attempt, find, run
 from agent.fleet.errors import FleetError, OfficialAgentError
@@ -20,7 +20,7 @@ from agent.fleet.service_manager import ServiceManager
 PACKAGE = "codedeploy-agent"
 INIT_SCRIPT = "/etc/init.d/codedeploy-agent"
 _UNITS = tuple(
-    f"{folder}/{places.SERVICE}" for folder in ("/usr/lib/systemd/system", "/lib/systemd/system", places.UNITS)
+    f"{directory}/{places.SERVICE}" for directory in ("/usr/lib/systemd/system", "/lib/systemd/system", places.UNITS)
 )
 _RC_LINKS = "/etc/rc*.d/[SK][0-9][0-9]codedeploy-agent"
 _CRON = (
@@ -101,7 +101,7 @@ def _beginning(path: str) -> bytes:
 def remove_package(
     host: Places, official: Official, manager: ServiceManager, *, force: bool, tell: Callable[[str], None]
 ) -> str:
-    """Stop the official agent, save its state and remove its package; give the backup's folder.
+    """Stop the official agent, save its state and remove its package; give the backup's directory.
 
     The package's own scripts do not run, since some clean up behind themselves; clear_away() must follow. If this is
     stopped by an error or a signal, the official agent is started again. Raises OfficialAgentError while a deployment
@@ -201,7 +201,7 @@ def _kept(host: Places) -> tuple[str, ...]:
     """What a removal must not take away."""
     root = root_dir(host)
     return (
-        places.SETTINGS_FOLDER,
+        places.SETTINGS_DIRECTORY,
         os.path.dirname(places.OLD_CONFIG),
         f"{root}/deployment-instructions",
         f"{root}/ongoing-deployment",
@@ -219,7 +219,7 @@ def _back_up(host: Places, official: Official) -> str:
 
 
 def _copy(source: str, destination: str) -> None:
-    """Copy a file, link or folder with modes, times and, as root, owners; what is not there is left out."""
+    """Copy a file, link or directory with modes, times and, as root, owners; what is not there is left out."""
     if not os.path.lexists(source):
         return
     os.makedirs(os.path.dirname(destination), exist_ok=True)
@@ -238,12 +238,12 @@ def _copy(source: str, destination: str) -> None:
 def _put_back(host: Places, backup: str) -> None:
     for path in _kept(host):
         saved = host.at(backup + path)
-        for folder, _, names in os.walk(saved):
+        for directory, _, names in os.walk(saved):
             for name in names:
-                lost = os.path.join(host.at(path), os.path.relpath(os.path.join(folder, name), saved))
+                lost = os.path.join(host.at(path), os.path.relpath(os.path.join(directory, name), saved))
                 if not os.path.lexists(lost):
-                    make_folder(os.path.dirname(lost))  # for all to read, whatever the umask is
-                    _copy(os.path.join(folder, name), lost)
+                    make_directory(os.path.dirname(lost))  # for all to read, whatever the umask is
+                    _copy(os.path.join(directory, name), lost)
 
 
 def _remove_with_dpkg(host: Places, backup: str) -> None:

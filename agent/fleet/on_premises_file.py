@@ -7,7 +7,7 @@ import re
 from typing import NamedTuple
 
 from agent.errors import AgentError
-from agent.filesystem.durable import make_folder, write_durably
+from agent.filesystem.durable import make_directory, write_durably
 from agent.filesystem.reasons import remedy_for
 from agent.fleet.checks import instance_of
 from agent.fleet.errors import RegistrationError
@@ -79,19 +79,19 @@ def read_existing(path: str) -> Existing | None:
 
 def check_place(path: str) -> None:
     """Find out before anybody is asked whether the file can be written there. Raises RegistrationError."""
-    folder = os.path.dirname(os.path.abspath(path))
-    while not os.path.lexists(folder):
-        folder = os.path.dirname(folder)
-    if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
-        reason = "may not be written to" if os.path.isdir(folder) else "is not a folder"
-        raise RegistrationError(f"{path} cannot be written: {folder} {reason}.", remedy="Use sudo.")
+    directory = os.path.dirname(os.path.abspath(path))
+    while not os.path.lexists(directory):
+        directory = os.path.dirname(directory)
+    if not os.path.isdir(directory) or not os.access(directory, os.W_OK | os.X_OK):
+        reason = "may not be written to" if os.path.isdir(directory) else "is not a directory"
+        raise RegistrationError(f"{path} cannot be written: {directory} {reason}.", remedy="Use sudo.")
 
 
 def write(path: str, registration: Registration) -> None:
     """Write the file whole, readable by its owner only. Raises RegistrationError."""
     text = render(registration)
     try:
-        make_folder(os.path.dirname(os.path.abspath(path)))
+        make_directory(os.path.dirname(os.path.abspath(path)))
         write_durably(path, text.encode(), mode=0o600)
     except OSError as error:
         remedy = remedy_for(error, otherwise="Use sudo.")

@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 
-from agent.filesystem.durable import make_folder, write_durably
+from agent.filesystem.durable import make_directory, write_durably
 from agent.fleet import manifest, places, versions
 from agent.fleet.errors import FleetError
 from agent.fleet.manifest import Manifest
@@ -45,42 +45,43 @@ def first_config(host: Places, *, text: bytes | None, proxy: str | None, tell: T
     return (_CONFIG_TEXT + (f":proxy_uri: '{proxy}'\n" if proxy else "")).encode()
 
 
-def bin_folder_of(before: Manifest | None) -> str:
-    """Where an installation has its links for the PATH; the usual folder where there is none."""
-    folders = {os.path.dirname(link) for link in before.links} - {places.BIN} if before else set()
-    return min(folders, default="/usr/local/bin")
+def bin_directory_of(before: Manifest | None) -> str:
+    """Where an installation has its links for the PATH; the usual directory where there is none."""
+    directories = {os.path.dirname(link) for link in before.links} - {places.BIN} if before else set()
+    return min(directories, default="/usr/local/bin")
 
 
 class Placement:
     """Puts one version's files and links in place; ``before`` is the installation that is replaced."""
 
     def __init__(
-        self, host: Places, before: Manifest | None, manager: ServiceManager, *, bin_folder: str, tell: Tell
+        self, host: Places, before: Manifest | None, manager: ServiceManager, *, bin_directory: str, tell: Tell
     ) -> None:
         self._host = host
         self._before = before
         self._manager = manager
-        self._bin_folder = bin_folder
+        self._bin_directory = bin_directory
         self._tell = tell
         self._written: dict[str, str] = dict(before.files) if before else {}
 
     def _links(self) -> dict[str, str]:
         links = {f"{places.BIN}/{program}": f"{places.CURRENT}/bin/{program}" for program in places.PROGRAMS}
-        links |= {f"{self._bin_folder}/{program}": f"{places.BIN}/{program}" for program in places.PROGRAMS}
+        links |= {f"{self._bin_directory}/{program}": f"{places.BIN}/{program}" for program in places.PROGRAMS}
         return {link: self._host.link_target(link, path) for link, path in links.items()}
 
-    def check_bin_folder(self) -> None:
-        """Refuse a folder for the commands that would make them lead to themselves. Raises FleetError."""
-        folder = self._bin_folder
-        if not os.path.isabs(folder) or f"{os.path.normpath(folder)}/".startswith(f"{places.HOME}/"):
+    def check_bin_directory(self) -> None:
+        """Refuse a directory for the commands that would make them lead to themselves. Raises FleetError."""
+        directory = self._bin_directory
+        if not os.path.isabs(directory) or f"{os.path.normpath(directory)}/".startswith(f"{places.HOME}/"):
             raise FleetError(
-                f"--bin-folder is {folder}.", remedy=f"Name an absolute path outside {places.HOME}, such as /usr/bin."
+                f"--bin-directory is {directory}.",
+                remedy=f"Name an absolute path outside {places.HOME}, such as /usr/bin.",
             )
 
     def refuse_strangers(self, *, taking_over: bool) -> None:
         """Stop before anything is replaced that somebody else has put where our links go. Raises FleetError.
 
-        What an official agent has in its own folder goes away with it. A masked unit is an administrator's no.
+        What an official agent has in its own directory goes away with it. A masked unit is an administrator's no.
         """
         if os.path.realpath(self._host.at(places.UNIT)) == os.devnull:
             raise FleetError(
@@ -99,7 +100,7 @@ class Placement:
         if strangers:
             raise FleetError(
                 f"Something else is where the agent's commands go: {', '.join(strangers)}.",
-                remedy="Move it away, or choose another folder with --bin-folder.",
+                remedy="Move it away, or choose another directory with --bin-directory.",
             )
 
     def choose(self, name: str, *, previous: str | None, config: bytes | None) -> bool:
@@ -132,12 +133,12 @@ class Placement:
         return changed
 
     def _units(self, name: str) -> dict[str, bytes]:
-        wanted = {places.UNIT: places.SERVICE}
+        desired = {places.UNIT: places.SERVICE}
         if self._manager.version() >= RESTART_STEPS_SINCE:
-            wanted[places.RESTART_STEPS] = "restart-steps.conf"
+            desired[places.RESTART_STEPS] = "restart-steps.conf"
         units = {}
-        for path, kept in wanted.items():
-            there = os.path.join(versions.folder(self._host, name), versions.SYSTEMD, kept)
+        for path, kept in desired.items():
+            there = os.path.join(versions.directory(self._host, name), versions.SYSTEMD, kept)
             if os.path.exists(there):
                 with open(there, "rb") as file:
                     units[path] = file.read()
@@ -156,14 +157,14 @@ class Placement:
         if not self._differs(path, data):
             return
         save_if_changed(self._host, path, self._written.get(path), self._tell)
-        make_folder(os.path.dirname(there))
+        make_directory(os.path.dirname(there))
         write_durably(there, data, mode=mode)
 
     def _make_links(self, after: Manifest) -> None:
         for path, target in after.links.items():
             link = self._host.at(path)
             if not _leads_to(link, target):
-                make_folder(os.path.dirname(link))
+                make_directory(os.path.dirname(link))
                 temporary = f"{link}.new~"
                 if os.path.lexists(temporary):
                     os.unlink(temporary)

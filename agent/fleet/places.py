@@ -1,4 +1,4 @@
-"""Where the installed agent lies on a host, or below another root folder."""
+"""Where the installed agent lies on a host, or below another root directory."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ TAKEOVER_OPEN = f"{TAKEOVER}/open"
 DEPLOYMENT_ROOT = f"{HOME}/deployment-root"
 STATE = f"{HOME}/state"
 VERSION_FILE = f"{HOME}/.version"
-SETTINGS_FOLDER = "/etc/codedeploy-agent"
-CONFIG_FOLDER = f"{SETTINGS_FOLDER}/conf"
-CONFIG = f"{CONFIG_FOLDER}/codedeployagent.yml"
+SETTINGS_DIRECTORY = "/etc/codedeploy-agent"
+CONFIG_DIRECTORY = f"{SETTINGS_DIRECTORY}/conf"
+CONFIG = f"{CONFIG_DIRECTORY}/codedeployagent.yml"
 OLD_CONFIG = f"{HOME}/conf/codedeployagent.yml"
-ON_PREMISES = f"{CONFIG_FOLDER}/codedeploy.onpremises.yml"
+ON_PREMISES = f"{CONFIG_DIRECTORY}/codedeploy.onpremises.yml"
 LOGS = "/var/log/aws/codedeploy-agent"
 INSTALL_LOG = "/var/log/codedeploy-agent-install.log"
 SERVICE = "codedeploy-agent.service"
@@ -42,7 +42,7 @@ class Places(NamedTuple):
     root: str = "/"
 
     def at(self, path: str) -> str:
-        """The place of an absolute path below the root; absolute, as programs are run from another folder."""
+        """The place of an absolute path below the root; absolute, as programs are run from another directory."""
         return os.path.join(os.path.abspath(self.root), path.lstrip("/"))
 
     @property
@@ -53,10 +53,10 @@ class Places(NamedTuple):
     def link_target(self, link: str, path: str) -> str:
         """What a link must say to lead to ``path``, both absolute: relative, so that it holds below any root.
 
-        A link's folder may be a link itself, as /bin is on most systems.
+        A link's directory may be a link itself, as /bin is on most systems.
         """
-        folder = os.path.realpath(self.at(os.path.dirname(link)))
-        return os.path.relpath(os.path.join(os.path.realpath(self.root), path.lstrip("/")), folder)
+        directory = os.path.realpath(self.at(os.path.dirname(link)))
+        return os.path.relpath(os.path.join(os.path.realpath(self.root), path.lstrip("/")), directory)
 
     def holder(self, path: str) -> str | None:
         """The path if something is there, also a dangling link; None if not."""

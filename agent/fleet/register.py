@@ -110,10 +110,10 @@ def _refuse_another(options: RegisterOptions, registered: dict[str, object] | No
 
     Gives the registration of this host that will be replaced, as --force asks for; None where there is none.
     """
-    wanted = options.session_arn or options.user_arn
+    desired = options.session_arn or options.user_arn
     existing = read_existing(options.path)
-    same = existing is not None and existing.instance_name == options.instance_name and wanted in (None, existing.arn)
-    other = existing if existing is not None and existing.arn not in (None, wanted) and not same else None
+    same = existing is not None and existing.instance_name == options.instance_name and desired in (None, existing.arn)
+    other = existing if existing is not None and existing.arn not in (None, desired) and not same else None
     if other is not None and not options.force:
         raise RegistrationError(
             f"{options.path} registers this host as {other.arn} already.",
@@ -121,12 +121,12 @@ def _refuse_another(options: RegisterOptions, registered: dict[str, object] | No
         )
     if registered is not None:
         arn = registered.get("iamSessionArn") or registered.get("iamUserArn")
-        if wanted is not None and arn != wanted:
+        if desired is not None and arn != desired:
             raise RegistrationError(
                 f"The name {options.instance_name} is registered for {arn} already.",
                 remedy="Choose another name, or deregister that one first.",
             )
-        if wanted is None and (existing is None or existing.arn != arn):
+        if desired is None and (existing is None or existing.arn != arn):
             raise RegistrationError(
                 f"The name {options.instance_name} is registered for {arn}, whose key is not known here.",
                 remedy="Choose another name, deregister that one first, or give --iam-user-arn and its key.",

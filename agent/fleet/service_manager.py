@@ -33,7 +33,7 @@ class ServiceManager:
             run([self._systemctl, *self._root, "reenable", SERVICE], purpose="enable the service")
 
     def disable(self) -> None:
-        """Have the service no longer started at boot; it is no error if it never was."""
+        """Have the service no longer started at boot; it is not an error if it never was."""
         if self._systemctl is not None:
             attempt([self._systemctl, *self._root, "disable", SERVICE])
 
@@ -57,7 +57,7 @@ class ServiceManager:
             self._run("restart", SERVICE, purpose="restart the service", remedy=_LOOK)
 
     def stop(self) -> None:
-        """Stop the service; it is no error if it does not run or does not exist."""
+        """Stop the service; it is not an error if it does not run or does not exist."""
         if self.running:
             self._attempt("stop", SERVICE)
             self._attempt("reset-failed", SERVICE)

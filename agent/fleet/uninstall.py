@@ -27,7 +27,7 @@ _PURGED = (
     places.STATE,
     places.TAKEOVER,
     os.path.dirname(places.OLD_CONFIG),
-    places.SETTINGS_FOLDER,
+    places.SETTINGS_DIRECTORY,
     places.LOGS,
     f"{places.UNIT}.saved",
     f"{places.RESTART_STEPS}.saved",
@@ -42,7 +42,7 @@ _ELSEWHERE = (
     ("on_premises_config_file", "The registration with its key lies", places.ON_PREMISES),
     ("log_dir", "Logs lie", places.LOGS),
 )
-_EMPTY_FOLDERS = (
+_EMPTY_DIRECTORIES = (
     _RECORDS,
     places.DEPLOYMENT_ROOT,
     places.DROP_INS,
@@ -50,8 +50,8 @@ _EMPTY_FOLDERS = (
     places.VERSIONS,
     f"{places.STATE}/.pid",
     places.STATE,
-    places.CONFIG_FOLDER,
-    places.SETTINGS_FOLDER,
+    places.CONFIG_DIRECTORY,
+    places.SETTINGS_DIRECTORY,
     os.path.dirname(places.LOGS),
     places.HOME,
 )
@@ -80,7 +80,7 @@ def uninstall(options: UninstallOptions, *, tell: Tell) -> bool:
     with host_lock(host, tell):
         installed = _remove(host, options, tell, left)
         _unlink(host.at(places.LOCK))
-    _remove_empty_folders(host)
+    _remove_empty_directories(host)
     if not options.purge:
         _tell_what_is_kept(host, tell)
     if left:
@@ -199,7 +199,7 @@ def _tell_what_is_kept(host: Places, tell: Tell) -> None:
 
 
 def _remove_trees(host: Places, paths: Iterable[str]) -> list[str]:
-    """Remove files and folders; give those that are left. Where a link leads is not ours to say."""
+    """Remove files and directories; give those that are left. Where a link leads is not ours to say."""
     for there in map(host.at, paths):
         if os.path.isdir(there) and not os.path.islink(there):
             shutil.rmtree(there, ignore_errors=True)
@@ -209,8 +209,8 @@ def _remove_trees(host: Places, paths: Iterable[str]) -> list[str]:
     return [path for path in paths if os.path.lexists(host.at(path))]
 
 
-def _remove_empty_folders(host: Places) -> None:
-    for path in _EMPTY_FOLDERS:
+def _remove_empty_directories(host: Places) -> None:
+    for path in _EMPTY_DIRECTORIES:
         try:
             os.rmdir(host.at(path))
         except OSError:

@@ -9,7 +9,7 @@ import re
 import shutil
 import sys
 
-from agent.filesystem.durable import make_folder, sync_file_systems, sync_folder, write_durably
+from agent.filesystem.durable import make_directory, sync_directory, sync_file_systems, write_durably
 from agent.fleet import places
 from agent.fleet.commands import attempt, run
 from agent.fleet.errors import FleetError
@@ -18,27 +18,27 @@ from agent.fleet.wheelhouse import REQUIREMENTS, Wheelhouse
 
 _COMPLETE = ".complete"
 SYSTEMD = "systemd"
-"""Folder of a version with its unit and drop-ins, so that going back brings the right ones along."""
+"""Directory of a version with its unit and drop-ins, so that going back brings the right ones along."""
 
 
 def name_of(wheelhouse: Wheelhouse) -> str:
-    """The folder's name of a version: two builds of one version are two, as one of them may be running."""
+    """The directory's name of a version: two builds of one version are two, as one of them may be running."""
     return f"{wheelhouse.version}-{wheelhouse.sha256[:8]}"
 
 
 def version_in(name: str) -> str:
-    """The version that a folder's name stands for."""
+    """The version that a directory's name stands for."""
     return name.rpartition("-")[0]
 
 
-def folder(host: Places, name: str) -> str:
-    """The path of a version's folder."""
+def directory(host: Places, name: str) -> str:
+    """The path of a version's directory."""
     return os.path.join(host.at(places.VERSIONS), name)
 
 
 def is_complete(host: Places, name: str) -> bool:
     """Whether a version was built to its end."""
-    return os.path.isfile(os.path.join(folder(host, name), _COMPLETE))
+    return os.path.isfile(os.path.join(directory(host, name), _COMPLETE))
 
 
 def installed(host: Places) -> list[str]:
@@ -52,7 +52,7 @@ def installed(host: Places) -> list[str]:
 
 def works(host: Places, name: str) -> bool:
     """Whether a version can be run; the Python that it was built with may be gone."""
-    command = os.path.join(folder(host, name), "bin", places.PROGRAMS[0])
+    command = os.path.join(directory(host, name), "bin", places.PROGRAMS[0])
     try:
         return attempt([command, "--version"]).status == 0
     except FleetError:
@@ -61,7 +61,7 @@ def works(host: Places, name: str) -> bool:
 
 def spoil(host: Places, name: str) -> None:
     """Make a version one that has to be built anew. Raises OSError."""
-    os.unlink(os.path.join(folder(host, name), _COMPLETE))
+    os.unlink(os.path.join(directory(host, name), _COMPLETE))
 
 
 def current(host: Places) -> str | None:
@@ -81,7 +81,7 @@ def build(host: Places, wheelhouse: Wheelhouse, *, python: str) -> str:
     name = name_of(wheelhouse)
     if is_complete(host, name):
         return name
-    path = folder(host, name)
+    path = directory(host, name)
     shutil.rmtree(path, ignore_errors=True)
     try:
         _build(wheelhouse, path, python=python)
@@ -103,7 +103,7 @@ def _build(wheelhouse: Wheelhouse, path: str, *, python: str) -> None:
     )
     interpreter = os.path.join(path, "bin", "python")
     options = ["--isolated", "--no-input", "--disable-pip-version-check", "--no-cache-dir", "--quiet"]
-    source = ["--no-index", "--find-links", wheelhouse.folder, "--only-binary", ":all:", "--require-hashes"]
+    source = ["--no-index", "--find-links", wheelhouse.directory, "--only-binary", ":all:", "--require-hashes"]
     # Straight from its wheel, so that no pip is installed on the host and none of its own is needed.
     pip = os.path.join(wheelhouse.path(wheelhouse.pip), "pip")
     run(
@@ -131,8 +131,8 @@ def _check(path: str, version: str, environment: dict[str, str]) -> None:
 
 def _keep_units(wheelhouse: Wheelhouse, path: str) -> None:
     kept = os.path.join(path, SYSTEMD)
-    make_folder(kept)
-    for name in os.listdir(wheelhouse.folder):
+    make_directory(kept)
+    for name in os.listdir(wheelhouse.directory):
         if name.endswith((".service", ".conf")):
             copy = os.path.join(kept, name)
             shutil.copyfile(wheelhouse.path(name), copy)
@@ -157,7 +157,7 @@ def switch(host: Places, name: str) -> None:
         os.unlink(temporary)
     os.symlink(target, temporary)
     os.rename(temporary, link)
-    sync_folder(os.path.dirname(link))
+    sync_directory(os.path.dirname(link))
 
 
 def prune(host: Places, keep: set[str]) -> list[str]:

@@ -1,8 +1,8 @@
-"""A wheelhouse: everything that an installation needs, in one folder or archive, held by one SHA-256.
+"""A wheelhouse: everything that an installation needs, in one directory or archive, held by one SHA-256.
 
 In it lie wheels (the agent's, its dependencies', pip's), ``requirements.txt`` with the hash of each, the service's unit
 and ``SHA256SUMS`` over all other files. The SHA-256 that a user gives is that of the archive (.tar.gz), or of
-``SHA256SUMS`` for a folder. Checks, in this order, each before anything of the content is used:
+``SHA256SUMS`` for a directory. Checks, in this order, each before anything of the content is used:
 
 1. the archive's, or the list's, own SHA-256;
 2. every file is listed and every listed file is there, with its SHA-256;
@@ -39,14 +39,14 @@ _CHUNK = 1 << 20
 class Wheelhouse(NamedTuple):
     """A checked copy that nobody else changes; ``version`` is that of the agent in it."""
 
-    folder: str
+    directory: str
     version: str
     sha256: str
     pip: str
 
     def path(self, name: str) -> str:
         """The path of one of its files."""
-        return os.path.join(self.folder, name)
+        return os.path.join(self.directory, name)
 
 
 def parse_sha256(text: str) -> str:
@@ -61,13 +61,13 @@ def parse_sha256(text: str) -> str:
 
 
 def stage(source: str, *, sha256: str, into: str) -> Wheelhouse:
-    """Copy a wheelhouse folder or archive into the empty folder ``into``, and check it there.
+    """Copy a wheelhouse directory or archive into the empty directory ``into``, and check it there.
 
     Raises SourceError where it is not the one that was meant, or not whole.
     """
     try:
         if os.path.isdir(source):
-            _copy_folder(source, into)
+            _copy_directory(source, into)
             _expect(_digest(os.path.join(into, SUMS)), sha256, f"{SUMS} in {source}")
         else:
             _unpack(source, sha256, into)
@@ -81,7 +81,7 @@ def stage(source: str, *, sha256: str, into: str) -> Wheelhouse:
     return _describe(into, sha256)
 
 
-def _copy_folder(source: str, into: str) -> None:
+def _copy_directory(source: str, into: str) -> None:
     room = LARGEST
     for entry in sorted(os.scandir(source), key=lambda found: found.name):
         if not entry.is_file(follow_symlinks=False) or not _NAME.fullmatch(entry.name):
@@ -105,7 +105,7 @@ def _unpack(source: str, sha256: str, into: str) -> None:
 
 
 def _plain_files(archive: tarfile.TarFile) -> Iterator[tuple[str, BinaryIO]]:
-    """Give name and content of each file; a folder around all of them is lifted."""
+    """Give name and content of each file; a directory around all of them is lifted."""
     for member in archive:
         name = member.name.removeprefix("./").rpartition("/")[2]
         content = archive.extractfile(member) if member.isreg() else None
@@ -131,16 +131,16 @@ def _digest(path: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _expect(found: str, wanted: str, what: str) -> None:
-    if found != wanted:
+def _expect(found: str, desired: str, what: str) -> None:
+    if found != desired:
         raise SourceError(
-            f"The SHA-256 of {what} is {found}, and {wanted} was expected. Nothing was installed.",
+            f"The SHA-256 of {what} is {found}, and {desired} was expected. Nothing was installed.",
             remedy="The file was changed, cut short, or another one was meant.",
         )
 
 
-def _check_sums(folder: str) -> None:
-    path = os.path.join(folder, SUMS)
+def _check_sums(directory: str) -> None:
+    path = os.path.join(directory, SUMS)
     if not os.path.isfile(path):
         raise SourceError(f"The wheelhouse has no {SUMS}.", remedy="Make it with userdata/build-wheelhouse.")
     listed = {}
@@ -150,28 +150,28 @@ def _check_sums(folder: str) -> None:
             if match is None:
                 raise SourceError(f"{SUMS} has a line that sha256sum does not write: {line.strip()!r}.")
             listed[match[2]] = match[1]
-    there = set(os.listdir(folder)) - {SUMS}
+    there = set(os.listdir(directory)) - {SUMS}
     if there != set(listed):
         wrong = sorted(there.symmetric_difference(listed))
         raise SourceError(f"{SUMS} and the files of the wheelhouse differ: {', '.join(wrong)}.")
     for name, digest in listed.items():
-        _expect(_digest(os.path.join(folder, name)), digest, name)
+        _expect(_digest(os.path.join(directory, name)), digest, name)
 
 
-def _describe(folder: str, sha256: str) -> Wheelhouse:
-    names = os.listdir(folder)
+def _describe(directory: str, sha256: str) -> Wheelhouse:
+    names = os.listdir(directory)
     agents = [match for name in names if (match := _AGENT.fullmatch(name))]
     pips = [name for name in names if _PIP.fullmatch(name)]
     missing = [name for name in (REQUIREMENTS, UNIT) if name not in names]
     if len(agents) != 1 or len(pips) != 1 or missing:
         lacking = missing or [f"{len(agents)} wheels of the agent, {len(pips)} of pip"]
         raise SourceError(
-            f"This is no wheelhouse of the agent: expected one wheel of each, {REQUIREMENTS} and {UNIT};"
+            f"This is not a wheelhouse of the agent: expected one wheel of each, {REQUIREMENTS} and {UNIT};"
             f" wrong: {', '.join(lacking)}.",
             remedy="Make it with userdata/build-wheelhouse.",
         )
-    _check_requirements(os.path.join(folder, REQUIREMENTS))
-    return Wheelhouse(folder, agents[0][1], sha256, pips[0])
+    _check_requirements(os.path.join(directory, REQUIREMENTS))
+    return Wheelhouse(directory, agents[0][1], sha256, pips[0])
 
 
 def _check_requirements(path: str) -> None:

@@ -40,13 +40,13 @@ def _look_up(name: str) -> pwd.struct_passwd:
         raise
 
 
-def first_closed_folder(path: str, account: Account) -> str | None:
-    """The outermost folder on the way to an absolute path which this account may not pass, by the modes alone."""
-    folder = ""
+def first_closed_directory(path: str, account: Account) -> str | None:
+    """The outermost directory on the way to an absolute path which this account may not pass, by the modes alone."""
+    directory = ""
     for name in os.path.dirname(path).split("/"):
-        folder = f"{folder}{name}/"
+        directory = f"{directory}{name}/"
         try:
-            status = os.stat(folder)
+            status = os.stat(directory)
         except OSError:
             return None
         if status.st_uid == account.uid:
@@ -56,5 +56,5 @@ def first_closed_folder(path: str, account: Account) -> str | None:
         else:
             bit = 0o001
         if not status.st_mode & bit:
-            return folder.rstrip("/") or "/"
+            return directory.rstrip("/") or "/"
     return None

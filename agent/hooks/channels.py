@@ -1,4 +1,4 @@
-"""The pipes between agent and keeper, and the words that go over them."""
+"""The pipes between agent and script supervisor, and the words that go over them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ REPORT_STARTED = "started"  # pid, start time
 REPORT_ENDED = "ended"  # wait status, and if it never became the script: step, error number
 REPORT_TIMED_OUT = "timed-out"  # and everything has been ended
 REPORT_STOPPED = "stopped"  # on request, and everything has been ended
-REPORT_BROKEN = "broken"  # what went wrong in the keeper
+REPORT_BROKEN = "broken"  # what went wrong in the script supervisor
 
 DRAIN_STDOUT = b"o"
 DRAIN_STDERR = b"e"
@@ -20,7 +20,7 @@ DRAIN_NONE = b"n"
 
 
 class Channels(NamedTuple):
-    """The descriptors between agent and keeper; each side closes what is the other's."""
+    """The descriptors between agent and script supervisor; each side closes what is the other's."""
 
     stdout: tuple[int, int]
     stderr: tuple[int, int]
@@ -46,8 +46,8 @@ class Channels(NamedTuple):
         """The ends that the agent uses."""
         return self.stdout[0], self.stderr[0], self.report[0], self.command[1]
 
-    def keepers(self) -> tuple[int, ...]:
-        """The ends that only the keeper and the script use."""
+    def supervisors(self) -> tuple[int, ...]:
+        """The ends that only the script supervisor and the script use."""
         return self.stdout[1], self.stderr[1], self.report[1], self.command[0]
 
 

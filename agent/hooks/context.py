@@ -31,7 +31,7 @@ class EventContext(NamedTuple):
     """What the scripts of one event share.
 
     ``archive`` is the absolute path of the ``deployment-archive`` that holds them, ``variables`` describe the
-    deployment, ``cwd`` is their working folder.
+    deployment, ``cwd`` is their working directory.
     """
 
     event: str
@@ -43,16 +43,16 @@ class EventContext(NamedTuple):
 class RunningScript(NamedTuple):
     """A script that has just started, for a record from which a later process can find it.
 
-    The script leads the process group and session ``pid``. TERM to ``keeper_pid`` ends the script and everything that
-    it has started. The start times, in clock ticks since boot, tell these processes from later ones with the same
+    The script leads the process group and session ``pid``. TERM to ``supervisor_pid`` ends the script and everything
+    that it has started. The start times, in clock ticks since boot, tell these processes from later ones with the same
     numbers; 0 stands for one that was gone before it could be looked up.
     """
 
     location: str
     pid: int
     start_time: int
-    keeper_pid: int
-    keeper_start_time: int
+    supervisor_pid: int
+    supervisor_start_time: int
 
 
 Started = Callable[[RunningScript], None]

@@ -105,6 +105,6 @@ def _leave_virtual_environment(environment: dict[str, str]) -> None:
         return
     programs = os.path.join(sys.prefix, "bin")
     path = environment.get("PATH", "").split(os.pathsep)
-    environment["PATH"] = os.pathsep.join(folder for folder in path if folder != programs)
+    environment["PATH"] = os.pathsep.join(directory for directory in path if directory != programs)
     environment.pop("VIRTUAL_ENV")
     environment.pop("VIRTUAL_ENV_PROMPT", None)

@@ -12,9 +12,9 @@ from agent.appspec.hooks import location_advice
 from agent.appspec.model import Script
 from agent.errors import DiagnosticCode, ScriptError
 from agent.filesystem.reasons import remedy_for
-from agent.hooks.accounts import Account, first_closed_folder
+from agent.hooks.accounts import Account, first_closed_directory
 from agent.hooks.follower import Ending
-from agent.hooks.launch import NOBODY, STEP_FOLDER, STEP_USER, User
+from agent.hooks.launch import NOBODY, STEP_DIRECTORY, STEP_USER, User
 from agent.hooks.writers import Writer, explain
 
 _LOCATION = (
@@ -113,11 +113,11 @@ class FailureWriter:
         )
 
     def stopped(self) -> ScriptError:
-        """Somebody told the keeper to end the script."""
+        """Somebody told the script supervisor to end the script."""
         return self._failed("was ended from outside before it was done, together with everything it had started.")
 
-    def keeper_lost(self, detail: str) -> ScriptError:
-        """The keeper process is gone, so nobody knows how the script ended; ``detail`` is its last words, if any."""
+    def supervisor_lost(self, detail: str) -> ScriptError:
+        """The script supervisor is gone, so the script's end is unknown; ``detail`` is its last words, if any."""
         why = detail or "it was killed; the kernel's log tells whether memory had run out"
         return self._failed(f"failed, because the agent's process that starts it and waits for it did: {why}.")
 
@@ -150,16 +150,18 @@ class FailureWriter:
     def _may_execute(self, account: Account) -> bool:
         status = os.stat(self._path)
         bits = stat.S_IXUSR if status.st_uid == account.uid else stat.S_IXGRP if status.st_gid in account.groups else 1
-        passes = account.uid == 0 or (first_closed_folder(self._path, account) is None and bool(status.st_mode & bits))
+        passes = account.uid == 0 or (
+            first_closed_directory(self._path, account) is None and bool(status.st_mode & bits)
+        )
         return passes and not os.statvfs(self._path).f_flag & os.ST_NOEXEC
 
-    def not_started(self, ending: Ending, *, folder: str) -> ScriptError:
-        """The process could not become the script; ``folder`` is the working folder that was asked for."""
+    def not_started(self, ending: Ending, *, directory: str) -> ScriptError:
+        """The process could not become the script; ``directory`` is the working directory that was asked for."""
         reason = f"{os.strerror(ending.error)}."
-        error = OSError(ending.error, reason, folder if ending.failed_step == STEP_FOLDER else None)
+        error = OSError(ending.error, reason, directory if ending.failed_step == STEP_DIRECTORY else None)
         reason = f"{reason} {remedy_for(error)}".rstrip()
-        if ending.failed_step == STEP_FOLDER:
-            return self._not_run(f"cannot be started: its working directory {folder} cannot be entered: {reason}")
+        if ending.failed_step == STEP_DIRECTORY:
+            return self._not_run(f"cannot be started: its working directory {directory} cannot be entered: {reason}")
         if ending.failed_step == STEP_USER:
             return self._not_run(f"cannot be started: the agent could not change to its user: {reason}")
         return self._not_run(f"cannot be started: {self._why_not_executed(ending.error)}")
@@ -185,12 +187,12 @@ class FailureWriter:
     def _why_not_allowed(self, interpreter: str) -> str:
         status = os.stat(self._path)
         if stat.S_ISDIR(status.st_mode):
-            return f"{self._path} is a folder, not a file."
+            return f"{self._path} is a directory, not a file."
         if os.statvfs(self._path).f_flag & os.ST_NOEXEC:
             return f"the file system of {self._path} is mounted noexec."
-        closed = first_closed_folder(self._path, self._account) if self._account else None
+        closed = first_closed_directory(self._path, self._account) if self._account else None
         if closed and self._account:
-            return f"user {self._account.name} may not pass the folder {closed} on the way to {self._path}."
+            return f"user {self._account.name} may not pass the directory {closed} on the way to {self._path}."
         if interpreter and not os.access(interpreter, os.X_OK):
             return f"its first line asks for the interpreter {interpreter}, which is not executable."
         return f"its user may not execute {self._path} (mode {stat.S_IMODE(status.st_mode):04o})."

@@ -1,4 +1,4 @@
-"""The agent's side of a running script: it reads what the script writes and what the keeper reports, in one loop."""
+"""The agent's side of a running script: one loop reads what the script writes and what its supervisor reports."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from enum import Enum
 from typing import NamedTuple
 
 from agent.hooks.channels import REPORT_ENDED, REPORT_STARTED, REPORT_STOPPED, REPORT_TIMED_OUT
-from agent.hooks.keeper import Keeper
 from agent.hooks.output import LineSplitter, Sinks
+from agent.hooks.supervisor import ScriptSupervisor
 
 _AT_ONCE = 64 * 1024  # the size of a pipe
 _LONGEST_WAIT = 3600.0
@@ -24,12 +24,12 @@ LONGEST_REST = 2.0
 
 
 class EndKind(Enum):
-    """What the keeper reports last."""
+    """What the script supervisor reports last."""
 
     ENDED = "the script has ended by itself"
     TIMED_OUT = "its time was over, and its whole tree has been ended"
     STOPPED = "its whole tree has been ended on request"
-    KEEPER_LOST = "the keeper is gone"
+    SUPERVISOR_LOST = "the script supervisor is gone"
 
 
 class Ending(NamedTuple):
@@ -43,21 +43,21 @@ class Ending(NamedTuple):
 
 
 class Follower:
-    """Reads a script's two outputs and the keeper's reports until the script has ended.
+    """Reads a script's two outputs and the script supervisor's reports until the script has ended.
 
     Memory is two pieces of a line, whatever the script writes. ``on_started`` is called once with the pid of the script
     and its start time.
     """
 
-    def __init__(self, keeper: Keeper, sinks: Sinks, *, on_started: Callable[[int, int], None]) -> None:
+    def __init__(self, supervisor: ScriptSupervisor, sinks: Sinks, *, on_started: Callable[[int, int], None]) -> None:
         self._sinks = sinks
         self._on_started = on_started
-        self._keeper = keeper
-        self._streams = {keeper.stdout: "stdout", keeper.stderr: "stderr"}
+        self._supervisor = supervisor
+        self._streams = {supervisor.stdout: "stdout", supervisor.stderr: "stderr"}
         self._splitters = {name: LineSplitter() for name in self._streams.values()}
         self._reports = b""
         self._poll = select.poll()
-        for descriptor in (*self._streams, keeper.report):
+        for descriptor in (*self._streams, supervisor.report):
             self._poll.register(descriptor, select.POLLIN)
         self.script = 0
         self.script_start_time = 0
@@ -107,7 +107,7 @@ class Follower:
         """Wait for something to read, and read it; False if there was nothing in time."""
         ready = self._poll.poll(int(min(timeout, _LONGEST_WAIT) * 1000) + 1)
         for descriptor, _ in ready:
-            if descriptor == self._keeper.report:
+            if descriptor == self._supervisor.report:
                 self._read_reports()
             else:
                 self._read_output(descriptor)
@@ -123,14 +123,14 @@ class Follower:
             self._sinks.output(name, piece)
 
     def _read_reports(self) -> None:
-        data = os.read(self._keeper.report, 4096)
+        data = os.read(self._supervisor.report, 4096)
         *reports, self._reports = (self._reports + data).split(b"\n")
         for report in reports:
             self._take(report.decode())
         if not data and self.ending is None:
-            self.ending = Ending(EndKind.KEEPER_LOST)
+            self.ending = Ending(EndKind.SUPERVISOR_LOST)
         if self.ending is not None:
-            self._poll.unregister(self._keeper.report)
+            self._poll.unregister(self._supervisor.report)
 
     def _take(self, report: str) -> None:
         word, _, rest = report.partition(" ")
@@ -146,4 +146,4 @@ class Follower:
         elif word == REPORT_STOPPED:
             self.ending = Ending(EndKind.STOPPED)
         else:
-            self.ending = Ending(EndKind.KEEPER_LOST, detail=rest)
+            self.ending = Ending(EndKind.SUPERVISOR_LOST, detail=rest)

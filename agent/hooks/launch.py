@@ -13,7 +13,7 @@ from typing import NamedTuple, NoReturn
 from agent.hooks.accounts import Account, find_account
 from agent.hooks.environment import DEPLOYMENT_VARIABLES, HOST_VARIABLES
 
-STEP_FOLDER = "folder"
+STEP_DIRECTORY = "directory"
 STEP_USER = "user"
 STEP_EXEC = "exec"
 
@@ -55,7 +55,7 @@ class Launch(NamedTuple):
 
     arguments: list[bytes]
     environment: Mapping[bytes, bytes]
-    folder: bytes
+    directory: bytes
     umask: int
     switch_to: Account | None = None
     sudo: tuple[bytes, ...] = ()
@@ -71,10 +71,10 @@ def choose_user(*, runas: str | None, sudo: bool, login: bool) -> User:
     itself if not; any other agent asks sudo, without a password and without a shell. Raises LookupError for an unknown
     user and NoSudoError.
     """
-    wanted = runas or ("root" if sudo else None)
-    if wanted is None:
+    desired = runas or ("root" if sudo else None)
+    if desired is None:
         return NOBODY
-    account = find_account(wanted)
+    account = find_account(desired)
     if login and os.geteuid() == 0:
         program = next(filter(None, map(_find_program, _LOGIN_PROGRAMS)), None)
         if program is not None:
@@ -94,7 +94,7 @@ def plan_launch(
     user: User,
     environment: Mapping[str, str],
     *,
-    folder: str,
+    directory: str,
     umask: int,
     core_limit: int | None = None,
 ) -> Launch:
@@ -108,7 +108,7 @@ def plan_launch(
     return Launch(
         arguments=[os.fsencode(argument) for argument in arguments],
         environment={os.fsencode(name): os.fsencode(value) for name, value in environment.items()},
-        folder=os.fsencode(folder),
+        directory=os.fsencode(directory),
         umask=umask,
         switch_to=user.account if user.switch else None,
         sudo=tuple(os.fsencode(word) for word in user.sudo),
@@ -146,12 +146,12 @@ def become_script(launch: Launch, *, stdout: int, stderr: int, failure: int) -> 
 
     What cannot be done is written to the close-on-exec pipe ``failure`` as the step and the error number.
     """
-    step = STEP_FOLDER
+    step = STEP_DIRECTORY
     try:
         os.setsid()
         os.dup2(stdout, 1)
         os.dup2(stderr, 2)
-        os.chdir(launch.folder)
+        os.chdir(launch.directory)
         os.umask(launch.umask)
         if launch.core_limits is not None:
             resource.setrlimit(resource.RLIMIT_CORE, launch.core_limits)
@@ -206,8 +206,8 @@ def starts_with(path: bytes, magic: bytes) -> bool:
 
 
 def _find_program(name: str) -> str | None:
-    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
-        path = os.path.join(folder, name)
+    for directory in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        path = os.path.join(directory, name)
         if os.path.isfile(path) and os.access(path, os.X_OK):
             return path
     return None

@@ -1,7 +1,7 @@
 """What /proc tells about processes.
 
-psutil would tell the same, but the keeper needs it after a fork, where nothing may be imported, and psutil does not
-know who holds a pipe.
+psutil would tell the same, but the script supervisor needs it after a fork, where nothing may be imported, and psutil
+does not know who holds a pipe.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def look_up(pid: int) -> Process | None:
     try:
         with open(f"/proc/{pid}/stat", "rb") as stream:
             text = stream.read()
-        # The command's name stands in brackets and may itself hold brackets and blanks.
+        # The command's name stands in brackets and may itself hold brackets and spaces.
         fields = text[text.rindex(b")") + 2 :].split()
         return Process(pid, parent=int(fields[1]), state=fields[0].decode(), start_time=int(fields[19]))
     except (OSError, ValueError, IndexError):
@@ -108,14 +108,14 @@ def _all_pids() -> list[int]:
 
 
 def _holds(pid: int, pipes: Collection[str]) -> bool:
-    folder = f"/proc/{pid}/fd"
+    directory = f"/proc/{pid}/fd"
     try:
-        names = os.listdir(folder)
+        names = os.listdir(directory)
     except OSError:
         return False
     for name in names:
         try:
-            if os.readlink(f"{folder}/{name}") in pipes:
+            if os.readlink(f"{directory}/{name}") in pipes:
                 return True
         except OSError:
             continue

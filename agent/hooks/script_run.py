@@ -18,12 +18,12 @@ from agent.hooks.context import EventContext, HookOptions, RunningScript, Starte
 from agent.hooks.environment import script_environment
 from agent.hooks.failures import FailureWriter
 from agent.hooks.follower import Ending, EndKind, Follower
-from agent.hooks.keeper import Keeper
 from agent.hooks.launch import Launch, NoSudoError, User, choose_user, plan_launch
 from agent.hooks.output import Sinks
+from agent.hooks.supervisor import ScriptSupervisor
 from agent.hooks.writers import other_writers, permit_execution
 
-KILL_PATIENCE = 5.0
+KILL_TIMEOUT = 5.0
 """Seconds after the grace that killed processes have to disappear; one asleep in a dead file system stays longer."""
 
 _NAMED_AT_MOST = 5
@@ -44,7 +44,7 @@ class ScriptRun:
         self._on_started = on_started
         self._path = f"{context.archive}/{script.location}"
         self._failure = FailureWriter(script, context.event, path=self._path)
-        self._patience = options.term_grace_seconds + KILL_PATIENCE
+        self._timeout = options.term_grace_seconds + KILL_TIMEOUT
 
     def run(self) -> None:
         """Run the script to its end. Raises ScriptError if it fails its event."""
@@ -61,11 +61,11 @@ class ScriptRun:
         _log.info("Running %s, timeout %d seconds", self._failure.subject, self._script.timeout)
         deadline = time.monotonic() + self._script.timeout
         try:
-            keeper = Keeper(launch, deadline=deadline, grace=self._options.term_grace_seconds)
+            supervisor = ScriptSupervisor(launch, deadline=deadline, grace=self._options.term_grace_seconds)
         except OSError as error:
             raise self._failure.no_process(error) from error
-        with keeper:
-            self._follow(keeper, deadline)
+        with supervisor:
+            self._follow(supervisor, deadline)
 
     def _check_location(self) -> None:
         if self._options.reject_path_traversal and _climbs_out(self._script.location):
@@ -118,7 +118,7 @@ class ScriptRun:
             self._path,
             user,
             environment,
-            folder=self._context.cwd,
+            directory=self._context.cwd,
             umask=self._options.umask,
             core_limit=self._options.core_limit,
         )
@@ -134,61 +134,65 @@ class ScriptRun:
             _warn_of_no_session(user.account.name)
         return user
 
-    def _follow(self, keeper: Keeper, deadline: float) -> None:
-        follower = Follower(keeper, self._sinks, on_started=lambda pid, start: self._tell_started(keeper, pid, start))
+    def _follow(self, supervisor: ScriptSupervisor, deadline: float) -> None:
+        follower = Follower(
+            supervisor, self._sinks, on_started=lambda pid, start: self._tell_started(supervisor, pid, start)
+        )
         try:
             try:
-                keeper.let_signals_in()
-                ending = follower.until_ended(deadline + self._patience)
+                supervisor.let_signals_in()
+                ending = follower.until_ended(deadline + self._timeout)
             except BaseException:
-                keeper.end_tree()
-                if follower.until_ended(time.monotonic() + self._patience) is not None:
-                    keeper.release()
+                supervisor.end_tree()
+                if follower.until_ended(time.monotonic() + self._timeout) is not None:
+                    supervisor.release()
                 raise
             if ending is None:
-                survivors = [process.pid for process in processes.descendants(keeper.pid)]
+                survivors = [process.pid for process in processes.descendants(supervisor.pid)]
                 raise self._failure.timed_out(_describe(survivors))
             self._read_on(follower, ending, deadline)
         finally:
             follower.finish()
         left_open = list(follower.open_streams.values())
-        holders = self._let_go(keeper, follower)
+        holders = self._let_go(supervisor, follower)
         self._judge(ending, left_open, holders)
 
-    def _tell_started(self, keeper: Keeper, pid: int, start_time: int) -> None:
+    def _tell_started(self, supervisor: ScriptSupervisor, pid: int, start_time: int) -> None:
         if self._on_started is not None:
-            itself = processes.look_up(keeper.pid)
-            keeper_start_time = itself.start_time if itself else 0
-            self._on_started(RunningScript(self._script.location, pid, start_time, keeper.pid, keeper_start_time))
+            itself = processes.look_up(supervisor.pid)
+            supervisor_start_time = itself.start_time if itself else 0
+            self._on_started(
+                RunningScript(self._script.location, pid, start_time, supervisor.pid, supervisor_start_time)
+            )
 
     def _read_on(self, follower: Follower, ending: Ending, deadline: float) -> None:
         """Read what is left to read once the script has ended."""
-        if ending.kind is EndKind.KEEPER_LOST:
+        if ending.kind is EndKind.SUPERVISOR_LOST:
             _kill_tree(follower.script, follower.script_start_time)
         if ending.kind is EndKind.ENDED and self._options.wait_for_outputs:
             follower.until_closed(deadline)
         else:
             follower.rest()
 
-    def _let_go(self, keeper: Keeper, follower: Follower) -> list[str]:
-        """Send the keeper home, with a drainer for what is still open; describes who holds that."""
+    def _let_go(self, supervisor: ScriptSupervisor, follower: Follower) -> list[str]:
+        """Send the script supervisor home, with a drainer for what is still open; describes who holds that."""
         streams = follower.open_streams
         holders: list[str] = []
         if streams:
-            likely = [process.pid for process in processes.descendants(keeper.pid)]
-            holders = _describe(processes.holders(streams, likely=likely, ours={os.getpid(), keeper.pid}))
-        keeper.release(_drain_word(streams.values()))
+            likely = [process.pid for process in processes.descendants(supervisor.pid)]
+            holders = _describe(processes.holders(streams, likely=likely, ours={os.getpid(), supervisor.pid}))
+        supervisor.release(_drain_word(streams.values()))
         return holders
 
     def _judge(self, ending: Ending, left_open: list[str], holders: list[str]) -> None:
-        if ending.kind is EndKind.KEEPER_LOST:
-            raise self._failure.keeper_lost(ending.detail)
+        if ending.kind is EndKind.SUPERVISOR_LOST:
+            raise self._failure.supervisor_lost(ending.detail)
         if ending.kind is EndKind.TIMED_OUT:
             raise self._failure.timed_out(())
         if ending.kind is EndKind.STOPPED:
             raise self._failure.stopped()
         if ending.failed_step:
-            raise self._failure.not_started(ending, folder=self._context.cwd)
+            raise self._failure.not_started(ending, directory=self._context.cwd)
         if left_open and self._options.wait_for_outputs:
             raise self._failure.outputs_left_open(left_open[0], holders)
         if left_open:
@@ -235,7 +239,7 @@ def _drain_word(streams: Iterable[str]) -> bytes:
 
 
 def _kill_tree(leader: int, start_time: int) -> None:
-    """Kill a script that has lost its keeper, its process group, and what it has below it.
+    """Kill a script that has lost its supervisor, its process group, and what it has below it.
 
     What has left both cannot be told from others.
     """

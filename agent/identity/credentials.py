@@ -99,7 +99,7 @@ class CredentialSource:
         self._renew_at = 0.0
         self._forgotten = False
         self._said = ""
-        self._troubled = False
+        self._failing = False
         if initial is not None:
             self._hold(initial)
 
@@ -161,8 +161,8 @@ class CredentialSource:
             self._note(error, old)
             return old
         self._hold(found)
-        if self._troubled or self._said != self.source:
-            self._troubled, self._said = False, self.source
+        if self._failing or self._said != self.source:
+            self._failing, self._said = False, self.source
             _log.info("Credentials come from %s.", self.source)
         return found
 
@@ -172,9 +172,9 @@ class CredentialSource:
         self._renew_at = max(ends - RENEW_BEFORE, self._clock() + _SHORTEST_HOLD)
 
     def _note(self, error: IdentityError, old: Credentials) -> None:
-        if self._troubled:
+        if self._failing:
             return
-        self._troubled = True
+        self._failing = True
         until = "" if old.expires_at is None else f", until {shown_time(old.expires_at)}"
         _log.warning("Credentials could not be renewed; the old ones are used%s. %s", until, error)
 

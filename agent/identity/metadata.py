@@ -49,7 +49,7 @@ def metadata_endpoint(environment: Mapping[str, str]) -> str:
 
 
 class InstanceMetadata:
-    """The instance metadata service, each question asked once; patience is the caller's.
+    """The instance metadata service, each question asked once; timeout is the caller's.
 
     May be used by several threads. ``timeout`` bounds, in seconds, connecting and each wait for an answer. No proxy is
     ever used. ``clock`` is monotonic.
@@ -181,4 +181,4 @@ class InstanceMetadata:
         except NetworkError as error:
             raise MetadataError(f"Instance metadata gives no answer: {error.message}", remedy=NOT_EC2) from error
         except UnicodeDecodeError as error:
-            raise MetadataError(f"Instance metadata answers {path} with something that is no text.") from error
+            raise MetadataError(f"Instance metadata answers {path} with something that is not text.") from error

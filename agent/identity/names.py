@@ -49,7 +49,7 @@ def is_instance_id(text: str) -> bool:
 
 
 def is_host_identifier(text: str) -> bool:
-    """Tell whether a text can be sent as a host identifier: printable, without blanks, at most 512 characters."""
+    """Tell whether a text can be sent as a host identifier: printable, without spaces, at most 512 characters."""
     return _HOST_IDENTIFIER.fullmatch(text) is not None
 
 
@@ -59,5 +59,5 @@ def is_arn(text: str) -> bool:
 
 
 def is_key(text: str) -> bool:
-    """Tell whether a text can be a key, a secret or a token: printable, without blanks, at most 16,384 characters."""
+    """Tell whether a text can be a key, a secret or a token: printable, without spaces, at most 16,384 characters."""
     return _KEY.fullmatch(text) is not None

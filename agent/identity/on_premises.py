@@ -112,7 +112,7 @@ def _about_a_dangling_link(path: str) -> tuple[Problem, ...]:
     if not os.path.islink(path):
         return ()
     message = "this on-premises configuration file is a symbolic link that leads nowhere, and so counts as absent."
-    return (Problem(path, 0, 0, message, "Mend the link or remove it.", "warning"),)
+    return (Problem(path, 0, 0, message, "Fix the link or remove it.", "warning"),)
 
 
 def _about_readers(path: str, mode: int, on_premises: OnPremises | None) -> tuple[Problem, ...]:

@@ -49,7 +49,7 @@ class _Entry(NamedTuple):
 def parse(data: bytes, *, path: str) -> OnPremisesFile:
     """Make an identity of the text of an on-premises file; also return what deserves a warning.
 
-    Values are taken as they are written: a key id of digits is no number here. Raises OnPremisesError with all
+    Values are taken as they are written: a key id of digits is not a number here. Raises OnPremisesError with all
     problems at once; no message holds a secret.
     """
     report = Report(path)
@@ -193,7 +193,7 @@ def _value(name: str, entry: _Entry, report: Report) -> str:
         report.error(entry, f"{name} has a list or a map as its value.", "Write one text.")
         return ""
     if name in _SECRET and not names.is_key(text):
-        report.error(entry, f"{name} holds blanks or characters that no key has.", "Copy it again, without line ends.")
+        report.error(entry, f"{name} holds spaces or characters that no key has.", "Copy it again, without line ends.")
     elif name == "region":
         _check_region(text, entry, report)
     elif name in NEEDED:
@@ -223,7 +223,7 @@ def _check_arn(name: str, text: str, entry: _Entry, report: Report) -> None:
 
 
 def _credentials_file(entry: _Entry, report: Report, path: str) -> str:
-    """Make an absolute path, since a working folder of the agent is nothing to rely on."""
+    """Make an absolute path, since a working directory of the agent is nothing to rely on."""
     text = os.path.expanduser(entry.text or "")
     if not os.path.isabs(text):
         text = os.path.join(os.path.dirname(os.path.abspath(path)), text)

@@ -48,7 +48,7 @@ def parse_role_name(text: str) -> str:
     """
     name = text.strip().split("\n")[0].strip()
     if name and not _ROLE.fullmatch(name):
-        raise MetadataError(f"Instance metadata names the role {shown(name)}, which is no name of a role.")
+        raise MetadataError(f"Instance metadata names the role {shown(name)}, which is not a valid name of a role.")
     return name
 
 
@@ -68,7 +68,7 @@ def parse_credentials(text: str, *, role: str) -> Credentials:
         expires_at = epoch(expiration)
     except ValueError as error:
         raise MetadataError(
-            f"The credentials of the role {role} end at {shown(expiration)}, which is no time."
+            f"The credentials of the role {role} end at {shown(expiration)}, which is not a time."
         ) from error
     if not all(names.is_key(part) for part in parts):
         raise MetadataError(f"The credentials of the role {role} that instance metadata gives are not whole.")

@@ -55,7 +55,7 @@ class SessionFile:
         keys = {_ACCESS_KEY: section[_ACCESS_KEY], _SECRET_KEY: section[_SECRET_KEY], _TOKENS[0]: token}
         broken = [name for name, value in keys.items() if not names.is_key(value)]
         if broken:
-            raise self._error(f"has blanks or other characters that no key has in {' and '.join(broken)}")
+            raise self._error(f"has spaces or other characters that no key has in {' and '.join(broken)}")
         return Credentials(keys[_ACCESS_KEY], keys[_SECRET_KEY], token, self._expires_at(section))
 
     def _expires_at(self, section: dict[str, str]) -> float:
@@ -104,7 +104,7 @@ class SessionFile:
 def parse_default_section(text: str, *, path: str) -> dict[str, str]:
     """Give the non-empty settings of the section [default] of an INI file; names in small letters.
 
-    A line that is no setting is passed over: it may be a comment, or half a line. Raises CredentialsError without
+    A line that is not a setting is passed over: it may be a comment, or half a line. Raises CredentialsError without
     that section.
     """
     sections: dict[str, dict[str, str]] = {}

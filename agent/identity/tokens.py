@@ -125,7 +125,7 @@ class SessionTokens:
         if response.status != 200 or not names.is_key(token):
             raise MetadataError(
                 f"Instance metadata at {self._endpoint} answers the request for a token with status {response.status}"
-                + (" and something that is no token." if response.status == 200 else "."),
+                + (" and something that is not a token." if response.status == 200 else "."),
                 remedy="That passes where it is EC2's; else check what answers at that address.",
             )
         granted = response.headers.get(_TTL_HEADER, "")

@@ -111,7 +111,7 @@ def access_acl(acl: Acl, *, mode: int) -> bytes:
 
 @lru_cache(maxsize=1024)
 def default_acl(acl: Acl, *, mode: int) -> bytes | None:
-    """Give the value of the default list of a folder that has this mode, or None where no entry is a default one.
+    """Give the value of the default list of a directory that has this mode, or None where no entry is a default one.
 
     Base entries that are not given are the mode's; the mask, with names and not given, is the group's entry
     (the rule of the official agents).

@@ -95,7 +95,7 @@ def apply_attributes(
 
     ``target`` is a descriptor or, for an ``O_PATH`` one, what ``by_descriptor`` gives; ``shown`` is the path for
     messages. What comes out is what the official agent's order gives (mode, ACL, owner): where an owner or group is
-    given, a file loses setuid and setgid as by chown(2), a folder keeps them. But the owner comes first and the mode
+    given, a file loses setuid and setgid as by chown(2), a directory keeps them. But the owner comes first and the mode
     last, and so the object is never wider than in the end; for a ``hidden`` one this does not matter. Raises OSError
     with a file name, and InstallError where the ACL cannot be set.
     """

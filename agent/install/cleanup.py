@@ -8,18 +8,18 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from agent.install.cleanup_list import SEMANAGE_PREFIX
-from agent.install.host import FOLDER, Host, Link, View
+from agent.install.host import DIRECTORY, Host, Link, View
 
 
 class Cleanup(NamedTuple):
     """What a clean-up will remove: real paths, in the order of removal; ``rules`` are paths of SELinux rules.
 
     ``links`` are the host's links that lead there. ``mounted`` are the listed mount points, which cannot be removed,
-    and the listed folders above them.
+    and the listed directories above them.
     """
 
     files: list[str]
-    folders: list[str]
+    directories: list[str]
     rules: list[str]
     links: tuple[Link, ...] = ()
     mounted: tuple[str, ...] = ()
@@ -32,12 +32,12 @@ _NOTHING_THERE = frozenset({errno.ELOOP, errno.ENAMETOOLONG})
 def plan_cleanup(paths: Sequence[str], host: Host, mounts: Collection[str] = ()) -> Cleanup:
     """Work out what is removed for a clean-up list, last line first. Raises OSError.
 
-    The rules are the official agent's: links and files go, changed since or not; a folder goes when it is empty by
-    then; what is missing is passed over; a listed folder that is a file now goes, as does the reverse.
+    The rules are the official agent's: links and files go, changed since or not; a directory goes when it is empty by
+    then; what is missing is passed over; a listed directory that is a file now goes, as does the reverse.
     """
     now = View(host)
     files: list[str] = []
-    folders: list[str] = []
+    directories: list[str] = []
     rules: list[str] = []
     gone: set[str] = set()
     ways: dict[str, None] = {}
@@ -52,15 +52,15 @@ def plan_cleanup(paths: Sequence[str], host: Host, mounts: Collection[str] = ())
         if kind is None:
             continue
         listed[real] = None
-        if kind == FOLDER and (real == "/" or any(f"{real}/{name}" not in gone for name in host.children(real))):
+        if kind == DIRECTORY and (real == "/" or any(f"{real}/{name}" not in gone for name in host.children(real))):
             continue
         gone.add(real)
-        (folders if kind == FOLDER else files).append(real)
+        (directories if kind == DIRECTORY else files).append(real)
         ways[path[: path.rfind("/")]] = None
     links = dict.fromkeys(link for way in ways for link in now.links(_tidied(way)))
     points = [path for path in listed if path in mounts]
     mounted = [path for path in listed if any(f"{point}/".startswith(f"{path}/") for point in points)]
-    return Cleanup(files, folders, rules, tuple(links), tuple(mounted))
+    return Cleanup(files, directories, rules, tuple(links), tuple(mounted))
 
 
 def _look_up(path: str, now: View) -> tuple[str, str | None]:

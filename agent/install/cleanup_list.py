@@ -19,13 +19,13 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeGuard
 
-from agent.filesystem.durable import remove_if_there, replace, sync_folder, write_durably
+from agent.filesystem.durable import remove_if_there, replace, sync_directory, write_durably
 from agent.filesystem.kernel import Identity
 
 _log = logging.getLogger(__name__)
 
 # What Ruby's strip takes away; 2.x trims more, which is why _is_odd() keeps all such names out of the list.
-_BLANKS = " \t\n\v\f\r\0"
+_SPACES = " \t\n\v\f\r\0"
 
 SEMANAGE_PREFIX = "semanage\0"
 
@@ -53,9 +53,10 @@ def decode(content: bytes) -> list[str]:
 
     Lines that are not an absolute path, or climb, are left out: no agent writes such a line.
     """
-    lines = [line.strip(_BLANKS) for line in _lines(content)]
+    lines = [line.strip(_SPACES) for line in _lines(content)]
     _warn(
-        "A line of the clean-up list is no absolute path and is left out", [x for x in lines if x and not _is_path(x)]
+        "A line of the clean-up list is not an absolute path and is left out",
+        [x for x in lines if x and not _is_path(x)],
     )
     return [line for line in lines if _is_path(line)]
 
@@ -84,7 +85,7 @@ def confirmed(content: bytes, names: frozenset[str]) -> list[str]:
         parts = next((parts for parts in broken if lines[at : at + len(parts)] == parts), lines[at : at + 1])
         at += len(parts)
         line = "\n".join(parts)
-        name = line if line in names else line.strip(_BLANKS)
+        name = line if line in names else line.strip(_SPACES)
         if name in names and _is_path(name):
             paths.append(name)
         elif name:
@@ -110,27 +111,27 @@ def _warn(text: str, lines: Sequence[str]) -> None:
         _log.warning("%s: %d more lines", text, len(lines) - _LEFT_OUT_SHOWN)
 
 
-def other_lists(folder: str, *, but: str) -> dict[str, frozenset[str]]:
-    """Give the paths that the lists of all other groups in a folder name; what cannot be read is left out."""
+def other_lists(directory: str, *, but: str) -> dict[str, frozenset[str]]:
+    """Give the paths that the lists of all other groups in a directory name; what cannot be read is left out."""
     lists = {}
-    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+    for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else []:
         group = name.removesuffix("-cleanup")
         if group not in (name, but):
-            lists[group] = frozenset(decode(CleanupFile(os.path.join(folder, name), "").content() or b""))
+            lists[group] = frozenset(decode(CleanupFile(os.path.join(directory, name), "").content() or b""))
     return lists
 
 
 def _real(paths: Iterable[str]) -> Iterator[str]:
     """Give the names of a list with the links on the way to them followed."""
-    folders: dict[str, str] = {}
+    directories: dict[str, str] = {}
     for path in paths:
         if path.startswith(SEMANAGE_PREFIX):
             continue
         cut = path.rfind("/")
-        folder = folders.get(path[:cut])
-        if folder is None:
-            folder = folders[path[:cut]] = os.path.realpath(path[:cut] or "/").rstrip("/")
-        yield folder + path[cut:]
+        directory = directories.get(path[:cut])
+        if directory is None:
+            directory = directories[path[:cut]] = os.path.realpath(path[:cut] or "/").rstrip("/")
+        yield directory + path[cut:]
 
 
 def _is_odd(path: str) -> bool:
@@ -272,7 +273,7 @@ class CleanupFile(NamedTuple):
         if content is not None:
             write_durably(self.path, content, mode=self.mode)
         elif remove_if_there(self.path):
-            sync_folder(os.path.dirname(self.path))
+            sync_directory(os.path.dirname(self.path))
         entries = self._kept([digest(content)])
         if odd:
             entries.setdefault(digest(content), {})["odd"] = list(odd)
@@ -320,11 +321,11 @@ class CleanupFile(NamedTuple):
         if not entries:
             remove_if_there(self.extra)
             return
-        folder, text = os.path.dirname(self.extra), json.dumps({"lists": entries}).encode("ascii")
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        directory, text = os.path.dirname(self.extra), json.dumps({"lists": entries}).encode("ascii")
+        os.makedirs(directory, mode=0o700, exist_ok=True)
         # These names are nowhere else; a lost proof only makes the list one of another agent's.
         if any(entry.get("odd") or "confirmed" in entry for entry in entries.values()):
             write_durably(self.extra, text, mode=0o600)
-            sync_folder(os.path.dirname(folder))
+            sync_directory(os.path.dirname(directory))
         else:
             replace(self.extra, text, mode=0o600)

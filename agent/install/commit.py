@@ -13,7 +13,7 @@ from agent.filesystem.kernel import Identity, identity
 from agent.install import acl
 from agent.install.attributes import apply_attributes
 from agent.install.plan import ADJUST, CREATE, IN_PLACE, REMOVE, REPLACE, RESET, SWAP, Operation, Plan
-from agent.install.reset import reset_folder
+from agent.install.reset import reset_directory
 
 
 def check_names(plan: Plan, directories: Directories) -> None:
@@ -49,8 +49,8 @@ class Committer:
             SWAP: self._replace,
             IN_PLACE: self._write_in_place,
             REMOVE: self._remove,
-            RESET: self._settle,
-            ADJUST: self._settle,
+            RESET: self._finalize,
+            ADJUST: self._finalize,
         }
         for operation in self._plan.operations:
             ways[operation.kind](operation)
@@ -77,7 +77,7 @@ class Committer:
         overwrite(self._directories, operation.temp, operation.path, self._before[operation.path])
         self._directories.remove_file(operation.temp)
 
-    def _settle(self, operation: Operation) -> None:
+    def _finalize(self, operation: Operation) -> None:
         """Give an object that stays the metadata of a new one, and what permissions ask for."""
         attributes = self._plan.attributes.get(operation.path)
         before = self._before[operation.path]
@@ -86,7 +86,7 @@ class Committer:
                 raise MovedError(operation.path)
             if operation.kind == RESET:
                 above = self._directories.open(os.path.dirname(operation.path))
-                reset_folder(pinned, above, mode=attributes.mode if attributes else None)
+                reset_directory(pinned, above, mode=attributes.mode if attributes else None)
             if attributes is not None:
                 is_directory = stat.S_ISDIR(before.type)
                 apply_attributes(by_descriptor(pinned), attributes, is_directory=is_directory, shown=operation.path)
@@ -114,8 +114,8 @@ def overwrite(directories: Directories, source: str, target: str, before: Identi
 def _overwrite(reader: int, writer: int) -> None:
     status, now, access = os.fstat(reader), os.fstat(writer), acl.read(reader)[0]
     os.ftruncate(writer, 0)
-    wanted = (status.st_uid, status.st_gid, status.st_mode, access)
-    if wanted != (now.st_uid, now.st_gid, now.st_mode, acl.read(writer)[0]):
+    desired = (status.st_uid, status.st_gid, status.st_mode, access)
+    if desired != (now.st_uid, now.st_gid, now.st_mode, acl.read(writer)[0]):
         os.fchmod(writer, 0o600)
         os.fchown(writer, status.st_uid, status.st_gid)
     copy_bytes(reader, writer, status.st_size)

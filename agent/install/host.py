@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 FILE = "file"
-FOLDER = "directory"
+DIRECTORY = "directory"
 LINK = "symlink"
 OTHER = "special file"
 
-# Up to here single look-ups are cheaper than reading a whole folder, which may be a very large one.
+# Up to here single look-ups are cheaper than reading a whole directory, which may be a very large one.
 _LOOKUPS_BEFORE_LISTING = 8
 
 # The kernel's own limit on links in one path (path_resolution(7)).
@@ -30,34 +30,34 @@ class Host:
 
     def kind(self, path: str) -> str | None:
         """Tell what is at a path without following it: one of the constants, or None for nothing. Raises OSError."""
-        folder, name = os.path.split(path)
+        directory, name = os.path.split(path)
         if not name:
-            return FOLDER
-        listed = self._listed.get(folder)
+            return DIRECTORY
+        listed = self._listed.get(directory)
         if listed is not None:
             return listed.get(name)
         if path in self._single:
             return self._single[path]
-        count = self._lookups.get(folder, 0) + 1
-        self._lookups[folder] = count
+        count = self._lookups.get(directory, 0) + 1
+        self._lookups[directory] = count
         if count > _LOOKUPS_BEFORE_LISTING:
             try:
-                return self.children(folder).get(name)
+                return self.children(directory).get(name)
             except PermissionError:
-                pass  # a folder that may be passed through but not read: single look-ups still work
+                pass  # a directory that may be passed through but not read: single look-ups still work
         self._single[path] = _kind_of(path)
         return self._single[path]
 
-    def children(self, folder: str) -> dict[str, str]:
-        """Give name and kind of all that is in a folder; nothing where there is no folder. Raises OSError."""
-        listed = self._listed.get(folder)
+    def children(self, directory: str) -> dict[str, str]:
+        """Give name and kind of all that is in a directory; nothing where there is no directory. Raises OSError."""
+        listed = self._listed.get(directory)
         if listed is None:
             try:
-                with os.scandir(folder) as entries:
+                with os.scandir(directory) as entries:
                     listed = {entry.name: _kind_of_entry(entry) for entry in entries}
             except (FileNotFoundError, NotADirectoryError):
                 listed = {}
-            self._listed[folder] = listed
+            self._listed[directory] = listed
         return listed
 
 
@@ -85,14 +85,14 @@ class View:
             return None
         return self.host.kind(path)
 
-    def _is_gone(self, folder: str) -> bool:
+    def _is_gone(self, directory: str) -> bool:
         """Tell whether a name on the way is removed: a link that goes leads nowhere any more."""
         if not self.removed:
             return False
-        known = self._gone.get(folder)
+        known = self._gone.get(directory)
         if known is None:
-            known = folder in self.removed or self._is_gone(folder[: folder.rfind("/")])
-            self._gone[folder] = known
+            known = directory in self.removed or self._is_gone(directory[: directory.rfind("/")])
+            self._gone[directory] = known
         return known
 
     def followed_kind(self, path: str) -> str | None:
@@ -118,11 +118,11 @@ class View:
         return known
 
     def real(self, path: str) -> str:
-        """Give the real path of a name: links in its folder are followed, the name itself is not. Raises OSError."""
-        folder, name = os.path.split(path)
+        """Give the real path of a name: links in its directory are followed, the name itself is not. Raises OSError."""
+        directory, name = os.path.split(path)
         if not name:
             return "/"
-        parent = self.resolve(folder)
+        parent = self.resolve(directory)
         return f"{parent}/{name}" if parent != "/" else f"/{name}"
 
     def links(self, path: str) -> tuple[Link, ...]:
@@ -181,7 +181,7 @@ def _kind_of(path: str) -> str | None:
     if stat.S_ISREG(mode):
         return FILE
     if stat.S_ISDIR(mode):
-        return FOLDER
+        return DIRECTORY
     return LINK if stat.S_ISLNK(mode) else OTHER
 
 
@@ -189,5 +189,5 @@ def _kind_of_entry(entry: os.DirEntry[str]) -> str:
     if entry.is_symlink():
         return LINK
     if entry.is_dir(follow_symlinks=False):
-        return FOLDER
+        return DIRECTORY
     return FILE if entry.is_file(follow_symlinks=False) else OTHER

@@ -17,8 +17,8 @@ from agent.appspec.model import AppSpec
 from agent.errors import InstallError
 from agent.filesystem.boot import boot_id
 from agent.filesystem.directories import Directories, MovedError
-from agent.filesystem.durable import make_folder, write_durably
-from agent.filesystem.hands import written_ahead
+from agent.filesystem.durable import make_directory, write_durably
+from agent.filesystem.helper_process import written_ahead
 from agent.filesystem.kernel import Identity, identity
 from agent.install.cleanup_list import digest, encode
 from agent.install.commit import Committer, check_names
@@ -27,7 +27,7 @@ from agent.install.instructions import instructions
 from agent.install.journal import COMMITTED, STAGED, Journal, Record, Step, open_journals
 from agent.install.labels import add_rules, label_installed, obsolete_rules, rules_of
 from agent.install.plan import ADJUST, IN_PLACE, REMOVE, REPLACE, RESET, SWAP, Operation, Plan, PlanRequest, make_plan
-from agent.install.recovery import changed_objects, folders_of, go_back, go_forward, left_alone
+from agent.install.recovery import changed_objects, directories_of, go_back, go_forward, left_alone
 from agent.install.recovery import recover as recover_one
 from agent.install.reset import read_metadata
 from agent.install.stage import Stager
@@ -64,7 +64,7 @@ class InstallOptions(NamedTuple):
     reject_symlink_permission_targets: bool = False
     follow_unsafe_links: bool = False
     state_file_mode: int = 0o644
-    state_folder_mode: int = 0o755
+    state_directory_mode: int = 0o755
     tracking_name: str = "ongoing-deployment"
 
 
@@ -87,8 +87,8 @@ def install(
     with Directories(judge=transitions.judge) as directories:
         with explained("preparing the Install"):
             open_directories(plan, directories, transitions)
-            make_folder(state.instructions_dir, mode=options.state_folder_mode)
-            make_folder(state.journal_dir, mode=0o700)
+            make_directory(state.instructions_dir, mode=options.state_directory_mode)
+            make_directory(state.journal_dir, mode=0o700)
             state.cleanup_file(request.group_id).adopt(plan.old_paths)
             write_durably(state.instructions(request.group_id), instructions(plan), mode=options.state_file_mode)
         journal = state.journal(request.group_id)
@@ -126,7 +126,7 @@ def plan_install(request: InstallRequest, *, options: InstallOptions) -> Plan:
 
 
 def recover(root_dir: str, *, options: InstallOptions) -> list[str]:
-    """Bring every interrupted Install below a root folder to its end; say what was done.
+    """Bring every interrupted Install below a root directory to its end; say what was done.
 
     The caller holds the host-wide install lock. Raises InstallError where the disk still refuses.
     """
@@ -153,7 +153,7 @@ def _recover_all(state: InstallState, *, installing: str) -> tuple[list[str], li
 
 
 def _state(root_dir: str, options: InstallOptions) -> InstallState:
-    return InstallState(root_dir, options.state_file_mode, options.state_folder_mode)
+    return InstallState(root_dir, options.state_file_mode, options.state_directory_mode)
 
 
 def _plan(request: InstallRequest, state: InstallState, options: InstallOptions) -> tuple[Plan, Transitions]:
@@ -222,14 +222,14 @@ def _steps(plan: Plan, directories: Directories, transitions: Transitions) -> li
     if gone:
         raise MovedError(gone[0])
     return [
-        _settled(operation, directories, transitions)
+        _finalized(operation, directories, transitions)
         if operation.kind in (RESET, ADJUST)
         else Step(operation.kind, operation.path, operation.temp, operation.backup, None, before.get(operation.path))
         for operation in plan.operations
     ]
 
 
-def _settled(operation: Operation, directories: Directories, transitions: Transitions) -> Step:
+def _finalized(operation: Operation, directories: Directories, transitions: Transitions) -> Step:
     """Return the step for an object that stays, with the metadata that it has."""
     with directories.pinned(operation.path) as pinned:
         if operation.kind == ADJUST:
@@ -271,12 +271,12 @@ class _Execution:
 
     def _stage(self, progress: Callable[[int, int], None] | None) -> dict[str, Identity]:
         stager = Stager(self._plan, self._directories, progress, before=self._before)
-        folders = folders_of(self._record)
-        with written_ahead(folders) if stager.is_long else nullcontext():
+        directories = directories_of(self._record)
+        with written_ahead(directories) if stager.is_long else nullcontext():
             stager.run()
         self._unlinked = stager.unlinked
         add_rules(self._record.rules)
-        self._directories.sync(folders)
+        self._directories.sync(directories)
         made = self._directories.inodes(step.temp for step in self._record.steps)
         self._journal.mark(STAGED, made=made, installed=stager.installed)
         return stager.installed
@@ -285,7 +285,7 @@ class _Execution:
         check_names(self._plan, self._directories)
         Committer(self._plan, self._directories, self._before, unlinked=self._unlinked).run()
         label_installed(self._plan)
-        self._directories.sync(folders_of(self._record), objects=changed_objects(self._record))
+        self._directories.sync(directories_of(self._record), objects=changed_objects(self._record))
         self._journal.mark(COMMITTED)
 
     def _undo(self, error: BaseException) -> None:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from json.encoder import encode_basestring as quoted
 
-from agent.install.host import FOLDER
+from agent.install.host import DIRECTORY
 from agent.install.plan import Plan
 
 
@@ -24,7 +24,7 @@ def _makings(plan: Plan) -> Iterator[str]:
     for entry in plan.entries.values():
         if entry.path in kept:
             continue
-        if entry.kind == FOLDER:
+        if entry.kind == DIRECTORY:
             yield f'{{"type":"mkdir","directory":{quoted(entry.shown)}}}'
         else:
             yield f'{{"type":"copy","source":{quoted(entry.source)},"destination":{quoted(entry.shown)}}}'

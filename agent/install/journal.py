@@ -7,7 +7,7 @@ other.
 
     begun      -> the host is untouched, but temporary files may lie about
     staged     -> every temporary file and backup is on the disk; names may have been exchanged
-    committed  -> the new revision stands; only leftovers remain to be removed
+    committed  -> the new revision stands; only temporary names remain to be removed
     reverting  -> going back has been decided, also where writing "committed" has failed half-way
     reverted   -> every name is back; only temporary files remain to be removed
 """
@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from agent.filesystem.durable import append_durably, remove_if_there, sync_folder, write_durably
+from agent.filesystem.durable import append_durably, remove_if_there, sync_directory, write_durably
 from agent.filesystem.kernel import Identity
 
 VERSION = 2
@@ -34,8 +34,8 @@ REVERTED = "reverted"
 class Step(NamedTuple):
     """One operation as the journal keeps it.
 
-    ``old`` is the earlier metadata of a folder that is reset, ``before`` the object that was at the path, ``made`` the
-    inode of the new one; None and 0 where there is none, or an older agent has not written it down.
+    ``old`` is the earlier metadata of a directory that is reset, ``before`` the object that was at the path, ``made``
+    the inode of the new one; None and 0 where there is none, or an older agent has not written it down.
     """
 
     kind: str
@@ -133,13 +133,13 @@ class Journal(NamedTuple):
     def end(self) -> None:
         """Close the journal: nothing is left to do. Raises OSError."""
         remove_if_there(self.path)
-        sync_folder(os.path.dirname(self.path))
+        sync_directory(os.path.dirname(self.path))
 
     def set_aside(self) -> str:
         """Rename a journal that cannot be used; give its new name. Raises OSError."""
         aside = f"{self.path}.set-aside"
         os.rename(self.path, aside)
-        sync_folder(os.path.dirname(self.path))
+        sync_directory(os.path.dirname(self.path))
         return aside
 
 
@@ -152,10 +152,10 @@ def _step(values: Sequence[Any], made: int) -> Step:
     return step._replace(before=None if step.before is None else Identity(*step.before), made=made)
 
 
-def open_journals(folder: str) -> Iterable[Journal]:
-    """Give the journals that lie in a folder, in the order of their names. Raises OSError other than "not there"."""
+def open_journals(directory: str) -> Iterable[Journal]:
+    """Give the journals that lie in a directory, in the order of their names. Raises OSError other than "not there"."""
     try:
-        names = sorted(os.listdir(folder))
+        names = sorted(os.listdir(directory))
     except FileNotFoundError:
         return []
-    return [Journal(os.path.join(folder, name)) for name in names if name.endswith(".journal")]
+    return [Journal(os.path.join(directory, name)) for name in names if name.endswith(".journal")]

@@ -1,8 +1,8 @@
 """Which permissions entry applies to which installed object.
 
 ``resolve`` is pure: it is told what is installed and asks its caller about the host. The rules are the official
-agent's: an entry for an installed file is for that file; an entry for a folder is for what this deployment installs
-below it, never for the folder itself and never for what others put there.
+agent's: an entry for an installed file is for that file; an entry for a directory is for what this deployment installs
+below it, never for the directory itself and never for what others put there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from agent.appspec.model import Permission, Placed, located, place_of
 from agent.appspec.patterns import matcher
 from agent.install import acl as acls
 from agent.install.attributes import Attributes, apply_attributes
-from agent.install.host import FOLDER, LINK
+from agent.install.host import DIRECTORY, LINK
 from agent.install.owners import OwnerLookup, OwnerRights
 
 __all__ = ["Attributes", "PermissionOptions", "Resolution", "apply_attributes", "preflight", "resolve"]
@@ -69,10 +69,11 @@ def resolve(
 ) -> Resolution:
     """Work out which entry applies to which object, with every problem, and change nothing.
 
-    ``installed`` gives the kind (``host.FILE``, ``FOLDER``, ``LINK``) of all that this deployment installs, by absolute
-    path in the order of installation. ``expand`` makes an object's path absolute in the same manner; ``kind_on_host``
-    tells what will be at a path after the Install, links followed; ``target_of`` where an installed link will lead, as
-    a key of ``installed`` if it is installed too, else as a real path, or None where there will be nothing.
+    ``installed`` gives the kind (``host.FILE``, ``DIRECTORY``, ``LINK``) of all that this deployment installs, by
+    absolute path in the order of installation. ``expand`` makes an object's path absolute in the same manner;
+    ``kind_on_host`` tells what will be at a path after the Install, links followed; ``target_of`` where an installed
+    link will lead, as a key of ``installed`` if it is installed too, else as a real path, or None where there will be
+    nothing.
     """
     resolver = _Resolver(installed, owners, filename, options)
     for permission in permissions:
@@ -111,18 +112,18 @@ class _Resolver:
 
     def _targets(self, permission: Permission, path: str, kind_on_host: Callable[[str], str | None]) -> Sequence[str]:
         kind = self._installed.get(path)
-        if kind is not None and kind != FOLDER:
+        if kind is not None and kind != DIRECTORY:
             targets = [path] if "file" in permission.types else []
             if targets:
                 self._check_file_object(permission)
-        elif kind == FOLDER or kind_on_host(path) == FOLDER:
+        elif kind == DIRECTORY or kind_on_host(path) == DIRECTORY:
             targets = self._tree.matches(permission, path)
         else:
             found = "what is there is not installed by this deployment" if kind_on_host(path) else "nothing is there"
             self._warn(
                 permission,
                 "object",
-                f"the object {path} is no installed file and no folder ({found}); it has no effect",
+                f"the object {path} is neither an installed file nor a directory ({found}); it has no effect",
             )
             return []
         if not targets:
@@ -166,23 +167,23 @@ class _Resolver:
                 permission,
                 "pattern",
                 f"the object {permission.object} is a file, so the pattern {permission.pattern!r} has nothing to choose"
-                " from; remove it, or name the folder as the object",
+                " from; remove it, or name the directory as the object",
             )
         if permission.exclude:
             self._fail(
                 permission,
                 "except",
                 f"the object {permission.object} is a file, so except {list(permission.exclude)!r} has nothing to leave"
-                " out; remove it, or name the folder as the object",
+                " out; remove it, or name the directory as the object",
             )
 
     def _check_default_acl(self, permission: Permission, targets: Sequence[str]) -> None:
-        files = [path for path in targets if self._installed[path] != FOLDER]
+        files = [path for path in targets if self._installed[path] != DIRECTORY]
         if files:
             self._fail(
                 permission,
                 "acls",
-                f"default ACL entries are for folders only, and the entry applies to {_several(files)}; add"
+                f"default ACL entries are for directories only, and the entry applies to {_several(files)}; add"
                 " type: [directory], and give the files an entry of their own",
             )
 
@@ -267,7 +268,7 @@ def _several(paths: Sequence[str]) -> str:
 
 
 class _Tree:
-    """The installed objects by folder and by path prefix, each order made when it is first asked for."""
+    """The installed objects by directory and by path prefix, each order made when it is first asked for."""
 
     def __init__(self, installed: Mapping[str, str]) -> None:
         self._installed = installed
@@ -275,43 +276,43 @@ class _Tree:
         self._rank: dict[str, int] = {}
         self._children: dict[str, dict[str, str]] = {}
 
-    def matches(self, permission: Permission, folder: str) -> list[str]:
-        """Give the paths below a folder that an entry is for: files first, then folders, each in install order."""
+    def matches(self, permission: Permission, directory: str) -> list[str]:
+        """Return the paths below a directory that an entry is for: files, then directories, each in install order."""
         if permission.pattern == _EVERYTHING:
-            found = self._below(folder)
+            found = self._below(directory)
         else:
-            found = self._matching_children(permission.pattern, folder)
+            found = self._matching_children(permission.pattern, directory)
         if permission.exclude:
-            found = self._without(permission.exclude, folder, found)
+            found = self._without(permission.exclude, directory, found)
         kinds = [(path, self._installed[path]) for path in found]
-        files = [path for path, kind in kinds if kind != FOLDER] if "file" in permission.types else []
-        folders = [path for path, kind in kinds if kind == FOLDER] if "directory" in permission.types else []
-        return files + folders
+        files = [path for path, kind in kinds if kind != DIRECTORY] if "file" in permission.types else []
+        directories = [path for path, kind in kinds if kind == DIRECTORY] if "directory" in permission.types else []
+        return files + directories
 
-    def _below(self, folder: str) -> list[str]:
-        if folder == "/":
+    def _below(self, directory: str) -> list[str]:
+        if directory == "/":
             return [path for path in self._installed if path != "/"]
         if not self._rank:
             self._rank = {path: number for number, path in enumerate(self._installed)}
             self._sorted = sorted(self._installed)
         # "0" is the character after "/".
-        start, end = bisect_left(self._sorted, f"{folder}/"), bisect_left(self._sorted, f"{folder}0")
+        start, end = bisect_left(self._sorted, f"{directory}/"), bisect_left(self._sorted, f"{directory}0")
         return sorted(self._sorted[start:end], key=self._rank.__getitem__)
 
-    def _matching_children(self, pattern: str, folder: str) -> list[str]:
+    def _matching_children(self, pattern: str, directory: str) -> list[str]:
         if not self._children:
             for path in self._installed:
                 parent, name = os.path.split(path)
                 self._children.setdefault(parent, {})[name] = path
-        children = self._children.get(folder, {})
+        children = self._children.get(directory, {})
         if "*" not in pattern:
             return [children[pattern]] if pattern in children else []
         matches = matcher(pattern)
         return [path for name, path in children.items() if matches(name)]
 
-    def _without(self, exclude: Sequence[str], folder: str, paths: Sequence[str]) -> list[str]:
-        """Leave out direct children by their name; what is deeper stays, also below an excluded folder."""
-        left_out = {path for pattern in exclude for path in self._matching_children(pattern, folder)}
+    def _without(self, exclude: Sequence[str], directory: str, paths: Sequence[str]) -> list[str]:
+        """Leave out direct children by their name; what is deeper stays, also below an excluded directory."""
+        left_out = {path for pattern in exclude for path in self._matching_children(pattern, directory)}
         return [path for path in paths if path not in left_out]
 
 
@@ -355,8 +356,8 @@ def _forbidden(permission: Permission) -> str:
 
 
 def _supported(path: str, known: dict[str, bool]) -> bool:
-    """Tell whether ACLs are kept where a path is, asking once for each folder."""
-    folder = os.path.dirname(path)
-    if folder not in known:
-        known[folder] = acls.supported(path)
-    return known[folder]
+    """Tell whether ACLs are kept where a path is, asking once for each directory."""
+    directory = os.path.dirname(path)
+    if directory not in known:
+        known[directory] = acls.supported(path)
+    return known[directory]

@@ -10,8 +10,8 @@ from agent.appspec.model import AppSpec, Permission
 from agent.errors import InstallConflictError
 from agent.install.cleanup import Cleanup, plan_cleanup
 from agent.install.cleanup_list import other_lists
-from agent.install.host import FILE, FOLDER, LINK, Host, Link, View
-from agent.install.wanted import Entry, Wanted
+from agent.install.desired import Desired, Entry
+from agent.install.host import DIRECTORY, FILE, LINK, Host, Link, View
 
 if TYPE_CHECKING:
     from agent.install.attributes import Attributes
@@ -30,9 +30,9 @@ TEMPORARY_PREFIX = ".codedeploy-"
 class Operation:
     """One change to a name on the host.
 
-    ``CREATE`` puts ``temp`` (a file, a link or a whole folder) at a free ``path``; ``REPLACE`` puts it over a file or
-    link, ``SWAP`` over something of another kind, ``IN_PLACE`` into a file that cannot be renamed over; ``REMOVE``
-    takes an old file away; ``RESET`` gives a folder that stays the metadata of a new one; ``ADJUST`` gives
+    ``CREATE`` puts ``temp`` (a file, a link or a whole directory) at a free ``path``; ``REPLACE`` puts it over a file
+    or link, ``SWAP`` over something of another kind, ``IN_PLACE`` into a file that cannot be renamed over; ``REMOVE``
+    takes an old file away; ``RESET`` gives a directory that stays the metadata of a new one; ``ADJUST`` gives
     permissions to an object that is not ours, because an installed link leads to it. ``backup`` is the old object.
     """
 
@@ -47,7 +47,7 @@ class Operation:
 
 
 class Change(NamedTuple):
-    """One line of a plan for a person: ``action`` is create, replace, keep, remove, make-folder, remove-folder or
+    """One line of a plan for a person: ``action`` is create, replace, keep, remove, make-directory, remove-directory or
     permissions."""
 
     action: str
@@ -58,12 +58,12 @@ class Change(NamedTuple):
 class Plan:
     """Everything that an Install will do; nothing of it has happened yet.
 
-    ``staged`` gives for every new folder the path where it is built, and ``nested`` what is built inside those, each
+    ``staged`` gives for every new directory the path where it is built, and ``nested`` what is built inside those, each
     with its temporary path; ``stages`` are the private directories that hold all temporary names; ``recorded`` are the
     paths of the new clean-up list in its order; ``attributes`` what permissions ask for, by real path, and ``settings``
-    the same in the AppSpec's words and order; ``obsolete`` are old folders to remove if they are empty after the
+    the same in the AppSpec's words and order; ``obsolete`` are old directories to remove if they are empty after the
     commit; ``links`` are the host's links that the plan leads over, ``mounts`` the host's mount points; ``sources``
-    gives the real path of each folder of the revision.
+    gives the real path of each directory of the revision.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Plan:
     def listed_meanwhile(self) -> list[str]:
         """The clean-up list while the Install is under way: everything old, new, temporary and kept aside.
 
-        The temporary names come last and folders before what they hold, because the list is worked off backwards.
+        The temporary names come last and directories before what they hold, because the list is worked off backwards.
         """
         names = dict.fromkeys([*self.old_paths, *self.recorded, *self.stages])
         for operation in self.operations:
@@ -111,11 +111,11 @@ class Plan:
         return list(names)
 
     def _swapped_out(self) -> Iterator[str]:
-        """Where the old folders in folders lie once these are kept aside; folders before what they hold."""
+        """Where the old directories in directories lie once these are kept aside; directories before what they hold."""
         for swap in self.operations:
-            if swap.kind == SWAP and swap.entry and swap.entry.kind != FOLDER:
+            if swap.kind == SWAP and swap.entry and swap.entry.kind != DIRECTORY:
                 below = f"{swap.path}/"
-                for path in reversed(self.cleanup.folders):
+                for path in reversed(self.cleanup.directories):
                     if path.startswith(below):
                         yield f"{swap.backup}/{path.removeprefix(below)}"
 
@@ -149,12 +149,12 @@ def make_plan(request: PlanRequest) -> Plan:
 
     Nothing is changed. Raises InstallConflictError with every conflict, OSError where the host cannot be read.
     """
-    from agent.install.settled import settle_permissions  # it needs this module's names
+    from agent.install.finalized import finalize_permissions  # it needs this module's names
 
     host, mounts = Host(), mount_points()
     cleanup = plan_cleanup(request.old_paths, host, mounts)
-    after = View(host, [*cleanup.files, *cleanup.folders])
-    wanted = Wanted(
+    after = View(host, [*cleanup.files, *cleanup.directories])
+    desired = Desired(
         request.archive,
         after,
         cwd=request.cwd,
@@ -164,25 +164,25 @@ def make_plan(request: PlanRequest) -> Plan:
         retained=lambda path: request.behavior == "RETAIN" and after.followed_kind(path) is not None,
         reserved=request.reserved,
     )
-    wanted.add(request.appspec.files)
+    desired.add(request.appspec.files)
     plan = Plan(
         cleanup,
         request.appspec.permissions,
-        wanted.entries,
+        desired.entries,
         old_paths=list(request.old_paths),
-        warnings=wanted.warnings,
+        warnings=desired.warnings,
     )
-    plan.links += wanted.links
-    conflicts = list(wanted.problems)
+    plan.links += desired.links
+    conflicts = list(desired.problems)
     plan.mounts = mounts
     planner = _Planner(plan, host, after, request)
-    for entry in wanted.entries.values():
+    for entry in desired.entries.values():
         conflict = planner.add(entry)
         if conflict:
             conflicts.append(conflict)
-    conflicts += settle_permissions(plan, request, after)
-    plan.sources = wanted.sources
-    for link in dict.fromkeys([*plan.links, *wanted.source_links]):
+    conflicts += finalize_permissions(plan, request, after)
+    plan.sources = desired.sources
+    for link in dict.fromkeys([*plan.links, *desired.source_links]):
         request.judge_link(link, os.lstat(link.target))
     if conflicts:
         raise InstallConflictError(conflicts)
@@ -191,7 +191,7 @@ def make_plan(request: PlanRequest) -> Plan:
 
 
 class _Planner:
-    """Turns wanted entries into operations, one after the other."""
+    """Turns desired entries into operations, one after the other."""
 
     def __init__(self, plan: Plan, host: Host, after: View, request: PlanRequest) -> None:
         self._plan = plan
@@ -199,7 +199,7 @@ class _Planner:
         self._after = after
         self._request = request
         self._count = 0
-        self._cleared = frozenset(plan.cleanup.folders)
+        self._cleared = frozenset(plan.cleanup.directories)
         self._stages: dict[str, str] = {}
         self._mounts = plan.mounts
         self._others: dict[str, frozenset[str]] | None = None
@@ -208,22 +208,22 @@ class _Planner:
         """Plan one entry; give the conflict that stands in its way, or nothing. Raises OSError."""
         plan = self._plan
         cut = entry.path.rfind("/")
-        folder = plan.staged.get(entry.path[:cut])
-        if folder is not None:
-            temp = folder + entry.path[cut:]
+        directory = plan.staged.get(entry.path[:cut])
+        if directory is not None:
+            temp = directory + entry.path[cut:]
             plan.nested.append((entry, temp))
             plan.recorded.append(entry.shown)
-            if entry.kind == FOLDER:
+            if entry.kind == DIRECTORY:
                 plan.staged[entry.path] = temp
             return ""
         now = self._host.kind(entry.path)
-        if now is not None and entry.kind != FOLDER and self._after.followed_kind(entry.path) is not None:
+        if now is not None and entry.kind != DIRECTORY and self._after.followed_kind(entry.path) is not None:
             verdict = self._judge_existing(entry, self._after.kind(entry.path))
             if verdict is not None:
                 return verdict
         if entry.path in self._mounts and entry.kind == FILE and now == FILE:
             self._add_in_place(entry)
-        elif entry.kind == FOLDER and now == FOLDER:
+        elif entry.kind == DIRECTORY and now == DIRECTORY:
             plan.operations.append(Operation(RESET, entry.path, entry=entry))
         else:
             self._add_renamed(entry, now)
@@ -236,12 +236,12 @@ class _Planner:
         if behavior == "RETAIN":
             self._plan.kept.append(entry.path)
             return ""
-        found = {FOLDER: "a folder", LINK: "a symbolic link"}.get(kind or "", f"a {kind}")
-        if behavior == "OVERWRITE" and kind != FOLDER:
+        found = {DIRECTORY: "a directory", LINK: "a symbolic link"}.get(kind or "", f"a {kind}")
+        if behavior == "OVERWRITE" and kind != DIRECTORY:
             return None
-        if kind == FOLDER and behavior in ("OVERWRITE", "DISALLOW"):
+        if kind == DIRECTORY and behavior in ("OVERWRITE", "DISALLOW"):
             return (
-                f"{entry.path}: a file is to be installed here, but there is a folder, and OVERWRITE replaces none."
+                f"{entry.path}: a file is to be installed here, but there is a directory, and OVERWRITE replaces none."
                 " Remove it, or choose another destination."
             )
         owner = self._owner(entry)
@@ -274,9 +274,9 @@ class _Planner:
         if now is None:
             operation = Operation(CREATE, entry.path, temp=temp, entry=entry)
         else:
-            kind = REPLACE if FOLDER not in (now, entry.kind) else SWAP
+            kind = REPLACE if DIRECTORY not in (now, entry.kind) else SWAP
             operation = Operation(kind, entry.path, temp=temp, backup=backup, entry=entry)
-        if entry.kind == FOLDER:
+        if entry.kind == DIRECTORY:
             self._plan.staged[entry.path] = temp
         self._plan.operations.append(operation)
 
@@ -297,8 +297,8 @@ class _Planner:
             place = (at for at, other in enumerate(plan.recorded) if other.startswith(f"{path}/"))
             plan.recorded.insert(next(place, len(plan.recorded)), path)
         swapped = tuple(f"{operation.path}/" for operation in plan.operations if operation.kind == SWAP)
-        for path in plan.cleanup.folders:
-            # What lies in a folder that is swapped out goes with it; its name may lead elsewhere by then.
+        for path in plan.cleanup.directories:
+            # What lies in a directory that is swapped out goes with it; its name may lead elsewhere by then.
             if path not in plan.entries and path not in staying and not path.startswith(swapped):
                 plan.obsolete.append(path)
 
@@ -306,16 +306,16 @@ class _Planner:
         """Name the temporary object and the backup, which lie in a private directory beside the path.
 
         In that directory a new object inherits what it would inherit beside the path (setgid, a default ACL, a label).
-        It is not in a folder that the old revision leaves, because that is about to be removed or made as new.
+        It is not in a directory that the old revision leaves, because that is about to be removed or made as new.
         """
         self._count += 1
-        folder = path[: path.rfind("/")]
-        while folder in self._cleared and folder not in self._mounts:
-            folder = folder[: folder.rfind("/")]
-        stage = self._stages.get(folder)
+        directory = path[: path.rfind("/")]
+        while directory in self._cleared and directory not in self._mounts:
+            directory = directory[: directory.rfind("/")]
+        stage = self._stages.get(directory)
         if stage is None:
             number = len(self._stages) + 1
-            stage = self._stages[folder] = f"{folder}/{TEMPORARY_PREFIX}{self._request.token}-{number}~"
+            stage = self._stages[directory] = f"{directory}/{TEMPORARY_PREFIX}{self._request.token}-{number}~"
             self._plan.stages.append(stage)
         return f"{stage}/{self._count}.new", f"{stage}/{self._count}.old"
 
@@ -339,12 +339,12 @@ def _changes(plan: Plan) -> Iterator[Change]:
             yield Change("remove", operation.path)
         elif entry is not None and operation.kind != RESET:
             action = "create" if operation.kind == CREATE else "replace"
-            yield Change("make-folder" if entry.kind == FOLDER else action, entry.path, entry.source)
+            yield Change("make-directory" if entry.kind == DIRECTORY else action, entry.path, entry.source)
     for entry, _ in plan.nested:
-        yield Change("make-folder" if entry.kind == FOLDER else "create", entry.path, entry.source)
+        yield Change("make-directory" if entry.kind == DIRECTORY else "create", entry.path, entry.source)
     for path in plan.kept:
         yield Change("keep", path)
     for path in plan.obsolete:
-        yield Change("remove-folder", path)
+        yield Change("remove-directory", path)
     for path, attributes in plan.attributes.items():
         yield Change("permissions", path, attributes.describe())

@@ -48,9 +48,9 @@ _log = logging.getLogger(__name__)
 def recover(journal: Journal, state: InstallState, *, installing: str) -> str:
     """Bring one interrupted Install to its end; tell what was done, or nothing where nothing was open.
 
-    Afterwards the host is wholly as before that Install or wholly as it wanted it, and the clean-up list names exactly
-    what is there. Where a folder of it is missing, its file system may not be mounted yet: then all stays as it is, but
-    for the group that is ``installing`` now, whose clean-up will take away all that the list of meanwhile names.
+    Afterwards the host is wholly as before that Install or wholly as it desired it, and the clean-up list names exactly
+    what is there. Where a directory of it is missing, its file system may not be mounted yet: then all stays as it is,
+    but for the group that is ``installing`` now, whose clean-up will take away all that the list of meanwhile names.
     Raises OSError where the disk still refuses; then the journal stays and the next recovery goes on.
     """
     try:
@@ -76,12 +76,12 @@ def _bring_to_its_end(
     untouched = STAGED not in record.marks or REVERTED in record.marks
     left: list[str] = []
     if found == record.digests["during"]:
-        missing = _missing_folder(record)
+        missing = _missing_directory(record)
         if missing and record.group != installing:
-            return f"The folder {missing} is not there: mount its file system. {_UNTIL_THEN}"
+            return f"The directory {missing} is not there: mount its file system. {_UNTIL_THEN}"
         if missing:
             aside = journal.set_aside()
-            return f"Its folder {missing} is gone, so the clean-up takes away the rest; the journal is now {aside}."
+            return f"Its directory {missing} is gone, so the clean-up takes away the rest; the journal is now {aside}."
         if forward:
             left = go_forward(record, journal, state, directories)
         elif record.group != installing and (file := _unmounted_file(record)):
@@ -112,7 +112,7 @@ def left_alone(paths: list[str]) -> str:
 def go_back(record: Record, journal: Journal, cleanup: CleanupFile, directories: Directories) -> list[str]:
     """Leave the host as it was before the Install; give the names that were left alone. Raises OSError."""
     undoing = _Undoing(record, directories)
-    changed, objects = folders_of(record), changed_objects(record)
+    changed, objects = directories_of(record), changed_objects(record)
     if REVERTED not in record.marks:
         if STAGED in record.marks:
             if REVERTING not in record.marks:
@@ -134,7 +134,7 @@ def go_back(record: Record, journal: Journal, cleanup: CleanupFile, directories:
 
 
 def go_forward(record: Record, journal: Journal, state: InstallState, directories: Directories) -> list[str]:
-    """Finish a committed Install: drop what was kept aside and old folders, write list and pointer.
+    """Finish a committed Install: drop what was kept aside and old directories, write list and pointer.
 
     Gives the names that were left alone. Raises OSError.
     """
@@ -143,15 +143,15 @@ def go_forward(record: Record, journal: Journal, state: InstallState, directorie
     for step in record.steps:
         finishing.drop_old(step)
     finishing.remove_stages()
-    # What lay in a folder that was swapped out went with it; its name may lead anywhere by now.
+    # What lay in a directory that was swapped out went with it; its name may lead anywhere by now.
     obsolete = [path for path in record.obsolete if not path.startswith(swapped)]
     kept: list[str] = []
     for path in obsolete:
-        # One that holds such a folder stays with it; the list is worked off backwards, so it comes before.
-        if not _remove_folder(path, directories) or any(other.startswith(f"{path}/") for other in kept):
+        # One that holds such a directory stays with it; the list is worked off backwards, so it comes before.
+        if not _remove_directory(path, directories) or any(other.startswith(f"{path}/") for other in kept):
             kept.insert(0, path)
     drop_rules(record.obsolete_rules)
-    directories.sync(folders_of(record), objects=changed_objects(record))
+    directories.sync(directories_of(record), objects=changed_objects(record))
     # The list comes last: once it is there, nothing is left to do.
     write_durably(state.last_successful(record.group), os.fsencode(record.deployment_dir), mode=state.file_mode)
     cleanup = state.cleanup_file(record.group)
@@ -174,8 +174,8 @@ def _own_directories(
     return own
 
 
-def _remove_folder(path: str, directories: Directories) -> bool:
-    """Remove an old folder that the official agent would remove; return whether the matter is settled."""
+def _remove_directory(path: str, directories: Directories) -> bool:
+    """Remove an old directory that the official agent would remove; return whether the matter is finalized."""
     try:
         directories.remove_empty(path)
     except MovedError:
@@ -185,7 +185,7 @@ def _remove_folder(path: str, directories: Directories) -> bool:
             return True
         if error.errno not in _NOT_REMOVABLE:
             raise
-        _log.warning("The old folder %s cannot be removed (%s); it stays listed", path, error.strerror)
+        _log.warning("The old directory %s cannot be removed (%s); it stays listed", path, error.strerror)
         return False
     return True
 
@@ -264,13 +264,13 @@ class _Undoing:
         overwrite(self._directories, step.backup, step.path, before)
 
     def drop(self, step: Step) -> None:
-        """Remove what was built for a step, a whole folder too, and its backup. Raises OSError."""
+        """Remove what was built for a step, a whole directory too, and its backup. Raises OSError."""
         for name in (step.temp, step.backup if step.kind != REMOVE else ""):
             if name and self._is_there(name):
                 self._directories.remove_all(name)
 
     def drop_old(self, step: Step) -> None:
-        """Remove an old object that was kept aside; of a folder only what the plan has emptied. Raises OSError."""
+        """Remove an old object that was kept aside; of a directory only what the plan has emptied. Raises OSError."""
         if not step.backup or not self._is_ours(step.backup):
             return
         try:
@@ -327,11 +327,11 @@ class _Undoing:
             self.left.append(name)
 
 
-def _missing_folder(record: Record) -> str:
-    """Name a folder that was there when the Install began and that it cannot have taken away itself."""
+def _missing_directory(record: Record) -> str:
+    """Name a directory that was there when the Install began and that it cannot have taken away itself."""
     swapped = tuple(f"{step.path}/" for step in record.steps if step.kind == SWAP)
     mounts = mount_points()
-    for path in sorted(folders_of(record)):
+    for path in sorted(directories_of(record)):
         gone = not os.path.isdir(path) or (path in record.mounted and path not in mounts)
         if gone and path not in record.obsolete and not f"{path}/".startswith(swapped):
             return path
@@ -346,8 +346,8 @@ def _unmounted_file(record: Record) -> str:
     return next((step.path for step in record.steps if step.kind == IN_PLACE and step.path not in mounts), "")
 
 
-def folders_of(record: Record) -> list[str]:
-    """The folders that hold the changed names, for syncing their file systems."""
+def directories_of(record: Record) -> list[str]:
+    """The directories that hold the changed names, for syncing their file systems."""
     paths = [*(step.path for step in record.steps), *record.obsolete]
     return sorted({path[: path.rfind("/")] or "/" for path in paths})
 

@@ -1,4 +1,4 @@
-"""Give a folder that stays the metadata that removing it and making it again would have given."""
+"""Give a directory that stays the metadata that removing it and making it again would have given."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def write_metadata(descriptor: int, metadata: dict[str, object]) -> None:
     _set_mode(descriptor, mode)
 
 
-def reset_folder(descriptor: int, above: int, *, mode: int | None = None) -> None:
-    """Make an open folder look newly made in the folder ``above`` by this process. Raises OSError.
+def reset_directory(descriptor: int, above: int, *, mode: int | None = None) -> None:
+    """Make an open directory look newly made in the directory ``above`` by this process. Raises OSError.
 
     The group is inherited from a setgid parent, and ACLs from a parent's default ACL, as mkdir(2) and acl(5) have it.
-    ``mode`` is what the folder will have in the end; then it is not wider in between either.
+    ``mode`` is what the directory will have in the end; then it is not wider in between either.
     """
     parent, target = os.fstat(above), by_descriptor(descriptor)
     setgid = parent.st_mode & stat.S_ISGID

@@ -22,7 +22,7 @@ Rule = dict[str, object]
 
 # Ample for adding a rule to a large policy on a slow disk; a semanage that waits for a lock would wait for ever.
 _LIMIT_SECONDS = 60.0
-_SYSTEM_FOLDERS = ("/usr/sbin", "/sbin")
+_SYSTEM_DIRECTORIES = ("/usr/sbin", "/sbin")
 _PATHS_PER_RUN = 500
 _LABEL = "security.selinux"
 _ENABLED_FILE = "/sys/fs/selinux/enforce"
@@ -31,9 +31,9 @@ _NO_CONTEXT = "<<none>>"
 # One line of "semanage fcontext -l -C -n": the specification, for which kind of object it holds, the context.
 _LINE = re.compile(r"^(?P<spec>/.*?)\s+all files\s+(?P<context><<None>>|[^\s:]+:[^\s:]+:[^\s:]+(?::.*?)?)\s*$")
 
-# Regular expressions in a specification are PCRE; semanage refuses blanks, also escaped ones.
+# Regular expressions in a specification are PCRE; semanage refuses spaces, also escaped ones.
 _SPECIAL = re.compile(r"[.^$?*+|\[\](){}\\]")
-_BLANK = re.compile(r"\s")
+_SPACE = re.compile(r"\s")
 
 
 def missing_tools() -> list[str]:
@@ -54,15 +54,15 @@ def is_enabled() -> bool:
 def specification(path: str) -> str:
     """Give the regular expression that a rule for exactly this path has."""
     escaped = _SPECIAL.sub(lambda found: f"\\{found.group()}", path)
-    return _BLANK.sub("[[:space:]]", escaped)
+    return _SPACE.sub("[[:space:]]", escaped)
 
 
-def plan_rules(wanted: Iterable[tuple[str, SelinuxContext]]) -> list[Rule]:
+def plan_rules(desired: Iterable[tuple[str, SelinuxContext]]) -> list[Rule]:
     """Write down the rules to add for real paths, with what each would replace; nothing is changed yet.
 
     The records are JSON-able, for the journal. Raises InstallError where ``semanage`` is missing or fails.
     """
-    pairs = list(wanted)
+    pairs = list(desired)
     existing = local_rules() if pairs else {}
     return [_record(path, context, existing) for path, context in pairs]
 
@@ -135,8 +135,8 @@ def label_new(target: int | str, context: SelinuxContext) -> None:
         user, role, _, *level = os.getxattr(target, _LABEL).rstrip(b"\0").decode("ascii").split(":", 3)
     except (OSError, ValueError):
         return
-    wanted = [context.user or user, role, context.type, *([context.range] if context.range else level)]
-    os.setxattr(target, _LABEL, ":".join(wanted).encode("ascii"))
+    desired = [context.user or user, role, context.type, *([context.range] if context.range else level)]
+    os.setxattr(target, _LABEL, ":".join(desired).encode("ascii"))
 
 
 def local_rules() -> dict[str, dict[str, str | None]]:
@@ -179,9 +179,9 @@ def _context(value: object) -> dict[str, str | None]:
 
 
 def _find(name: str) -> str | None:
-    """Find a program; an ordinary PATH leaves out the folders in which these lie."""
-    for folder in [*os.get_exec_path(), *_SYSTEM_FOLDERS]:
-        path = os.path.join(folder, name)
+    """Find a program; an ordinary PATH leaves out the directories in which these lie."""
+    for directory in [*os.get_exec_path(), *_SYSTEM_DIRECTORIES]:
+        path = os.path.join(directory, name)
         if os.path.isfile(path) and os.access(path, os.X_OK):
             return path
     return None

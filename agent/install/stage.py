@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from agent.filesystem.copying import copy_bytes
 from agent.filesystem.directories import Directories, MovedError, by_descriptor
-from agent.filesystem.hands import Hand, is_worth_a_hand, is_worth_writing_ahead
+from agent.filesystem.helper_process import HelperProcess, is_worth_a_helper, is_worth_writing_ahead
 from agent.filesystem.kernel import Identity
 from agent.install import acl
 from agent.install.attributes import Attributes, apply_attributes
-from agent.install.host import FILE, FOLDER
+from agent.install.desired import Entry
+from agent.install.host import DIRECTORY, FILE
 from agent.install.plan import IN_PLACE, REPLACE, Operation, Plan
-from agent.install.wanted import Entry
 
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
@@ -55,10 +55,10 @@ class Stager:
     @property
     def is_long(self) -> bool:
         """Whether so much is to be built that the disk should write meanwhile. Raises OSError."""
-        if is_worth_a_hand(self._total):
+        if is_worth_a_helper(self._total):
             return True
         return is_worth_writing_ahead(
-            sum(os.lstat(entry.source).st_size for entry, _ in self._wanted() if entry.kind == FILE)
+            sum(os.lstat(entry.source).st_size for entry, _ in self._desired() if entry.kind == FILE)
         )
 
     def run(self) -> None:
@@ -66,7 +66,7 @@ class Stager:
         for stage in self._plan.stages:
             self._make_private(stage)
         with Directories() as self._sources:
-            self._build_wanted()
+            self._build_desired()
         for operation in self._plan.operations:
             if operation.kind == REPLACE:
                 self._link_aside(operation)
@@ -74,11 +74,11 @@ class Stager:
                 self._keep_copy(operation)
         # Here no other account can exchange them, and this one can still enter them all.
         self.installed = {path: self._directories.identity(temp) for path, temp in self._plan.staged.items()}
-        self._settle_folders()
+        self._finalize_directories()
 
-    def _build_wanted(self) -> None:
+    def _build_desired(self) -> None:
         files = []
-        for entry, temp in self._wanted():
+        for entry, temp in self._desired():
             if entry.kind == FILE:
                 files.append((entry, temp))
             else:
@@ -96,8 +96,8 @@ class Stager:
                 error.filename = next(path for path, name in names if os.path.dirname(name) == stage)
             raise
 
-    def _wanted(self) -> Iterator[tuple[Entry, str]]:
-        """What is to be built, each with its temporary path, and a folder before what it holds."""
+    def _desired(self) -> Iterator[tuple[Entry, str]]:
+        """What is to be built, each with its temporary path, and a directory before what it holds."""
         for operation in self._plan.operations:
             if operation.entry is not None and operation.temp:
                 yield operation.entry, operation.temp
@@ -105,14 +105,14 @@ class Stager:
 
     def _build_files(self, files: Sequence[tuple[Entry, str]]) -> None:
         """Copy the files, a half of them in a process beside this one where they are many."""
-        if not is_worth_a_hand(len(files)):
+        if not is_worth_a_helper(len(files)):
             self._build_all(files)
             return
         half = len(files) // 2
-        with Hand(lambda: self._build_all(files[half:], report=False)) as hand:
+        with HelperProcess(lambda: self._build_all(files[half:], report=False)) as helper:
             # The other process is about as far, so each file that is done here counts for two.
             self._build_all(files[:half], counted=2)
-            hand.join()
+            helper.join()
         self._report(len(files) % 2)
 
     def _build_all(self, files: Sequence[tuple[Entry, str]], *, counted: int = 1, report: bool = True) -> None:
@@ -127,7 +127,7 @@ class Stager:
 
     def _build(self, entry: Entry, temp: str) -> None:
         try:
-            if entry.kind == FOLDER:
+            if entry.kind == DIRECTORY:
                 self._directories.make(temp, 0o777)
             else:
                 self._directories.symlink(os.readlink(entry.source), temp)
@@ -140,8 +140,8 @@ class Stager:
         if self._progress is not None:
             self._progress(self._done, self._total)
 
-    def _settle_folders(self) -> None:
-        """Give new folders their attributes, the innermost first: a folder may lose the right to be written to."""
+    def _finalize_directories(self) -> None:
+        """Give new directories their attributes, the innermost first: one may lose the right to be written to."""
         for path in reversed(self._plan.staged):
             attributes = self._plan.attributes.get(path)
             if attributes is not None:
@@ -154,12 +154,12 @@ class Stager:
         try:
             status = os.fstat(reader)
             cut = temp.rfind("/")
-            folder = temp[:cut]
-            writer = self._directories.create(folder, temp[cut + 1 :])
+            directory = temp[:cut]
+            writer = self._directories.create(directory, temp[cut + 1 :])
             try:
                 if copy_bytes(reader, writer, status.st_size) != status.st_size:
                     raise OSError(errno.EIO, "The file became shorter while it was copied", entry.source)
-                if status.st_uid != self._uid or status.st_gid != self._group_below(folder):
+                if status.st_uid != self._uid or status.st_gid != self._group_below(directory):
                     os.fchown(writer, status.st_uid, status.st_gid)
                 attributes = self._plan.attributes.get(entry.path)
                 if attributes is None or attributes.permission.mode is None:
@@ -176,20 +176,20 @@ class Stager:
         """Open a file of the revision where the plan found it, over no link that was put on the way since."""
         source = entry.source
         cut = source.rfind("/")
-        folder = self._sources.open(self._plan.sources[source[:cut]])
+        directory = self._sources.open(self._plan.sources[source[:cut]])
         try:
-            return os.open(source[cut + 1 :], _READ, dir_fd=folder)
+            return os.open(source[cut + 1 :], _READ, dir_fd=directory)
         except OSError as error:
             error.filename = source
             raise
 
-    def _group_below(self, folder: str) -> int:
-        """The group of a file that is made in a folder: ours, or the folder's where it is setgid."""
-        group = self._groups.get(folder)
+    def _group_below(self, directory: str) -> int:
+        """The group of a file that is made in a directory: ours, or the directory's where it is setgid."""
+        group = self._groups.get(directory)
         if group is None:
-            status = os.fstat(self._directories.open(folder))
+            status = os.fstat(self._directories.open(directory))
             group = status.st_gid if status.st_mode & stat.S_ISGID else os.getegid()
-            self._groups[folder] = group
+            self._groups[directory] = group
         return group
 
     def _link_aside(self, operation: Operation) -> None:

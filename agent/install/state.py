@@ -1,4 +1,4 @@
-"""Where an Install keeps what it must remember, below the agent's root folder."""
+"""Where an Install keeps what it must remember, below the agent's root directory."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ class InstallState(NamedTuple):
 
     root_dir: str
     file_mode: int = 0o644
-    folder_mode: int = 0o755
+    directory_mode: int = 0o755
 
     @property
     def instructions_dir(self) -> str:
-        """The folder that the official agents read too."""
+        """The directory that the official agents read too."""
         return os.path.join(self.root_dir, "deployment-instructions")
 
     @property
     def journal_dir(self) -> str:
-        """Our own folder for open journals."""
+        """Our own directory for open journals."""
         return os.path.join(self.root_dir, "agent-state", "install")
 
     @property
     def extra_dir(self) -> str:
-        """Our own folder for names that a clean-up list cannot hold."""
+        """Our own directory for names that a clean-up list cannot hold."""
         return os.path.join(self.root_dir, "agent-state", "cleanup")
 
     def sweep(self) -> None:
@@ -39,10 +39,10 @@ class InstallState(NamedTuple):
             self.extra_dir: (".json",),
             self.instructions_dir: ("-cleanup", "-install.json", "_last_successful_install"),
         }
-        for folder, written in endings.items():
-            for name in os.listdir(folder) if os.path.isdir(folder) else []:
+        for directory, written in endings.items():
+            for name in os.listdir(directory) if os.path.isdir(directory) else []:
                 if name.startswith(".") and name.endswith(tuple(f"{ending}.new~" for ending in written)):
-                    remove_if_there(os.path.join(folder, name))
+                    remove_if_there(os.path.join(directory, name))
 
     def journal(self, group: str) -> Journal:
         """The journal of a deployment group."""

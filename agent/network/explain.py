@@ -207,7 +207,7 @@ def _connect(chain: list[BaseException], target: Target) -> NetworkError | None:
     if not any(isinstance(error, never) for error in chain):
         return None
     if isinstance(chain[0], urllib3_errors.LocationValueError):
-        return NetworkError(f"{target.place} is no usable address of a host.", reason=NetworkReason.CONNECT)
+        return NetworkError(f"{target.place} is not a usable address of a host.", reason=NetworkReason.CONNECT)
     found = next((e.strerror for e in chain if isinstance(e, OSError) and e.strerror), "") or str(chain[-1])
     refused = any(isinstance(error, ConnectionRefusedError) for error in chain)
     return NetworkError(

@@ -100,7 +100,7 @@ def is_loopback(host: str) -> bool:
 def is_exempt(host: str, port: int, no_proxy: str) -> bool:
     """Tell whether NO_PROXY takes a host out.
 
-    Its entries are divided by commas or blanks: ``*``, a name or ``.domain`` (each with all names below it), an
+    Its entries are divided by commas or spaces: ``*``, a name or ``.domain`` (each with all names below it), an
     address, or a network in CIDR form; a name or an address may end in ``:port``. Names are not resolved.
     """
     name = host.lower().rstrip(".").strip("[]")

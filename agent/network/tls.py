@@ -66,8 +66,8 @@ def make_context(ca_bundle: str | None, environment: Mapping[str, str]) -> ssl.S
         _load(context, *named)
         return context
     _load_system(context)
-    folder = environment.get("AWS_SSL_CA_DIRECTORY")
-    for path in sorted(glob.glob(os.path.join(glob.escape(folder), "*.pem"))) if folder else ():
+    directory = environment.get("AWS_SSL_CA_DIRECTORY")
+    for path in sorted(glob.glob(os.path.join(glob.escape(directory), "*.pem"))) if directory else ():
         _load(context, path, "AWS_SSL_CA_DIRECTORY")
     return context
 
@@ -101,10 +101,10 @@ def _unusable(path: str, origin: str, problem: str) -> NetworkError:
 
 def _load_system(context: ssl.SSLContext) -> None:
     paths = ssl.get_default_verify_paths()
-    folder = paths.capath
-    if folder and glob.glob(os.path.join(glob.escape(folder), "*.0")):
-        # A folder with hashed names is searched for the one issuer that is needed; a bundle is held in memory whole.
-        context.load_verify_locations(capath=folder)
+    directory = paths.capath
+    if directory and glob.glob(os.path.join(glob.escape(directory), "*.0")):
+        # A directory with hashed names is searched for the one issuer that is needed; a bundle is held in memory whole.
+        context.load_verify_locations(capath=directory)
         return
     if paths.cafile:
         context.load_default_certs()

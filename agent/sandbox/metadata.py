@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Any, NamedTuple, Protocol
 
 from agent.network.credentials import Credentials
-from agent.sandbox.metadata_tree import Folder, MetadataInstance, tree_of
+from agent.sandbox.metadata_tree import Directory, MetadataInstance, tree_of
 
 LONGEST_TOKEN_SECONDS = 21600
 """Six hours, as EC2's service."""
@@ -99,12 +99,12 @@ class MetadataApp:
             return _refusal(HTTPStatus.METHOD_NOT_ALLOWED if _look_up(path, instance) else HTTPStatus.NOT_FOUND)
         if "HTTP_X_FORWARDED_FOR" in environ:
             return _refusal(HTTPStatus.FORBIDDEN)
-        wanted = str(environ.get("HTTP_X_AWS_EC2_METADATA_TOKEN_TTL_SECONDS", ""))
-        if not re.fullmatch(r"[0-9]{1,5}", wanted) or not 1 <= int(wanted) <= LONGEST_TOKEN_SECONDS:
+        desired = str(environ.get("HTTP_X_AWS_EC2_METADATA_TOKEN_TTL_SECONDS", ""))
+        if not re.fullmatch(r"[0-9]{1,5}", desired) or not 1 <= int(desired) <= LONGEST_TOKEN_SECONDS:
             return _refusal(HTTPStatus.BAD_REQUEST)
-        ends = f"{self._clock() + int(wanted):.3f}"
+        ends = f"{self._clock() + int(desired):.3f}"
         token = urlsafe_b64encode(self._seal(ends, instance) + ends.encode())
-        return _Answer(HTTPStatus.OK, token, ((_TTL_HEADER, wanted),))
+        return _Answer(HTTPStatus.OK, token, ((_TTL_HEADER, desired),))
 
     def _seconds_left(self, token: str, instance: MetadataInstance) -> int:
         """Tell how long a token is still good; 0 or less for one that has ended or is not this instance's."""
@@ -123,7 +123,7 @@ class MetadataApp:
 
 
 def _look_up(path: str, instance: MetadataInstance) -> bytes | None:
-    """Find what a path leads to; a folder gives the list of its entries. A slash at the end is no matter."""
+    """Find what a path leads to; a directory gives the list of its entries. A slash at the end is no matter."""
     version, _slash, rest = path.lstrip("/").partition("/")
     if not version:
         return "\n".join(_VERSIONS).encode()
@@ -131,10 +131,10 @@ def _look_up(path: str, instance: MetadataInstance) -> bytes | None:
         return None
     found: object = tree_of(instance)
     for part in rest.rstrip("/").split("/") if rest.strip("/") else ():
-        if not isinstance(found, Folder) or part not in found.entries:
+        if not isinstance(found, Directory) or part not in found.entries:
             return None
         found = found.entries[part]
-    if isinstance(found, Folder):
+    if isinstance(found, Directory):
         return found.listing().encode()
     content = found() if callable(found) else found
     if isinstance(content, Mapping):

@@ -12,19 +12,19 @@ Content = str | bytes | Callable[[], Mapping[str, Any]]
 """A text, bytes, or a function that makes a JSON object when it is asked."""
 
 
-class Folder:
+class Directory:
     """Entries by their names; ``shown`` replaces an entry's name in the listing."""
 
     def __init__(
-        self, entries: Mapping[str, Content | Folder | None], *, shown: Mapping[str, str] | None = None
+        self, entries: Mapping[str, Content | Directory | None], *, shown: Mapping[str, str] | None = None
     ) -> None:
         self.entries = {name: entry for name, entry in entries.items() if entry is not None}
         self._shown = shown or {}
 
     def listing(self) -> str:
-        """One name a line, folders with a slash at the end."""
+        """One name a line, directories with a slash at the end."""
         return "\n".join(
-            self._shown.get(name, f"{name}/" if isinstance(entry, Folder) else name)
+            self._shown.get(name, f"{name}/" if isinstance(entry, Directory) else name)
             for name, entry in self.entries.items()
         )
 
@@ -56,20 +56,20 @@ class MetadataInstance(NamedTuple):
     allow_v1: bool = False
 
 
-def tree_of(instance: MetadataInstance) -> Folder:
+def tree_of(instance: MetadataInstance) -> Directory:
     """Build the tree below ``latest``, in the forms of the EC2 user guide, "Instance metadata categories"."""
-    return Folder(
+    return Directory(
         {
-            "dynamic": Folder({"instance-identity": Folder({"document": lambda: _document(instance)})}),
+            "dynamic": Directory({"instance-identity": Directory({"document": lambda: _document(instance)})}),
             "meta-data": _meta_data(instance),
             "user-data": instance.user_data or None,
         }
     )
 
 
-def _meta_data(instance: MetadataInstance) -> Folder:
+def _meta_data(instance: MetadataInstance) -> Directory:
     name = instance.host_name or f"ip-{instance.private_address.replace('.', '-')}.ec2.internal"
-    return Folder(
+    return Directory(
         {
             "ami-id": instance.image_id,
             "ami-launch-index": "0",
@@ -83,12 +83,12 @@ def _meta_data(instance: MetadataInstance) -> Folder:
             "local-ipv4": instance.private_address,
             "mac": instance.mac or None,
             "network": _network(instance, name),
-            "placement": Folder({"availability-zone": _zone(instance), "region": instance.region}),
+            "placement": Directory({"availability-zone": _zone(instance), "region": instance.region}),
             "public-keys": _public_keys(instance),
             "reservation-id": f"r-{instance.instance_id.removeprefix('i-')}",
             "security-groups": "default",
-            "services": Folder({"domain": instance.domain, "partition": instance.partition}),
-            "tags": None if instance.tags is None else Folder({"instance": Folder(instance.tags)}),
+            "services": Directory({"domain": instance.domain, "partition": instance.partition}),
+            "tags": None if instance.tags is None else Directory({"instance": Directory(instance.tags)}),
         }
     )
 
@@ -117,7 +117,7 @@ def _document(instance: MetadataInstance) -> Mapping[str, Any]:
     }
 
 
-def _iam(instance: MetadataInstance) -> Folder | None:
+def _iam(instance: MetadataInstance) -> Directory | None:
     give = instance.credentials
     if not instance.role or give is None:
         return None
@@ -140,13 +140,13 @@ def _iam(instance: MetadataInstance) -> Folder | None:
             "Expiration": _stamp(found.expires_at),
         }
 
-    return Folder({"info": lambda: profile, "security-credentials": Folder({instance.role: credentials})})
+    return Directory({"info": lambda: profile, "security-credentials": Directory({instance.role: credentials})})
 
 
-def _network(instance: MetadataInstance, name: str) -> Folder | None:
+def _network(instance: MetadataInstance, name: str) -> Directory | None:
     if not instance.mac:
         return None
-    card = Folder(
+    card = Directory(
         {
             "device-number": "0",
             "local-hostname": name,
@@ -155,15 +155,17 @@ def _network(instance: MetadataInstance, name: str) -> Folder | None:
             "owner-id": instance.account,
         }
     )
-    return Folder({"interfaces": Folder({"macs": Folder({instance.mac: card})})})
+    return Directory({"interfaces": Directory({"macs": Directory({instance.mac: card})})})
 
 
-def _public_keys(instance: MetadataInstance) -> Folder | None:
+def _public_keys(instance: MetadataInstance) -> Directory | None:
     if not instance.public_keys:
         return None
-    folders = {str(number): Folder({"openssh-key": key}) for number, key in enumerate(instance.public_keys.values())}
+    directories = {
+        str(number): Directory({"openssh-key": key}) for number, key in enumerate(instance.public_keys.values())
+    }
     shown = {str(number): f"{number}={name}" for number, name in enumerate(instance.public_keys)}
-    return Folder(folders, shown=shown)
+    return Directory(directories, shown=shown)
 
 
 def _stamp(seconds: float | None = None) -> str:

@@ -1,4 +1,4 @@
-"""Answers of the service that are no success: what kind of error each is, and what an operator can do."""
+"""Answers of the service that are not a success: what kind of error each is, and what an operator can do."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from agent.service.errors import ProtocolError
 
-MODEL_FOLDER = os.path.join(os.path.dirname(__file__), "model")
+MODEL_DIRECTORY = os.path.join(os.path.dirname(__file__), "model")
 """A data path for botocore's loader: ``codedeploy-commands/2014-10-06/service-2.json``."""
 
 SECURE = {
@@ -27,7 +27,7 @@ _read: dict[str, Any] = {}
 def load_model(*, secure: bool = False) -> Mapping[str, Any]:
     """Give the model as botocore's ``service-2.json`` has it, parsed; do not change it."""
     if not _read:
-        with open(os.path.join(MODEL_FOLDER, "codedeploy-commands", "2014-10-06", "service-2.json"), "rb") as file:
+        with open(os.path.join(MODEL_DIRECTORY, "codedeploy-commands", "2014-10-06", "service-2.json"), "rb") as file:
             _read.update(json.load(file))
     return {**_read, "metadata": {**_read["metadata"], **SECURE}} if secure else _read
 
@@ -83,14 +83,14 @@ TYPES: Mapping[str, tuple[type, ...]] = {
 
 def _check_type(kind: str, value: object, where: str) -> None:
     if not isinstance(value, TYPES[kind]) or isinstance(value, bool):
-        raise ProtocolError(f"{where} is of a type that does not fit: {kind} is wanted.")
+        raise ProtocolError(f"{where} is of a type that does not fit: {kind} is desired.")
 
 
 def parse(operation: str, body: bytes) -> dict[str, Any]:
     """Read the body of an answer; an empty one is an empty structure.
 
     Members that the model does not know are left out, as are those that are null. Lengths are not checked: the body
-    is bounded by whoever read it. Raises ProtocolError for what is no JSON or of a wrong type.
+    is bounded by whoever read it. Raises ProtocolError for what is not JSON or of a wrong type.
     """
     if body.strip() in (b"", b"{}"):  # what nearly every poll brings
         return {}

@@ -1,1 +1,1 @@
-"""What lies on disk under the root folder: paths, pointers, logs, locks and retention."""
+"""What lies on disk under the root directory: paths, pointers, logs, locks and retention."""

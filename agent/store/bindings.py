@@ -18,10 +18,10 @@ from collections.abc import Iterator
 
 from agent.deployment.lifecycle import LIFECYCLE
 from agent.errors import AgentError
-from agent.filesystem.durable import sync_folder, write_durably
+from agent.filesystem.durable import sync_directory, write_durably
 from agent.filesystem.locks import FileLock
 from agent.filesystem.regular import open_regular, read_regular
-from agent.store.folders import make_state_folder
+from agent.store.directories import make_state_directory
 from agent.store.layout import Layout
 
 MOST_PAIRS = 1 << 19
@@ -56,13 +56,13 @@ class ReplayError(AgentError):
 
 
 class Bindings:
-    """The bindings of one host. Every method raises OSError, LockTimeoutError and RootFolderError besides."""
+    """The bindings of one host. Every method raises OSError, LockTimeoutError and RootDirectoryError besides."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._folder = os.path.join(layout.state, "bindings")
-        self._pairs = os.path.join(self._folder, "pairs")
-        self._going_on = os.path.join(self._folder, "going-on.json")
+        self._directory = os.path.join(layout.state, "bindings")
+        self._pairs = os.path.join(self._directory, "pairs")
+        self._going_on = os.path.join(self._directory, "going-on.json")
 
     def bind(self, execution_id: str, command_name: str, *, deployment_id: str, group_id: str) -> None:
         """Bind an execution id to its deployment, durably; a binding that is known already is only compared.
@@ -122,7 +122,7 @@ class Bindings:
             raise _replay(command_name, execution_id, what)
 
     def _lock(self) -> FileLock:
-        make_state_folder(self._layout, self._layout.locks)
+        make_state_directory(self._layout, self._layout.locks)
         lock = FileLock(os.path.join(self._layout.locks, "bindings.lock"), purpose="another command's binding")
         lock.acquire(limit=_LOCK_LIMIT)
         return lock
@@ -141,7 +141,7 @@ class Bindings:
                 " could not tell its replay later, so nothing was downloaded or run.",
                 remedy="Have the service's messages signed by a new key, pin that one only, and then delete the file.",
             )
-        make_state_folder(self._layout, self._folder)
+        make_state_directory(self._layout, self._directory)
         descriptor = open_regular(self._pairs, os.O_WRONLY | os.O_CREAT)
         try:
             os.pwrite(descriptor, pair, len(pairs))
@@ -149,7 +149,7 @@ class Bindings:
         finally:
             os.close(descriptor)
         if not pairs:
-            sync_folder(self._folder)
+            sync_directory(self._directory)
 
     def _read_going_on(self) -> GoingOn:
         try:
@@ -164,7 +164,7 @@ class Bindings:
         return found
 
     def _write_going_on(self, groups: GoingOn) -> None:
-        make_state_folder(self._layout, self._folder)
+        make_state_directory(self._layout, self._directory)
         write_durably(self._going_on, json.dumps(groups).encode(), mode=0o600)
 
 

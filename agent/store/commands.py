@@ -1,4 +1,4 @@
-"""What is known of each host command while it is in hand: one folder below ``agent-state/commands`` for each.
+"""What is known of each host command while it is in hand: one directory below ``agent-state/commands`` for each.
 
 ``record.json`` is the intent: written by the supervisor before anything is done, never changed. ``progress.json`` is
 written by the worker before its first step, and again as it goes on. ``outcome.json`` is how the command ended, from
@@ -25,11 +25,11 @@ from typing import Any, NamedTuple, TypeVar
 
 from agent.errors import AgentError
 from agent.filesystem.boot import boot_id, since_boot
-from agent.filesystem.durable import make_folder, remove_if_there, replace, sync_folder, write_durably
+from agent.filesystem.durable import make_directory, remove_if_there, replace, sync_directory, write_durably
 from agent.filesystem.locks import FileLock
 from agent.filesystem.regular import read_regular
 from agent.filesystem.trees import remove_tree
-from agent.store.folders import make_state_folder
+from agent.store.directories import make_state_directory
 from agent.store.layout import Layout
 
 VERSION = 1
@@ -62,7 +62,7 @@ class CommandRecord(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far a worker has come: what it works on, and the script that runs now with its keeper.
+    """How far a worker has come: what it works on, and the script that runs now with its supervisor.
 
     ``committed`` is true from before the acknowledgement is sent: as long as it is false nothing was done to this host,
     and the command may be begun again; ``starts`` counts how often it was. The processes are told from later
@@ -77,8 +77,8 @@ class Progress(NamedTuple):
     script: str = ""
     script_pid: int = 0
     script_start_time: int = 0
-    keeper_pid: int = 0
-    keeper_start_time: int = 0
+    supervisor_pid: int = 0
+    supervisor_start_time: int = 0
 
 
 class SavedOutcome(NamedTuple):
@@ -111,7 +111,7 @@ class KeptOutcome(NamedTuple):
 Kind = TypeVar("Kind", CommandRecord, Progress, SavedOutcome, KeptOutcome)
 
 
-class CommandFolder:
+class CommandDirectory:
     """The files of one command; ``kept`` is the directory for what the disk does not take, empty for none."""
 
     def __init__(self, path: str, *, kept: str = "") -> None:
@@ -135,7 +135,7 @@ class CommandFolder:
         """The intent. Raises RecordError where it is missing or damaged, OSError where it cannot be read now."""
         found = self._read("record.json", CommandRecord)
         if found is None:
-            raise RecordError(f"The folder {self.path} holds no record of a command.")
+            raise RecordError(f"The directory {self.path} holds no record of a command.")
         return found
 
     def progress(self) -> Progress | None:
@@ -157,7 +157,7 @@ class CommandFolder:
     def keep(self, outcome: SavedOutcome, *, reported: bool) -> None:
         """Keep what the disk does not take until this host goes down. Raises OSError."""
         if self.kept_path:
-            make_folder(os.path.dirname(self.kept_path), mode=0o700)
+            make_directory(os.path.dirname(self.kept_path), mode=0o700)
             replace(self.kept_path, _render(KeptOutcome(boot_id(), reported, *outcome)), mode=0o600)
 
     def kept(self) -> KeptOutcome | None:
@@ -238,7 +238,7 @@ def _check_types(value: CommandRecord | Progress | SavedOutcome | KeptOutcome) -
 
 
 def key_of(command_identifier: str) -> str:
-    """The name of a command's folder: readable, safe as a file name, and different for different commands."""
+    """The name of a command's directory: readable, safe as a file name, and different for different commands."""
     import hashlib  # a local deployment is spared it
 
     digest = hashlib.sha256(command_identifier.encode("utf-8", "surrogatepass")).hexdigest()
@@ -246,53 +246,53 @@ def key_of(command_identifier: str) -> str:
 
 
 class CommandStore:
-    """All commands that are in hand below one root folder, and those that were."""
+    """All commands that are in hand below one root directory, and those that were."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self.folder = os.path.join(layout.state, "commands")
+        self.directory = os.path.join(layout.state, "commands")
         self._finished = os.path.join(layout.state, "finished")
         self._aside = os.path.join(layout.state, "set-aside")
 
-    def folder_of(self, command_identifier: str) -> CommandFolder:
+    def directory_of(self, command_identifier: str) -> CommandDirectory:
         """Where a command's files are, or would be."""
-        return self.folder_at(key_of(command_identifier))
+        return self.directory_at(key_of(command_identifier))
 
-    def folder_at(self, key: str) -> CommandFolder:
+    def directory_at(self, key: str) -> CommandDirectory:
         """The files of the command whose directory has this name."""
-        return CommandFolder(os.path.join(self.folder, key), kept=self._layout.kept)
+        return CommandDirectory(os.path.join(self.directory, key), kept=self._layout.kept)
 
-    def add(self, record: CommandRecord, outcome: SavedOutcome | None = None) -> CommandFolder:
-        """Write down durably what is to be done, or how it has ended already. Raises OSError, RootFolderError."""
-        make_state_folder(self._layout, self.folder)
-        folder = self.folder_of(record.command_identifier)
-        # The folder appears with its record in it, so that whoever looks never meets one without.
-        making = os.path.join(self.folder, f".{folder.key}.new~")
+    def add(self, record: CommandRecord, outcome: SavedOutcome | None = None) -> CommandDirectory:
+        """Write down durably what is to be done, or how it has ended already. Raises OSError, RootDirectoryError."""
+        make_state_directory(self._layout, self.directory)
+        directory = self.directory_of(record.command_identifier)
+        # The directory appears with its record in it, so that whoever looks never meets one without.
+        making = os.path.join(self.directory, f".{directory.key}.new~")
         if os.path.isdir(making):
             remove_tree(making)
         os.mkdir(making, 0o700)
         write_durably(os.path.join(making, "record.json"), _render(record), mode=0o600)
         if outcome is not None:
             write_durably(os.path.join(making, "outcome.json"), _render(outcome), mode=0o600)
-        os.rename(making, folder.path)
+        os.rename(making, directory.path)
         if outcome is not None:
             # It is to be reported, also if it was before: what is remembered of it does not count any more.
-            remove_if_there(self._finished_file(folder.key))
-            folder.forget_kept()
-        sync_folder(self.folder)
-        return folder
+            remove_if_there(self._finished_file(directory.key))
+            directory.forget_kept()
+        sync_directory(self.directory)
+        return directory
 
-    def __iter__(self) -> Iterator[CommandFolder]:
+    def __iter__(self) -> Iterator[CommandDirectory]:
         """The commands in hand, in no order; what is half made is left out. Raises OSError."""
         try:
-            names = os.listdir(self.folder)
+            names = os.listdir(self.directory)
         except FileNotFoundError:
             return
         for name in names:
             if not name.startswith("."):
-                yield self.folder_at(name)
+                yield self.directory_at(name)
 
-    def finish(self, folder: CommandFolder, outcome: SavedOutcome) -> None:
+    def finish(self, directory: CommandDirectory, outcome: SavedOutcome) -> None:
         """Keep only the outcome of a command that was reported, and of the earlier ones the newest.
 
         What a full disk does not take of it is kept until this host goes down. Raises OSError where the record itself
@@ -300,53 +300,53 @@ class CommandStore:
         """
         remembered = True
         try:
-            make_state_folder(self._layout, self._finished)
-            write_durably(self._finished_file(folder.key), _render(outcome), mode=0o600)
+            make_state_directory(self._layout, self._finished)
+            write_durably(self._finished_file(directory.key), _render(outcome), mode=0o600)
         except (OSError, AgentError) as error:
             remembered = False
-            _log.warning("After a restart of this host it is not known that %s has ended: %s", folder.key, error)
-            folder.keep(outcome, reported=True)
-        # It disappears as a whole: a folder that has lost its outcome, but not its record, would be begun again.
-        gone = os.path.join(self.folder, f".{folder.key}.gone~")
+            _log.warning("After a restart of this host it is not known that %s has ended: %s", directory.key, error)
+            directory.keep(outcome, reported=True)
+        # It disappears as a whole: a directory that has lost its outcome, but not its record, would be begun again.
+        gone = os.path.join(self.directory, f".{directory.key}.gone~")
         _remove_if_there(gone)
-        os.rename(folder.path, gone)
+        os.rename(directory.path, gone)
         try:
             if remembered:
-                folder.forget_kept()
+                directory.forget_kept()
             _remove_if_there(gone)
             self._forget_old()
         except OSError as error:  # the next start removes it
-            _log.warning("What is left of command %s cannot be removed now: %s", folder.key, error)
+            _log.warning("What is left of command %s cannot be removed now: %s", directory.key, error)
 
     def finished(self, command_identifier: str) -> SavedOutcome | None:
         """How a command ended that was reported already; None where it is not known (any more).
 
         Raises OSError where the disk does not say: such a command must not be begun.
         """
-        folder = self.folder_of(command_identifier)
-        path = self._finished_file(folder.key)
+        directory = self.directory_of(command_identifier)
+        path = self._finished_file(directory.key)
         try:
             return _parse(read_regular(path, _LARGEST), SavedOutcome, path)
         except (FileNotFoundError, NotADirectoryError, RecordError):
-            kept = folder.kept()
+            kept = directory.kept()
         return kept.outcome if kept is not None and kept.reported else None
 
     def sweep(self) -> None:
-        """Remove what a kill has left half made or half removed; for the supervisor's start. Trouble is logged."""
+        """Remove what a kill has left half made or half removed; for the supervisor's start. Problem is logged."""
         try:
-            for name in os.listdir(self.folder) if os.path.isdir(self.folder) else []:
+            for name in os.listdir(self.directory) if os.path.isdir(self.directory) else []:
                 if name.startswith(".") and name.endswith("~"):
-                    _remove_if_there(os.path.join(self.folder, name))
+                    _remove_if_there(os.path.join(self.directory, name))
         except OSError as error:
             _log.warning("What is left of earlier commands cannot be removed: %s", error)
 
-    def set_aside(self, folder: CommandFolder) -> str:
+    def set_aside(self, directory: CommandDirectory) -> str:
         """Move what cannot be understood out of the way; give its new place. Raises OSError."""
-        make_state_folder(self._layout, self._aside)
+        make_state_directory(self._layout, self._aside)
         for number in range(1000):
-            target = os.path.join(self._aside, f"{folder.key}.{number}" if number else folder.key)
+            target = os.path.join(self._aside, f"{directory.key}.{number}" if number else directory.key)
             if not os.path.lexists(target):
-                os.rename(folder.path, target)
+                os.rename(directory.path, target)
                 return target
         raise RecordError(f"{self._aside} is full of records that were set aside.", remedy="Look at them; delete them.")
 
@@ -366,12 +366,12 @@ class CommandStore:
                     remove_if_there(path)
 
 
-def _remove_if_there(folder: str) -> None:
-    """Remove a folder; somebody else may be removing it too."""
+def _remove_if_there(directory: str) -> None:
+    """Remove a directory; somebody else may be removing it too."""
     for _ in range(3):
         with contextlib.suppress(FileNotFoundError):
-            remove_tree(folder)
-        if not os.path.lexists(folder):
+            remove_tree(directory)
+        if not os.path.lexists(directory):
             return
 
 

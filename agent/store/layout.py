@@ -1,4 +1,4 @@
-"""Where everything lies below the root folder; the names are those of the official agents."""
+"""Where everything lies below the root directory; the names are those of the official agents."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ DEPLOYMENT_LOGS = "deployment-logs"
 
 
 class Modes(NamedTuple):
-    """The modes of what the agent makes below the root folder.
+    """The modes of what the agent makes below the root directory.
 
-    ``passage`` is for folders that a script which runs as another user must pass through, ``instructions`` for
-    the folder with pointers and clean-up lists.
+    ``passage`` is for directories that a script which runs as another user must pass through, ``instructions`` for
+    the directory with pointers and clean-up lists.
     """
 
     passage: int = 0o755
@@ -37,10 +37,10 @@ a script that runs as another user is, it must be able to read.
 
 
 class Layout(NamedTuple):
-    """The paths below one root folder; making a path touches nothing.
+    """The paths below one root directory; making a path touches nothing.
 
     Our own records below it are in ``agent-state`` and nowhere else, because the official agents count or read
-    everything in the other folders.
+    everything in the other directories.
     """
 
     root_dir: str
@@ -51,30 +51,30 @@ class Layout(NamedTuple):
     """The directory for what the root directory does not take, lost when the host goes down; empty for none."""
 
     def group(self, group_id: str) -> str:
-        """The folder with a deployment group's revisions.
+        """The directory with a deployment group's revisions.
 
-        Raises SpecificationError where the id is no single path component, or names a folder of the agent's own.
+        Raises SpecificationError where the id is not a single path component, or names a directory of the agent's own.
         """
         safe_component(group_id, "deployment group id")
         if group_id in (STATE, INSTRUCTIONS, DEPLOYMENT_LOGS, self.tracking_name):
             raise SpecificationError(
-                f'The deployment group id "{group_id}" is the name of a folder that the agent keeps for itself.',
+                f'The deployment group id "{group_id}" is the name of a directory that the agent keeps for itself.',
                 remedy="Choose another name.",
             )
         return os.path.join(self.root_dir, group_id)
 
     def deployment(self, group_id: str, deployment_id: str) -> str:
-        """The folder of one deployment. Raises SpecificationError where an id is no single path component."""
+        """The directory of one deployment. Raises SpecificationError where an id is not a single path component."""
         return os.path.join(self.group(group_id), safe_component(deployment_id, "deployment id"))
 
     @staticmethod
     def bundle(deployment: str) -> str:
-        """The bundle in a deployment's folder; it has this name whatever its type."""
+        """The bundle in a deployment's directory; it has this name whatever its type."""
         return os.path.join(deployment, "bundle.tar")
 
     @staticmethod
     def archive(deployment: str) -> str:
-        """The unpacked revision in a deployment's folder."""
+        """The unpacked revision in a deployment's directory."""
         return os.path.join(deployment, "deployment-archive")
 
     @staticmethod
@@ -94,7 +94,7 @@ class Layout(NamedTuple):
 
     @property
     def instructions(self) -> str:
-        """The folder with clean-up lists, install instructions and pointers of all groups."""
+        """The directory with clean-up lists, install instructions and pointers of all groups."""
         return os.path.join(self.root_dir, INSTRUCTIONS)
 
     def cleanup(self, group_id: str) -> str:
@@ -128,17 +128,17 @@ class Layout(NamedTuple):
 
     @property
     def state(self) -> str:
-        """Our own folder; nobody else may read it."""
+        """Our own directory; nobody else may read it."""
         return os.path.join(self.root_dir, STATE)
 
     @property
     def traffic(self) -> str:
-        """The folder of what is known of this host at its load balancers."""
+        """The directory of what is known of this host at its load balancers."""
         return os.path.join(self.state, "traffic")
 
     @property
     def locks(self) -> str:
-        """The folder of the locks."""
+        """The directory of the locks."""
         return os.path.join(self.state, "locks")
 
     def group_lock(self, group_id: str) -> str:

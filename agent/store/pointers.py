@@ -5,23 +5,23 @@ from __future__ import annotations
 import os
 
 from agent.filesystem.durable import write_durably
-from agent.store.folders import make_instructions_folder
+from agent.store.directories import make_instructions_directory
 from agent.store.layout import Layout
 
 
 def read_last_successful(layout: Layout, group_id: str) -> str | None:
-    """The deployment folder whose Install succeeded last in this group, None where there is none. Raises OSError."""
+    """The deployment directory whose Install succeeded last in this group, None where there is none. Raises OSError."""
     return _read(layout.last_successful(group_id))
 
 
 def read_most_recent(layout: Layout, group_id: str) -> str | None:
-    """The deployment folder that was unpacked last in this group, None where there is none. Raises OSError."""
+    """The deployment directory that was unpacked last in this group, None where there is none. Raises OSError."""
     return _read(layout.most_recent(group_id))
 
 
 def write_most_recent(layout: Layout, group_id: str, deployment: str) -> None:
-    """Remember the deployment folder that was unpacked last, durably. Raises OSError, RootFolderError."""
-    make_instructions_folder(layout)
+    """Remember the deployment directory that was unpacked last, durably. Raises OSError, RootDirectoryError."""
+    make_instructions_directory(layout)
     write_durably(layout.most_recent(group_id), os.fsencode(deployment), mode=layout.modes.state_file)
 
 
@@ -32,7 +32,7 @@ def _open_without_waiting(path: str, flags: int) -> int:
 def _read(path: str) -> str | None:
     try:
         with open(path, "rb", opener=_open_without_waiting) as file:  # a fifo of this name counts as an empty file
-            # The official agents write no line end; a pointer that was mended with an editor has one.
+            # The official agents write no line end; a pointer that was fixed with an editor has one.
             content = file.read().strip(b"\n")
     except FileNotFoundError:
         return None

@@ -45,7 +45,7 @@ def _close_deployment(layout: Layout, deployment: str) -> None:
 
 
 def _entries(directory: str) -> Iterator[tuple[str, str]]:
-    """Yield the names in a directory, with their paths; none where it is no directory or a link."""
+    """Yield the names in a directory, with their paths; none where it is not a directory or a link."""
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):

@@ -13,15 +13,15 @@ _log = logging.getLogger(__name__)
 
 
 def remove_old_revisions(layout: Layout, group_id: str, deployment_id: str, *, keep: int) -> list[str]:
-    """Make room in a group's folder before a revision is fetched; give the paths that are gone.
+    """Make room in a group's directory before a revision is fetched; give the paths that are gone.
 
     With this deployment the group then has at most ``keep`` entries. The oldest go first, by their time of
-    change; the last successful revision always stays, so with ``keep`` 1 there can be two. Every file or folder in
-    the group's folder counts, as it does for the official agents. What cannot be removed is logged and stays.
+    change; the last successful revision always stays, so with ``keep`` 1 there can be two. Every file or directory in
+    the group's directory counts, as it does for the official agents. What cannot be removed is logged and stays.
     """
-    folder = layout.group(group_id)
+    directory = layout.group(group_id)
     try:
-        others = [os.path.join(folder, name) for name in os.listdir(folder) if name != deployment_id]
+        others = [os.path.join(directory, name) for name in os.listdir(directory) if name != deployment_id]
         excess = len(others) - keep + 1
         if excess <= 0:
             return []

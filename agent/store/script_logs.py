@@ -9,7 +9,7 @@ from agent.filesystem.rotating import RotatingFile
 from agent.store.layout import Layout
 
 # What Ruby's strip takes away.
-_BLANKS = b" \t\n\v\f\r\0"
+_SPACES = b" \t\n\v\f\r\0"
 
 
 class ScriptLog:
@@ -21,7 +21,7 @@ class ScriptLog:
 
     def __init__(self, layout: Layout, deployment: str) -> None:
         self._file = RotatingFile(
-            layout.script_log(deployment), mode=layout.modes.log_file, folder_mode=layout.modes.logs
+            layout.script_log(deployment), mode=layout.modes.log_file, directory_mode=layout.modes.logs
         )
         self._line_open = self._file.last_byte() not in (b"", b"\n")
         self._open_stream = ""
@@ -58,12 +58,12 @@ class ScriptLog:
 class DeploymentsLog:
     """The log of all deployments' scripts: ``[2026-11-23 05:13:13.985] [d-TEST00001][stdout]text``.
 
-    Blanks at both ends of a text are cut off, as the official agent does.
+    Spaces at both ends of a text are cut off, as the official agent does.
     """
 
     def __init__(self, layout: Layout, deployment_id: str) -> None:
         self._file = RotatingFile(
-            layout.deployments_log, mode=layout.modes.log_file, folder_mode=layout.modes.logs, opening=_opening
+            layout.deployments_log, mode=layout.modes.log_file, directory_mode=layout.modes.logs, opening=_opening
         )
         self._id = os.fsencode(deployment_id)
         self._second = -1
@@ -86,7 +86,7 @@ class DeploymentsLog:
         if int(now) != self._second:
             self._second = int(now)
             self._stamp = time.strftime("[%Y-%m-%d %H:%M:%S", time.localtime(now)).encode()
-        self._file.write(b"%b.%03d] [%b]%b\n" % (self._stamp, int(now % 1 * 1000), self._id, data.strip(_BLANKS)))
+        self._file.write(b"%b.%03d] [%b]%b\n" % (self._stamp, int(now % 1 * 1000), self._id, data.strip(_SPACES)))
 
 
 def _opening() -> bytes:

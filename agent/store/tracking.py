@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from agent.filesystem.durable import remove_if_there, write_durably
 from agent.filesystem.regular import read_regular
-from agent.store.folders import make_shared_folder, make_state_folder
+from agent.store.directories import make_shared_directory, make_state_directory
 from agent.store.layout import Layout
 
 REPORTED_FOR = 24 * 3600
@@ -35,7 +35,7 @@ class Tracked(NamedTuple):
 def write_tracking(layout: Layout, deployment_id: str, command_identifier: str) -> None:
     """Say durably that a command of a deployment is in progress. Raises OSError, SpecificationError."""
     path = layout.tracking(deployment_id)
-    make_shared_folder(layout, os.path.dirname(path))
+    make_shared_directory(layout, os.path.dirname(path))
     write_durably(path, command_identifier.encode(), mode=layout.modes.state_file)
 
 
@@ -48,14 +48,14 @@ def remove_tracking(layout: Layout, deployment_id: str, command_identifier: str)
 
 
 def tracked(layout: Layout) -> list[Tracked]:
-    """What the tracking folder names, the newest first. Raises OSError where it cannot be read.
+    """What the tracking directory names, the newest first. Raises OSError where it cannot be read.
 
     Files of a day ago are removed, as the official agents do. One that cannot be understood is moved to
     ``agent-state/set-aside`` with a warning and stops nothing.
     """
-    folder = os.path.dirname(layout.tracking("any"))
+    directory = os.path.dirname(layout.tracking("any"))
     try:
-        with os.scandir(folder) as entries:
+        with os.scandir(directory) as entries:
             found = sorted(((_age(entry), entry.path, entry.name) for entry in entries), key=lambda row: row[0])
     except FileNotFoundError:
         return []
@@ -94,7 +94,7 @@ def _read(path: str) -> str | None:
 
 def _set_aside(layout: Layout, path: str, name: str) -> None:
     aside = os.path.join(layout.state, "set-aside")
-    make_state_folder(layout, aside)
+    make_state_directory(layout, aside)
     target = os.path.join(aside, f"tracking-{name[:150]}.{time.time_ns()}")
     try:
         os.rename(path, target)

@@ -13,11 +13,11 @@ from agent.filesystem.locks import FileLock
 from agent.retry import Clock
 from agent.traffic.errors import NeverHealthyError, TrafficError
 from agent.traffic.judge import Verdict, judge
-from agent.traffic.moves import Moves, places, retries_within
+from agent.traffic.operations import BalancerOperations, places, retries_within
 from agent.traffic.policy import STAY_OUT, Policy
 from agent.traffic.provider import Access, Stage, Step
 from agent.traffic.record import Phase, Record, Records
-from agent.traffic.ways import SURVEY_LIMIT, Ways, stands_in
+from agent.traffic.transitions import SURVEY_LIMIT, TrafficTransitions, stands_in
 
 LOCK_LIMIT = 3600.0
 """Seconds to wait for somebody else who moves the same group's traffic; that has its own limit."""
@@ -49,8 +49,10 @@ class TrafficControl:
         self._tell = tell
         self._clock = clock or Clock()
         self._wall = wall
-        self._moves = Moves(records, access, tell)
-        self._ways = Ways(group_name, policy, records, self._moves, tell=tell, clock=self._clock, wall=wall)
+        self._operations = BalancerOperations(records, access, tell)
+        self._transitions = TrafficTransitions(
+            group_name, policy, records, self._operations, tell=tell, clock=self._clock, wall=wall
+        )
 
     def take_out(self, *, deployment_id: str, group_id: str) -> None:
         """Take this host out for a deployment, and wait until it is drained; nothing happens where that was done.
@@ -60,14 +62,14 @@ class TrafficControl:
         """
         with self._locked():
             record = self._records.read(self._group)
-            if record is not None and record.by_hand and not record.is_settled:
+            if record is not None and record.by_hand and not record.is_finalized:
                 self._tell(f"This host stays out of service: {record.kept}.")
                 return
             if record is not None and record.phase is Phase.OUT and record.deployment_id == deployment_id:
                 # It goes on; that an earlier command of it failed does not keep the host out any more.
-                self._ways.hold(record._replace(kept="", touched=self._wall()))
+                self._transitions.hold(record._replace(kept="", touched=self._wall()))
                 return
-            begun = self._ways.begin(record)._replace(deployment_id=deployment_id, group_id=group_id)
+            begun = self._transitions.begin(record)._replace(deployment_id=deployment_id, group_id=group_id)
             self._block(begun, guarded=True)
 
     def put_back(self) -> None:
@@ -77,12 +79,12 @@ class TrafficControl:
         """
         with self._locked():
             record = self._records.read(self._group)
-            if record is None or record.is_settled:
+            if record is None or record.is_finalized:
                 return
             if record.by_hand:
                 self._tell(f"This host stays out of service: {record.kept}.")
                 return
-            self._ways.finish(record, wait=True)
+            self._transitions.finish(record, wait=True)
 
     def failed(self, reason: str, *, interrupted: bool = False) -> None:
         """Do as the failure policy says, after a command of the deployment has failed; never raises TrafficError.
@@ -91,7 +93,7 @@ class TrafficControl:
         """
         with self._locked():
             record = self._records.read(self._group)
-            if record is None or record.is_settled or record.by_hand:
+            if record is None or record.is_finalized or record.by_hand:
                 return
             try:
                 if record.phase is Phase.OUT:
@@ -100,7 +102,7 @@ class TrafficControl:
                     self._resume(record)
                 elif interrupted:
                     # Whoever told the worker to stop does not wait for health checks.
-                    self._ways.finish(record, wait=False)
+                    self._transitions.finish(record, wait=False)
                 else:
                     self._not_back(record, reason)
             except TrafficError as error:
@@ -127,10 +129,10 @@ class TrafficControl:
             if record is not None and record.phase is Phase.OUT:
                 record = record._replace(by_hand=True, kept=reason)
                 self._records.write(record)
-                self._ways.hold(record)
+                self._transitions.hold(record)
                 return
             # Until the host is out, this is undone like any other way out that breaks off.
-            self._block(self._ways.begin(record)._replace(deployment_id=""), guarded=not force, kept=reason)
+            self._block(self._transitions.begin(record)._replace(deployment_id=""), guarded=not force, kept=reason)
 
     def allow_by_hand(self, *, force: bool) -> bool:
         """Put this host back, whoever took it out; gives whether there was anything to do.
@@ -139,14 +141,14 @@ class TrafficControl:
         """
         with self._locked():
             record = self._records.read(self._group)
-            if record is None or record.is_settled:
+            if record is None or record.is_finalized:
                 return False
             if record.phase is Phase.OUT and not record.kept and not force:
                 raise TrafficError(
                     f"Deployment {record.deployment_id} has taken this host out of service and is still going on.",
                     remedy="Wait for its end, or use --force: then the host takes traffic while it changes.",
                 )
-            self._ways.finish(record._replace(by_hand=False), wait=True)
+            self._transitions.finish(record._replace(by_hand=False), wait=True)
             return True
 
     def survey(self) -> list[tuple[str, str]]:
@@ -154,15 +156,15 @@ class TrafficControl:
         retries = retries_within(SURVEY_LIMIT, self._clock)
         record = self._records.read(self._group)
         taken = list(record.ours) if record is not None else []
-        found = self._moves.find(self._policy, retries)
+        found = self._operations.find(self._policy, retries)
         members = [*taken, *(member for member in found if not stands_in(taken, member))]
-        return [(member.place, self._moves.look(member, retries).text) for member in members]
+        return [(member.place, self._operations.look(member, retries).text) for member in members]
 
     # What the operations are made of. The group's lock is held.
 
     def _block(self, record: Record, *, guarded: bool, kept: str = "") -> None:
         """Take this host out; ``kept`` is the reason of a person who wants that, empty for a deployment."""
-        retries = self._ways.retries()
+        retries = self._transitions.retries()
         record = record._replace(touched=self._wall())
         for member in record.members:
             if member.step is Step.WAS_OUT:
@@ -171,14 +173,14 @@ class TrafficControl:
             self._tell("No load balancer holds this host, so there is nothing to take it out of.")
         if record.ours:
             minimum = self._policy.minimum_healthy if guarded else 0
-            serving = self._moves.healthy(record.ours, retries) if minimum else []
-            self._moves.guard(serving, minimum, retries)
+            serving = self._operations.healthy(record.ours, retries) if minimum else []
+            self._operations.guard(serving, minimum, retries)
             self._records.write(record)
             try:
-                record = self._ways.leave(record, serving, minimum, retries)
+                record = self._transitions.leave(record, serving, minimum, retries)
             except TrafficError as error:
                 raise self._undone(error) from error
-        self._records.write(record._replace(phase=Phase.OUT, kept=kept, by_hand=bool(kept), trouble=""))
+        self._records.write(record._replace(phase=Phase.OUT, kept=kept, by_hand=bool(kept), problem=""))
         if record.ours:
             self._tell(f"Out of service: {places(record.ours)}.")
 
@@ -202,9 +204,9 @@ class TrafficControl:
         verdict = judge(record, now=self._wall())
         if verdict is Verdict.UNDO:
             _log.warning("%s was being taken out of service; that is undone", self._group)
-            self._ways.finish(record, wait=False)
+            self._transitions.finish(record, wait=False)
         elif verdict is Verdict.TAKE_OUT:
-            self._ways.keep_out(record)
+            self._transitions.keep_out(record)
         elif verdict is Verdict.FINISH:
             self._finish_or_keep(record)
         elif verdict is Verdict.ABANDONED:
@@ -219,13 +221,13 @@ class TrafficControl:
             # The clock was set back; without this the deployment would count as going on until it has caught up.
             record = record._replace(touched=self._wall())
             self._records.write(record)
-        back = self._moves.wait_for(record.ours, (Stage.OUT, Stage.DRAINING), 0, retries_within(0, self._clock))
-        forgotten = [member for member in back if self._moves.provider(member).forgets]
+        back = self._operations.wait_for(record.ours, (Stage.OUT, Stage.DRAINING), 0, retries_within(0, self._clock))
+        forgotten = [member for member in back if self._operations.provider(member).forgets]
         if forgotten:
             _log.warning("%s has forgotten that this host is out, and is told again", places(forgotten))
             for member in forgotten:
                 record = record.with_step(member, Step.PLANNED)
-            self._ways.keep_out(record)
+            self._transitions.keep_out(record)
         others = [member for member in back if member not in forgotten]
         self._note(
             f"{places(others)} sends this host traffic again, and it was not this agent that put it back."
@@ -236,26 +238,26 @@ class TrafficControl:
 
     def _finish_or_keep(self, record: Record) -> None:
         try:
-            self._ways.finish(record, wait=True)
+            self._transitions.finish(record, wait=True)
         except NeverHealthyError as error:
             self._not_back(self._records.read(self._group) or record, error.message)
 
     def _apply_policy(self, record: Record, reason: str) -> None:
         if not record.ours:
-            self._ways.settle(record)
+            self._transitions.finalize(record)
         elif record.policy.on_failure == STAY_OUT:
             self._records.write(record._replace(kept=reason))
             _log.warning("This host stays out of service, out of %s: %s", places(record.ours), reason)
         else:
             _log.warning("This host is put back into service although its deployment has failed: %s", reason)
-            self._ways.finish(record, wait=False)
+            self._transitions.finish(record, wait=False)
 
     def _not_back(self, record: Record, reason: str) -> None:
         """End a way back that failed: out again, or in as it is, by the failure policy."""
         if record.policy.on_failure != STAY_OUT:
-            self._ways.finish(record, wait=False)
+            self._transitions.finish(record, wait=False)
             return
-        needed = self._ways.needed([member for member in record.members if member.step is Step.BACK])
+        needed = self._transitions.needed([member for member in record.members if member.step is Step.BACK])
         again = tuple(
             member._replace(step=Step.PLANNED) if member.step is Step.BACK and member not in needed else member
             for member in record.members
@@ -263,17 +265,17 @@ class TrafficControl:
         record = record._replace(phase=Phase.OUT, kept=reason, members=again)
         self._records.write(record)
         _log.warning("This host is taken out of service again, out of %s: %s", places(record.ours), reason)
-        self._ways.keep_out(record)
+        self._transitions.keep_out(record)
 
-    def _note(self, trouble: str) -> None:
+    def _note(self, problem: str) -> None:
         """Keep what is wrong, for whoever asks; empty where nothing is any more."""
         record = self._records.read(self._group)
-        if record is None or record.trouble == trouble:
-            _log.debug("%s", trouble)
+        if record is None or record.problem == problem:
+            _log.debug("%s", problem)
             return
-        if trouble:
-            _log.error("%s", trouble)
-        self._records.write(record._replace(trouble=trouble))
+        if problem:
+            _log.error("%s", problem)
+        self._records.write(record._replace(problem=problem))
 
     def _locked(self, *, limit: float = LOCK_LIMIT) -> FileLock:
         lock = self._records.lock(self._group)

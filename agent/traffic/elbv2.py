@@ -32,10 +32,10 @@ class TargetGroups:
 
     def __init__(self, config: dict[str, Any], access: Access) -> None:
         self._config = config
-        self._wanted = config["target_groups"]
+        self._desired = config["target_groups"]
         self._ids = frozenset(config["target_ids"] or _own_ids(access.instance_id))
         # Among all target groups of an account may be those of networks where another host has the same address.
-        unsure = self._wanted == "all" and not config["target_ids"]
+        unsure = self._desired == "all" and not config["target_ids"]
         self._unsure = self._ids - {access.instance_id} if unsure else frozenset()
         self._api = Api("elbv2", config, access)
 
@@ -52,7 +52,7 @@ class TargetGroups:
                     remedy="Name the target groups in target_groups, or what this host is registered as in target_ids.",
                 )
             found += [self._member(arn, name, row) for row in mine]
-            if not mine and self._wanted != "all":
+            if not mine and self._desired != "all":
                 found.append(Member(self._config, f"target group {name}", {}, "not registered", Step.WAS_OUT))
         return found
 
@@ -99,14 +99,14 @@ class TargetGroups:
         return Limits(float(delay) + SLACK, checks * one + SLACK)
 
     def _groups(self) -> list[dict[str, Any]]:
-        if self._wanted == "all":
+        if self._desired == "all":
             return self._api.pages("describe_target_groups", "TargetGroups")
-        arns = [name for name in self._wanted if name.startswith("arn:")]
-        names = [name for name in self._wanted if not name.startswith("arn:")]
+        arns = [name for name in self._desired if name.startswith("arn:")]
+        names = [name for name in self._desired if not name.startswith("arn:")]
         found = []
-        for key, wanted in (("TargetGroupArns", arns), ("Names", names)):
-            for start in range(0, len(wanted), NAMES_AT_ONCE):
-                part = wanted[start : start + NAMES_AT_ONCE]
+        for key, desired in (("TargetGroupArns", arns), ("Names", names)):
+            for start in range(0, len(desired), NAMES_AT_ONCE):
+                part = desired[start : start + NAMES_AT_ONCE]
                 found += self._api.pages("describe_target_groups", "TargetGroups", **{key: part})
         return found
 

@@ -24,12 +24,12 @@ class Verdict(Enum):
 
 def judge(record: Record, *, now: float) -> Verdict:
     """What is to be done, whatever point a worker was killed at; ``now`` in seconds since the epoch."""
-    if record.phase is Phase.SETTLED:
+    if record.phase is Phase.FINALIZED:
         return Verdict.NOTHING
     if record.phase is Phase.ALLOWING:
         return Verdict.FINISH
     if record.phase is Phase.BLOCKING:
-        # One that was out on purpose before stays so: what made it so has not been mended.
+        # One that was out on purpose before stays so: what made it so has not been fixed.
         return Verdict.TAKE_OUT if record.kept else Verdict.UNDO
     if any(member.step is Step.PLANNED for member in record.members):
         return Verdict.TAKE_OUT

@@ -9,7 +9,7 @@ import re
 from enum import Enum
 from typing import Any, NamedTuple
 
-from agent.filesystem.durable import remove_if_there, sync_folder, write_durably
+from agent.filesystem.durable import remove_if_there, sync_directory, write_durably
 from agent.filesystem.locks import FileLock
 from agent.traffic.errors import TrafficError
 from agent.traffic.policy import Policy
@@ -19,7 +19,7 @@ VERSION = 1
 """Of the format of the files; one with another version is refused."""
 
 OPEN = ".json"
-SETTLED = ".settled"
+FINALIZED = ".finalized"
 """How the files end: by the names alone it can be seen whether there is anything to look after."""
 
 _LARGEST = 4 * 1024 * 1024
@@ -32,7 +32,7 @@ class Phase(str, Enum):
     BLOCKING = "blocking"
     OUT = "out"
     ALLOWING = "allowing"
-    SETTLED = "settled"
+    FINALIZED = "finalized"
     """Nothing is out because of us."""
 
 
@@ -41,7 +41,7 @@ class Record(NamedTuple):
 
     ``since`` is when the first call was about to be made, ``touched`` when the deployment last had a command here.
     ``kept`` says why the host is out on purpose, empty where it is to come back; ``by_hand`` that a person took it
-    out. ``seconds_out`` and ``back_at`` tell of the last time out, ``trouble`` what recovery last met.
+    out. ``seconds_out`` and ``back_at`` tell of the last time out, ``problem`` what recovery last met.
     """
 
     group_name: str
@@ -56,12 +56,12 @@ class Record(NamedTuple):
     by_hand: bool = False
     seconds_out: float = 0.0
     back_at: float = 0.0
-    trouble: str = ""
+    problem: str = ""
 
     @property
-    def is_settled(self) -> bool:
+    def is_finalized(self) -> bool:
         """Whether nothing is out because of us."""
-        return self.phase is Phase.SETTLED
+        return self.phase is Phase.FINALIZED
 
     @property
     def ours(self) -> tuple[Member, ...]:
@@ -77,13 +77,13 @@ class Record(NamedTuple):
 class Records:
     """The files of all groups in a directory that only the agent's user may enter; writing needs it to exist."""
 
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
 
     def read(self, group_name: str) -> Record | None:
         """A group's record; None where there is none. Raises TrafficError where it cannot be read."""
         path = self._path(group_name)
-        return self._read(path + OPEN) or self._read(path + SETTLED)
+        return self._read(path + OPEN) or self._read(path + FINALIZED)
 
     def write(self, record: Record) -> None:
         """Write a record durably. Raises OSError."""
@@ -93,25 +93,25 @@ class Records:
         }
         data = json.dumps({"version": VERSION, **fields}).encode()
         path = self._path(record.group_name)
-        if not record.is_settled:
+        if not record.is_finalized:
             write_durably(path + OPEN, data, mode=0o600)
             return
         # Until the open record is gone it counts, and going through it again does no harm.
-        write_durably(path + SETTLED, data, mode=0o600)
+        write_durably(path + FINALIZED, data, mode=0o600)
         if remove_if_there(path + OPEN):
-            sync_folder(self._folder)
+            sync_directory(self._directory)
 
     def all(self) -> tuple[list[Record], list[TrafficError]]:
-        """Every record that is not settled, and what is wrong with those that cannot be read. Raises OSError."""
+        """Every record that is not finalized, and what is wrong with those that cannot be read. Raises OSError."""
         try:
-            names = sorted(os.listdir(self._folder))
+            names = sorted(os.listdir(self._directory))
         except FileNotFoundError:
             return [], []
         found, errors = [], []
         for name in names:
             if name.endswith(OPEN) and name[0] != ".":
                 try:
-                    record = self._read(os.path.join(self._folder, name))
+                    record = self._read(os.path.join(self._directory, name))
                 except TrafficError as error:
                     errors.append(error)
                 else:
@@ -124,7 +124,7 @@ class Records:
 
     def _path(self, group_name: str) -> str:
         digest = hashlib.sha256(group_name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-        return os.path.join(self._folder, f"{_UNSAFE.sub('_', group_name)[:60].lstrip('.')}-{digest}")
+        return os.path.join(self._directory, f"{_UNSAFE.sub('_', group_name)[:60].lstrip('.')}-{digest}")
 
     @staticmethod
     def _read(path: str) -> Record | None:

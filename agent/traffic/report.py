@@ -16,7 +16,7 @@ _WORDS = {
 
 def is_shown(record: Record) -> bool:
     """Whether a record says anything that somebody should know: this host is, or may be, out because of us."""
-    return not record.is_settled and (bool(record.ours) or record.phase is not Phase.OUT)
+    return not record.is_finalized and (bool(record.ours) or record.phase is not Phase.OUT)
 
 
 def outages(records: Records) -> list[dict[str, Any]]:
@@ -36,13 +36,13 @@ def outage(record: Record) -> dict[str, Any]:
         "on_purpose": bool(record.kept),
         "by_hand": record.by_hand,
         "deployment": record.deployment_id or None,
-        "trouble": record.trouble or None,
+        "problem": record.problem or None,
     }
 
 
 def _unknown(error: TrafficError) -> dict[str, Any]:
     found: dict[str, Any] = {"group": None, "state": None, "places": [], "since": None, "why": str(error)}
-    return found | {"on_purpose": False, "by_hand": False, "deployment": None, "trouble": None}
+    return found | {"on_purpose": False, "by_hand": False, "deployment": None, "problem": None}
 
 
 def why(record: Record) -> str:
@@ -59,6 +59,6 @@ def outage_line(found: dict[str, Any], stamp: str) -> str:
     if found["state"] is None:
         return f"Traffic: {found['why']}"
     places = f" ({', '.join(found['places'])})" if found["places"] else ""
-    trouble = f"; looked after every minute: {found['trouble']}" if found["trouble"] else ""
+    problem = f"; looked after every minute: {found['problem']}" if found["problem"] else ""
     words = _WORDS[Phase(found["state"])]
-    return f"Traffic of {found['group']}: this host {words}{places} since {stamp}: {found['why']}{trouble}"
+    return f"Traffic of {found['group']}: this host {words}{places} since {stamp}: {found['why']}{problem}"

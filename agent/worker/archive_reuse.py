@@ -29,7 +29,7 @@ def reuse_archive(spec: DeploymentSpecification, host: Host, deployment: str) ->
 
     Returns whether it was; where not, the log says why, and a download writes over all of it. The conditions are those
     of the official agent 2.1.0. Modes are kept, owners and times are those of new files, and what the settings refuse
-    in a bundle is refused here too. Raises RootFolderError.
+    in a bundle is refused here too. Raises RootDirectoryError.
     """
     if not spec.reuse_archive_from:
         return False
@@ -65,7 +65,7 @@ def _reason_against(spec: DeploymentSpecification, host: Host) -> str:
         if not os.path.isdir(archive) or not os.listdir(archive):
             return f"{archive} is not there (any more)."
         if not os.path.realpath(archive).startswith(f"{os.path.realpath(group)}/"):
-            return f"{archive} leads out of its group's folder."
+            return f"{archive} leads out of its group's directory."
         find_appspec(archive, spec.appspec_filename)
     except AgentError as error:
         return error.message

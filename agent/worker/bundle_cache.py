@@ -1,6 +1,6 @@
 """A bundle that is fetched before its deployment takes the host out of service, so that it is out for less time.
 
-It lies below ``agent-state`` and not in the deployment's folder, whose content decides which revision's scripts run.
+It lies below ``agent-state`` and not in the deployment's directory, whose content decides which revision's scripts run.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from agent.deployment.spec import BundleType, DeploymentSpecification, LocalRevision
 from agent.filesystem.durable import sync_file_systems, write_durably
 from agent.filesystem.trees import remove_tree
-from agent.store.folders import make_state_folder
+from agent.store.directories import make_state_directory
 from agent.store.layout import Layout
 from agent.worker.host import Host
 
@@ -30,29 +30,29 @@ def fetch_ahead(spec: DeploymentSpecification, host: Host) -> None:
     _forget_others(host.layout, spec.deployment_id)
     if isinstance(spec.revision, LocalRevision) or spec.reuse_archive_from:
         return
-    folder = _folder(host.layout, spec.deployment_id)
-    if os.path.exists(os.path.join(folder, "facts")):
+    directory = _directory(host.layout, spec.deployment_id)
+    if os.path.exists(os.path.join(directory, "facts")):
         return
-    make_state_folder(host.layout, folder)
+    make_state_directory(host.layout, directory)
     begin = time.monotonic()
-    bundle = fetch(spec, os.path.join(folder, "bundle"), host)
+    bundle = fetch(spec, os.path.join(directory, "bundle"), host)
     facts = {"type": bundle.bundle_type.value, "etag": bundle.etag}
     # DownloadBundle, another command, believes in the bundle where there are facts.
-    sync_file_systems([folder])
-    write_durably(os.path.join(folder, "facts"), json.dumps(facts).encode(), mode=0o600)
+    sync_file_systems([directory])
+    write_durably(os.path.join(directory, "facts"), json.dumps(facts).encode(), mode=0o600)
     _log.info("The bundle was fetched in %.1f s, while this host is in service", time.monotonic() - begin)
 
 
 def take_fetched(spec: DeploymentSpecification, path: str, host: Host) -> tuple[BundleType, str | None] | None:
     """Move a bundle that was fetched ahead to ``path``; its type and ETag, None where there is none. Raises OSError."""
-    folder = _folder(host.layout, spec.deployment_id)
+    directory = _directory(host.layout, spec.deployment_id)
     try:
-        with open(os.path.join(folder, "facts"), "rb") as file:
+        with open(os.path.join(directory, "facts"), "rb") as file:
             facts = json.loads(file.read())
-        os.rename(os.path.join(folder, "bundle"), path)
+        os.rename(os.path.join(directory, "bundle"), path)
     except (FileNotFoundError, ValueError):
         return None
-    remove_tree(folder)
+    remove_tree(directory)
     return BundleType(facts["type"]), facts["etag"]
 
 
@@ -60,7 +60,7 @@ def _cache(layout: Layout) -> str:
     return os.path.join(layout.traffic, "bundles")
 
 
-def _folder(layout: Layout, deployment_id: str) -> str:
+def _directory(layout: Layout, deployment_id: str) -> str:
     return os.path.join(_cache(layout), deployment_id)
 
 

@@ -11,7 +11,7 @@ from agent.deployment.spec import BundleType, DeploymentSpecification, GitHubRev
 from agent.errors import BundleError
 from agent.filesystem.durable import remove_if_there, temporary_name
 from agent.filesystem.reasons import place_and_reason
-from agent.store.folders import make_deployment_folder
+from agent.store.directories import make_deployment_directory
 from agent.store.layout import Layout
 from agent.store.pointers import write_most_recent
 from agent.store.retention import remove_old_revisions
@@ -39,7 +39,7 @@ def download_bundle(spec: DeploymentSpecification, host: Host) -> str:
     BundleError, OSError; an archive unpacked before then stands.
     """
     layout, settings = host.layout, host.settings
-    deployment = make_deployment_folder(layout, spec.deployment_group_id, spec.deployment_id)
+    deployment = make_deployment_directory(layout, spec.deployment_group_id, spec.deployment_id)
     remove_old_revisions(layout, spec.deployment_group_id, spec.deployment_id, keep=settings.max_revisions)
     remove_unfinished(layout, spec.deployment_group_id)
     source = REUSED if reuse_archive(spec, host, deployment) else DOWNLOADED
@@ -81,7 +81,7 @@ def _fetched_ahead(spec: DeploymentSpecification, path: str, host: Host) -> Bund
 def fetch(spec: DeploymentSpecification, path: str, host: Host) -> Bundle:
     """Bring a revision's bundle to this host, as ``path``.
 
-    A local archive is linked to, a local folder is used where it is. Raises BundleError, OSError.
+    A local archive is linked to, a local directory is used where it is. Raises BundleError, OSError.
     """
     revision = spec.revision
     if isinstance(revision, LocalRevision):
@@ -122,7 +122,7 @@ def _progress(host: Host) -> Callable[[int, int], None]:
 
 def _options(host: Host) -> FetchOptions:
     if host.remote is None:
-        raise BundleError("This host was given no way to S3 and GitHub.", remedy="Deploy from a file or folder.")
+        raise BundleError("This host was given no way to S3 and GitHub.", remedy="Deploy from a file or directory.")
     return host.remote()
 
 

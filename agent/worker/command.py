@@ -14,17 +14,17 @@ from agent.filesystem.locks import FileLock
 from agent.hooks.context import RunningScript
 from agent.retry import Clock, Retries, RetryPolicy, growing
 from agent.store.bindings import Bindings
-from agent.store.commands import CommandFolder, CommandRecord, Progress, SavedOutcome
+from agent.store.commands import CommandDirectory, CommandRecord, Progress, SavedOutcome
 from agent.store.tracking import write_tracking
 from agent.worker.execute import execute
 from agent.worker.explain import explain
 from agent.worker.host import Observer
 from agent.worker.install_command import end_interrupted
 from agent.worker.noop import is_noop
+from agent.worker.queue_position import wait_in_queue
 from agent.worker.report import CLOSED, save
 from agent.worker.session import Session
 from agent.worker.time_limit import TimeLimit
-from agent.worker.turn import take_turn
 
 COMPLETED_NOOP = "CompletedNoopCommand"
 
@@ -45,26 +45,26 @@ class Closed(Exception):  # noqa: N818 - not an error: the service wants nothing
 
 
 class Command(Observer):
-    """One command in the hands of its worker, which holds the lock of its folder.
+    """One command in the hands of its worker, which holds the lock of its directory.
 
     As an observer it keeps the running script in the progress file, for whoever has to clean up after this worker.
     """
 
     def __init__(
         self,
-        folder: CommandFolder,
+        directory: CommandDirectory,
         record: CommandRecord,
         session: Session,
         *,
         starts: int,
         clock: Clock | None = None,
     ) -> None:
-        self._folder = folder
+        self._directory = directory
         self._record = record
         self._session = session
         self.state = Progress(boot_id(), starts=starts)
         self.limit = TimeLimit(session)
-        self._turn: FileLock | None = None
+        self._queue_position: FileLock | None = None
         self._retries = Retries(UNTIL_ACKNOWLEDGED, record.command_name, clock)
         self._is_bound = False
 
@@ -90,10 +90,10 @@ class Command(Observer):
         if self._is_bound:
             note_end(self._session, self._record, self.state, outcome.status if outcome else closed_as)
         saved = self.saved(outcome)
-        save(self._folder, saved)
-        if self._turn is not None:
+        save(self._directory, saved)
+        if self._queue_position is not None:
             # The next command of the group may come as soon as this one's outcome is known.
-            self._turn.release()
+            self._queue_position.release()
         return saved
 
     def saved(self, outcome: Outcome | None) -> SavedOutcome:
@@ -109,14 +109,14 @@ class Command(Observer):
 
     def _outcome(self) -> Outcome:
         session, record = self._session, self._record
-        self._folder.save_progress(self.state, durably=False)
+        self._directory.save_progress(self.state, durably=False)
         spec = self._specification()
         logs.bind(deployment=spec.deployment_id, group=spec.deployment_group_id)
         self.state = self.state._replace(deployment_id=spec.deployment_id, group_id=spec.deployment_group_id)
-        self._folder.save_progress(self.state, durably=False)
+        self._directory.save_progress(self.state, durably=False)
         self.expect(session.settings.lock_wait_seconds)
-        self._turn = take_turn(
-            self._folder,
+        self._queue_position = wait_in_queue(
+            self._directory,
             record,
             spec.deployment_group_id,
             layout=session.layout,
@@ -161,7 +161,7 @@ class Command(Observer):
         Raises Closed where the service wants it not to be done, and what the call raises.
         """
         self.state = self.state._replace(committed=True)
-        self._folder.save_progress(self.state, durably=True)
+        self._directory.save_progress(self.state, durably=True)
         identifier = self._record.command_identifier
         status = self._retries.run(
             lambda: self._session.ask(lambda service: service.acknowledge(identifier, is_noop=noop))
@@ -185,11 +185,11 @@ class Command(Observer):
             script=script.location,
             script_pid=script.pid,
             script_start_time=script.start_time,
-            keeper_pid=script.keeper_pid,
-            keeper_start_time=script.keeper_start_time,
+            supervisor_pid=script.supervisor_pid,
+            supervisor_start_time=script.supervisor_start_time,
         )
         try:
-            self._folder.save_progress(self.state, durably=False)
+            self._directory.save_progress(self.state, durably=False)
         except OSError as error:
             _log.warning("The progress of the command cannot be written down: %s", error)
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EventPreview:
-    """One event of the deployment; ``revision`` is empty for the new revision's scripts, else the folder of the
+    """One event of the deployment; ``revision`` is empty for the new revision's scripts, else the directory of the
     earlier deployment whose scripts would run."""
 
     name: str
@@ -56,9 +56,9 @@ class Preview:
 def dry_run(deployment: LocalDeployment, host: Host) -> Preview:
     """Find out what a deployment would do.
 
-    The bundle is fetched and unpacked into a private temporary folder, which is removed again; nothing else is written,
-    neither on the host nor below the root folder, and no lock is taken. Raises whatever would fail the deployment
-    before its first change: BundleError, AppSpecError, InstallConflictError with all conflicts, and so on.
+    The bundle is fetched and unpacked into a private temporary directory, which is removed again; nothing else is
+    written, neither on the host nor below the root directory, and no lock is taken. Raises whatever would fail the
+    deployment before its first change: BundleError, AppSpecError, InstallConflictError with all conflicts, and so on.
     """
     spec = deployment.spec
     host.layout.group(spec.deployment_group_id)
@@ -73,13 +73,13 @@ def dry_run(deployment: LocalDeployment, host: Host) -> Preview:
 def _unpacked(deployment: LocalDeployment, host: Host) -> Iterator[str]:
     import tempfile  # slow to import, and only needed here
 
-    folder = tempfile.mkdtemp(prefix="codedeploy-dry-run-")
+    directory = tempfile.mkdtemp(prefix="codedeploy-dry-run-")
     try:
-        bundle = fetch(deployment.spec, Layout.bundle(folder), host)
-        unpack_revision(bundle, Layout.archive(folder), host, durably=False)
-        yield Layout.archive(folder)
+        bundle = fetch(deployment.spec, Layout.bundle(directory), host)
+        unpack_revision(bundle, Layout.archive(directory), host, durably=False)
+        yield Layout.archive(directory)
     finally:
-        remove_tree(folder)
+        remove_tree(directory)
 
 
 def _as_from(archive: str, appspec: AppSpec, deployment: LocalDeployment, host: Host) -> AppSpec:

@@ -10,7 +10,7 @@ from agent.appspec.model import Script
 from agent.deployment.lifecycle import LifecycleEvent, RevisionChoice
 from agent.deployment.spec import DeploymentSpecification, GitHubRevision, S3Revision
 from agent.errors import ScriptError
-from agent.store.folders import make_deployment_folder
+from agent.store.directories import make_deployment_directory
 from agent.store.script_logs import DeploymentsLog, ScriptLog
 from agent.worker.archive_reuse import read_etag
 from agent.worker.host import Host
@@ -36,7 +36,7 @@ def run_hooks(event: LifecycleEvent, spec: DeploymentSpecification, host: Host) 
 
     Raises ScriptError, and what ``scripts_of`` raises.
     """
-    make_deployment_folder(host.layout, spec.deployment_group_id, spec.deployment_id)
+    make_deployment_directory(host.layout, spec.deployment_group_id, spec.deployment_id)
     revision, scripts = scripts_of(event, spec, host)
     if revision is not None and scripts:
         try:
@@ -63,7 +63,7 @@ def _run(
         event=event.name,
         archive=revision.archive,
         variables=variables(event.name, spec, seen_etag=read_etag(deployment)),
-        cwd=host.working_folder,
+        cwd=host.working_directory,
     )
     host.observer.expect(sum(script.timeout for script in scripts))
     with script_logs(spec, host) as logs:

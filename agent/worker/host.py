@@ -47,7 +47,7 @@ class Observer:
 class Host(NamedTuple):
     """Where and how commands are carried out.
 
-    ``working_folder`` is where scripts start and where relative destinations begin. ``custom_events`` are names
+    ``working_directory`` is where scripts start and where relative destinations begin. ``custom_events`` are names
     beside the lifecycle table that may be executed as hooks of the current revision; only the local command has any.
     ``remote`` gives the way to S3 and GitHub; it is called where a bundle is to be downloaded, and not before.
     ``traffic`` gives the way to the load balancers; None where they are not to be touched. ``core_limit`` is the soft
@@ -56,7 +56,7 @@ class Host(NamedTuple):
 
     settings: Settings
     layout: Layout
-    working_folder: str
+    working_directory: str
     observer: Observer = Observer()
     custom_events: frozenset[str] = frozenset()
     remote: Callable[[], FetchOptions] | None = None
@@ -65,7 +65,7 @@ class Host(NamedTuple):
 
 
 def layout_of(settings: Settings) -> Layout:
-    """The paths below the root folder that the settings name."""
+    """The paths below the root directory that the settings name."""
     return Layout(
         settings.root_dir,
         program_name=settings.program_name,

@@ -15,7 +15,7 @@ from agent.appspec.table import EVENTS, OVERWRITE
 from agent.deployment.lifecycle import BY_NAME
 from agent.deployment.spec import DeploymentSpecification
 from agent.errors import AgentError, AppSpecError, InstallConflictError, Problem, SpecificationError
-from agent.store.folders import make_instructions_folder
+from agent.store.directories import make_instructions_directory
 from agent.store.locks import install_lock
 from agent.worker.host import Host
 from agent.worker.revision import load_appspec, read_start
@@ -40,7 +40,7 @@ def install_revision(spec: DeploymentSpecification, host: Host) -> str:
     deployment = host.layout.deployment(spec.deployment_group_id, spec.deployment_id)
     appspec = load_for_install(spec, host.layout.archive(deployment))
     warning = _warn_of_events(appspec, spec, host)
-    make_instructions_folder(host.layout)
+    make_instructions_directory(host.layout)
     lock = install_lock(host.layout)
     host.observer.expect(host.settings.lock_wait_seconds)
     lock.acquire(limit=host.settings.lock_wait_seconds, on_wait=host.observer.notice)
@@ -100,7 +100,7 @@ def install_request(spec: DeploymentSpecification, appspec: AppSpec, host: Host,
         archive=archive,
         appspec=appspec,
         file_exists_behavior=spec.file_exists_behavior,
-        cwd=host.working_folder,
+        cwd=host.working_directory,
         root_dir=host.layout.root_dir,
     )
 

@@ -19,7 +19,7 @@ LOG_TAIL = 2048
 """Bytes of the script log that go with the report, as much as the official agents send of a script's output."""
 
 KILL_AFTER = 15.0
-"""Seconds after which a keeper that was told to end its script is no longer waited for; it has 5 for TERM itself."""
+"""Seconds for which a script supervisor that was told to end its script is waited for; it has 5 for TERM itself."""
 
 _log = logging.getLogger(__name__)
 
@@ -40,17 +40,17 @@ def _end_script(progress: Progress) -> str:
     """End what the killed worker's script has left; says what was done."""
     if progress.boot_id != boot_id() or not progress.script:
         return ""
-    keeper = progress.keeper_pid, progress.keeper_start_time
-    if processes.is_running(*keeper):
-        _signal(*keeper, signal.SIGTERM)
+    supervisor = progress.supervisor_pid, progress.supervisor_start_time
+    if processes.is_running(*supervisor):
+        _signal(*supervisor, signal.SIGTERM)
         end = time.monotonic() + KILL_AFTER
-        while processes.is_running(*keeper) and time.monotonic() < end:
+        while processes.is_running(*supervisor) and time.monotonic() < end:
             time.sleep(0.02)
         _log.warning("The script %s, which had outlived its worker, was ended", progress.script)
         return " Its script was still running and was ended."
     script = progress.script_pid, progress.script_start_time
     if processes.is_running(*script):
-        # Without its keeper only the process group is left to be found.
+        # Without its script supervisor only the process group is left to be found.
         _signal(*script, signal.SIGTERM, to_group=True)
         time.sleep(1.0)
         if processes.look_up(progress.script_pid) is None:

@@ -58,7 +58,7 @@ def deploy(deployment: LocalDeployment, host: Host, observer: LocalObserver) -> 
     """Run the events of a deployment in their order, up to the first that fails.
 
     The lock of the deployment group is held meanwhile. Raises what makes a start impossible (LockTimeoutError,
-    RootFolderError) and KeyboardInterrupt; failures of events are in the results.
+    RootDirectoryError) and KeyboardInterrupt; failures of events are in the results.
     """
     spec = deployment.spec
     lock = group_lock(host.layout, spec.deployment_group_id)

@@ -67,13 +67,13 @@ class LocalDeployment(NamedTuple):
         return frozenset(self.events) - frozenset(DEFAULT_EVENTS)
 
 
-def check_request(request: LocalRequest, *, folder: str) -> LocalDeployment:
+def check_request(request: LocalRequest, *, directory: str) -> LocalDeployment:
     """Check everything that can be checked without changing anything, in the official command's order.
 
-    ``folder`` is where relative locations begin. Raises UsageError, AppSpecMissingError, SpecificationError.
+    ``directory`` is where relative locations begin. Raises UsageError, AppSpecMissingError, SpecificationError.
     """
     bundle_type = _bundle_type(request.bundle_type)
-    revision = _revision(request.location, bundle_type, folder)
+    revision = _revision(request.location, bundle_type, directory)
     if isinstance(revision, LocalRevision) and bundle_type is BundleType.DIRECTORY:
         _check_appspec(revision.location, request.appspec_filename)
     else:
@@ -112,7 +112,7 @@ def order_events(text: str) -> tuple[str, ...]:
         if not _EVENT_NAME.fullmatch(event):
             raise UsageError(
                 f'"{event}" in --events is not the name of a lifecycle event.',
-                remedy="Write names such as AfterInstall, separated by commas without blanks.",
+                remedy="Write names such as AfterInstall, separated by commas without spaces.",
             )
     _check_order(events, "DownloadBundle", _BEFORE_DOWNLOAD)
     _check_order(events, "Install", _BEFORE_INSTALL)
@@ -142,7 +142,7 @@ def _bundle_type(text: str) -> BundleType:
         ) from None
 
 
-def _revision(location: str, bundle_type: BundleType, folder: str) -> Revision:
+def _revision(location: str, bundle_type: BundleType, directory: str) -> Revision:
     if location.startswith("s3://"):
         return _s3_revision(location, bundle_type)
     if location.startswith("https://"):
@@ -152,54 +152,55 @@ def _revision(location: str, bundle_type: BundleType, folder: str) -> Revision:
             f"The location {location} is plain http, where anybody on the way can change the bundle.",
             remedy="Use an https location.",
         )
-    return _local_revision(location, bundle_type, folder)
+    return _local_revision(location, bundle_type, directory)
 
 
-def _local_revision(location: str, bundle_type: BundleType, folder: str) -> LocalRevision:
+def _local_revision(location: str, bundle_type: BundleType, directory: str) -> LocalRevision:
     if not location:
         raise UsageError(
-            "The location is empty.", remedy="Leave --bundle-location away to deploy the current folder, or name one."
+            "The location is empty.",
+            remedy="Leave --bundle-location away to deploy the current directory, or name one.",
         )
-    path = _absolute(location, folder)
+    path = _absolute(location, directory)
     if not os.path.lexists(path):
-        remedy = "Give the path of a folder or archive, s3://bucket/key, or https://github.com/owner/repository."
+        remedy = "Give the path of a directory or archive, s3://bucket/key, or https://github.com/owner/repository."
         if "://" in location:
             remedy = f"It is taken as a path; this kind of URL is not supported. {remedy}"
         raise UsageError(f"The location {location} does not exist.", remedy=remedy)
-    is_folder = os.path.isdir(path)
-    if bundle_type is BundleType.DIRECTORY and not is_folder:
+    is_directory = os.path.isdir(path)
+    if bundle_type is BundleType.DIRECTORY and not is_directory:
         raise UsageError(
             f"The location {location} is a file, but the type is directory.",
             remedy="Give the archive's type with --type: tar, tgz or zip.",
         )
-    if bundle_type is not BundleType.DIRECTORY and is_folder:
+    if bundle_type is not BundleType.DIRECTORY and is_directory:
         raise UsageError(
-            f"The location {location} is a folder, but the type is {bundle_type.value}.",
+            f"The location {location} is a directory, but the type is {bundle_type.value}.",
             remedy="Give the path of an archive, or use --type directory.",
         )
     return LocalRevision(path, bundle_type)
 
 
-def _absolute(location: str, folder: str) -> str:
-    path = os.path.join(folder, location)
+def _absolute(location: str, directory: str) -> str:
+    path = os.path.join(directory, location)
     # "link/.." does not mean the same as text and on the disk, so only paths without it are tidied.
     return path if ".." in path.split("/") else os.path.normpath(path)
 
 
-def _check_appspec(folder: str, requested: str) -> None:
-    """Refuse a folder without the AppSpec file that was asked for.
+def _check_appspec(directory: str, requested: str) -> None:
+    """Refuse a directory without the AppSpec file that was asked for.
 
     A deployment falls back to the usual names, but somebody who names another one here means that one, and the
     official command refuses it too.
     """
     try:
-        found = find_appspec(folder, requested)
+        found = find_appspec(directory, requested)
     except AppSpecMissingError as error:
-        remedy = "Start the command in a folder that has one, or name such a folder with --bundle-location."
+        remedy = "Start the command in a directory that has one, or name such a directory with --bundle-location."
         raise AppSpecMissingError(error.message, remedy=remedy) from error
     if found != requested and requested not in DEFAULT_NAMES:
         raise AppSpecMissingError(
-            f"The folder {folder} holds no AppSpec file {requested}, but {found}.",
+            f"The directory {directory} holds no AppSpec file {requested}, but {found}.",
             remedy=f"Leave --appspec-filename away to deploy with {found}, or correct the name.",
         )
 
@@ -225,7 +226,7 @@ def _github_revision(location: str, bundle_type: BundleType) -> GitHubRevision:
             kind = BundleType.TAR if tar else BundleType.ZIP
             return GitHubRevision(match["account"], match["repository"], match["commit"] or "HEAD", kind)
     raise UsageError(
-        f"{location} is no repository on GitHub, and nothing else can be fetched by https.",
+        f"{location} is not a repository on GitHub, and nothing else can be fetched by https.",
         remedy=(
             "Write https://github.com/owner/repository, with /tree/branch or /commit/id behind it if need be, or"
             " https://api.github.com/repos/owner/repository/tarball/commit (or zipball)."

@@ -24,7 +24,7 @@ def unpack_options(settings: Settings) -> UnpackOptions:
         reject_path_traversal=settings.reject_path_traversal_in_bundle,
         reject_unsafe_permissions=settings.reject_unsafe_permissions_in_bundle,
         ignore_ownership=settings.ignore_ownership_in_bundle,
-        folder_mode=layout_of(settings).modes.passage,
+        directory_mode=layout_of(settings).modes.passage,
     )
 
 
@@ -55,6 +55,6 @@ def install_options(settings: Settings) -> InstallOptions:
         reject_symlink_permission_targets=settings.reject_symlink_permission_targets,
         follow_unsafe_links=settings.unsafe_links == "follow",
         state_file_mode=modes.state_file,
-        state_folder_mode=modes.instructions,
+        state_directory_mode=modes.instructions,
         tracking_name=settings.ongoing_deployment_tracking,
     )

@@ -1,6 +1,6 @@
-"""The worker process: ``python -m agent.worker.process COMMAND_FOLDER``, with a hand-off on its standard input.
+"""The worker process: ``python -m agent.worker.process COMMAND_DIRECTORY``, with a hand-off on its standard input.
 
-Whatever state the folder is in, the worker brings the command to its end: it begins it, reports a saved outcome, or
+Whatever state the directory is in, the worker brings the command to its end: it begins it, reports a saved outcome, or
 judges what an earlier worker has left. It outlives the supervisor that started it.
 """
 
@@ -19,7 +19,7 @@ from agent.deployment.outcome import Outcome, failure
 from agent.errors import AgentError
 from agent.filesystem.locks import LockTimeoutError
 from agent.filesystem.reasons import place_and_reason
-from agent.store.commands import CommandFolder, CommandRecord, Progress, RecordError, SavedOutcome
+from agent.store.commands import CommandDirectory, CommandRecord, Progress, RecordError, SavedOutcome
 from agent.worker.command import Command, note_end
 from agent.worker.handoff import EXIT_UNREPORTED, forgo_core_dumps, parse_handoff
 from agent.worker.host import Observer
@@ -31,37 +31,37 @@ from agent.worker.report import CLOSED, Reporter, save
 from agent.worker.session import Session
 from agent.worker.time_limit import WorkerStopped
 
-LOCK_PATIENCE = 0.5
+LOCK_TIMEOUT = 0.5
 """Seconds to wait for the command's lock: long enough for somebody who only looks whether it is held."""
 
 _log = logging.getLogger("agent.worker.process")  # __name__ is "__main__" here
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Bring the command of a folder to its end; gives 0, or ``EXIT_UNREPORTED``."""
+    """Bring the command of a directory to its end; gives 0, or ``EXIT_UNREPORTED``."""
     path = (sys.argv[1:] if arguments is None else arguments)[0]
     session = Session(parse_handoff(sys.stdin.buffer.read()))
     if not own_directories_are_safe(session.settings):
         return EXIT_UNREPORTED  # the supervisor tries again later
-    _settle(session)
-    folder = session.store.folder_at(os.path.basename(path))
-    lock = folder.lock()
+    _finalize(session)
+    directory = session.store.directory_at(os.path.basename(path))
+    lock = directory.lock()
     try:
         try:
-            lock.acquire(limit=LOCK_PATIENCE)
+            lock.acquire(limit=LOCK_TIMEOUT)
         except (LockTimeoutError, FileNotFoundError):
             return 0  # another worker has it, or has just closed it
         with lock:
-            return _bring_to_its_end(folder, session)
+            return _bring_to_its_end(directory, session)
     except WorkerStopped as stop:
         _log.info("Stopped while an outcome was being reported: %s", stop)
     except OSError as error:
         # What is known of the command cannot be read now, so nothing is judged by it.
-        _log.error("The record of command %s cannot be used now: %s", folder.key, place_and_reason(error))
+        _log.error("The record of command %s cannot be used now: %s", directory.key, place_and_reason(error))
     return EXIT_UNREPORTED
 
 
-def _settle(session: Session) -> None:
+def _finalize(session: Session) -> None:
     """Cut what ties a process to whoever started it, and hear of being told to stop as an exception."""
     os.umask(0o022)
     os.chdir("/")
@@ -78,54 +78,54 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:
     raise WorkerStopped(f"its worker was told to stop by {signal.Signals(number).name}")
 
 
-def _bring_to_its_end(folder: CommandFolder, session: Session) -> int:
+def _bring_to_its_end(directory: CommandDirectory, session: Session) -> int:
     try:
-        record = folder.record()
+        record = directory.record()
     except RecordError as error:
-        if folder.exists():
-            _log.warning("%s It is now %s, and everything else goes on", error, session.store.set_aside(folder))
+        if directory.exists():
+            _log.warning("%s It is now %s, and everything else goes on", error, session.store.set_aside(directory))
         return 0
-    progress, outcome = _what_is_known(folder)
+    progress, outcome = _what_is_known(directory)
     logs.bind(event=record.command_name, command=record.command_identifier)
-    reported = outcome is not None and _is_reported(folder, record, outcome, session)
+    reported = outcome is not None and _is_reported(directory, record, outcome, session)
     verdict = judge(progress, outcome)
     if verdict is Verdict.BEGIN:
-        outcome = _begin(folder, record, session, starts=progress.starts + 1 if progress else 1)
+        outcome = _begin(directory, record, session, starts=progress.starts + 1 if progress else 1)
     elif verdict is Verdict.FAIL and progress is not None:
-        outcome = _fail(folder, record, progress, session)
+        outcome = _fail(directory, record, progress, session)
     if outcome is None:
         return 0
     if outcome.deployment_id:
         logs.bind(deployment=outcome.deployment_id, group=outcome.group_id)
     reporter = Reporter(session)
     if reported or outcome.status == CLOSED:
-        return 0 if reporter.close(folder, record.command_identifier, outcome) else EXIT_UNREPORTED
-    return 0 if reporter.report(folder, record.command_identifier, outcome) else EXIT_UNREPORTED
+        return 0 if reporter.close(directory, record.command_identifier, outcome) else EXIT_UNREPORTED
+    return 0 if reporter.report(directory, record.command_identifier, outcome) else EXIT_UNREPORTED
 
 
-def _is_reported(folder: CommandFolder, record: CommandRecord, outcome: SavedOutcome, session: Session) -> bool:
-    kept = folder.kept()
+def _is_reported(directory: CommandDirectory, record: CommandRecord, outcome: SavedOutcome, session: Session) -> bool:
+    kept = directory.kept()
     return (kept is not None and kept.reported) or outcome == session.store.finished(record.command_identifier)
 
 
-def _what_is_known(folder: CommandFolder) -> tuple[Progress | None, SavedOutcome | None]:
+def _what_is_known(directory: CommandDirectory) -> tuple[Progress | None, SavedOutcome | None]:
     """What an earlier worker has written; where that is damaged the command counts as interrupted."""
     progress: Progress | None
     try:
-        progress = folder.progress()
+        progress = directory.progress()
     except RecordError as error:
         _log.warning("%s So it is not known how far the command came", error)
         progress = Progress(boot_id="", committed=True)
     try:
-        return progress, folder.outcome()
+        return progress, directory.outcome()
     except RecordError as error:
         _log.warning("%s So it is not known how the command ended, and it is failed", error)
         return (progress or Progress(boot_id=""))._replace(committed=True), None
 
 
-def _begin(folder: CommandFolder, record: CommandRecord, session: Session, *, starts: int) -> SavedOutcome | None:
+def _begin(directory: CommandDirectory, record: CommandRecord, session: Session, *, starts: int) -> SavedOutcome | None:
     """Carry a command out; gives its outcome, None where it was stopped so early that it can be begun again."""
-    command = Command(folder, record, session, starts=starts)
+    command = Command(directory, record, session, starts=starts)
     try:
         with command.limit:
             return command.run()
@@ -140,7 +140,7 @@ def _begin(folder: CommandFolder, record: CommandRecord, session: Session, *, st
     if command.state.committed:
         note_end(session, record, command.state, outcome.status)
     saved = command.saved(outcome)
-    save(folder, saved)
+    save(directory, saved)
     return saved
 
 
@@ -153,20 +153,20 @@ def _defect(error: Exception) -> Outcome:
     )
 
 
-def _fail(folder: CommandFolder, record: CommandRecord, progress: Progress, session: Session) -> SavedOutcome:
+def _fail(directory: CommandDirectory, record: CommandRecord, progress: Progress, session: Session) -> SavedOutcome:
     reason = "the process that worked on it is gone, because it was killed or the host went down"
     _log.warning("%s is failed: %s", record.command_name, reason)
     outcome = interrupted(record.command_name, progress, session.layout, reason=reason)
     if progress.committed and progress.deployment_id:
         note_end(session, record, progress, outcome.status)
-    saved = Command(folder, record, session, starts=progress.starts).saved(outcome)
+    saved = Command(directory, record, session, starts=progress.starts).saved(outcome)
     saved = saved._replace(deployment_id=progress.deployment_id, group_id=progress.group_id)
     if session.settings.traffic_control and progress.deployment_id:
-        from agent.worker.traffic import settle_killed  # most hosts are spared the import
+        from agent.worker.traffic import finalize_killed  # most hosts are spared the import
 
-        settle_killed(progress.deployment_id, session.host(Observer()))
+        finalize_killed(progress.deployment_id, session.host(Observer()))
     _free_room(record, progress, session)
-    save(folder, saved)  # last: should this worker be ended too, the next one does all of it again
+    save(directory, saved)  # last: should this worker be ended too, the next one does all of it again
     return saved
 
 

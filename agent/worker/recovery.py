@@ -24,7 +24,7 @@ _log = logging.getLogger("agent.worker.recovery")  # __name__ is "__main__" here
 
 
 def main() -> int:
-    """Recover every interrupted Install below the root folder; trouble is logged, and the next Install tries again."""
+    """Recover every interrupted Install below the root directory; log problems, for the next Install to try again."""
     settings = Settings(**json.load(sys.stdin))
     if not own_directories_are_safe(settings):
         return 1

@@ -35,7 +35,7 @@ class ChosenRevision(NamedTuple):
 
     @property
     def deployment(self) -> str:
-        """The folder of the deployment that brought the revision."""
+        """The directory of the deployment that brought the revision."""
         return os.path.dirname(self.archive)
 
 

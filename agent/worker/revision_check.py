@@ -13,7 +13,7 @@ from agent.worker.revision_scripts import check_scripts
 
 
 def check_revision(archive: str, appspec: AppSpec, filename: str, *, on_host: bool) -> list[Problem]:
-    """Look for every mistake between an AppSpec and the unpacked revision in the folder ``archive``.
+    """Look for every mistake between an AppSpec and the unpacked revision in the directory ``archive``.
 
     Errors are what would fail on any host; warnings what fails only under some setting or on this host, or has no
     effect; notes what this machine lacks, unless it is ``on_host``, a host of the deployment: then they are warnings.
@@ -31,14 +31,14 @@ def _note_accounts(appspec: AppSpec, note: Callable[[Placed, str, str], None]) -
     """Name the accounts that this host does not have; the hosts of the deployment may have them."""
     owners = OwnerLookup()
     seen: set[tuple[str, str]] = set()
-    wanted: list[tuple[Placed, str, str]] = []
+    desired: list[tuple[Placed, str, str]] = []
     for permission in appspec.permissions:
-        wanted.append((place_of(permission, "owner"), "user", permission.owner or ""))
-        wanted.append((place_of(permission, "group"), "group", permission.group or ""))
-        wanted += [(entry.place or place_of(permission, "acls"), entry.tag, entry.name) for entry in permission.acls]
+        desired.append((place_of(permission, "owner"), "user", permission.owner or ""))
+        desired.append((place_of(permission, "group"), "group", permission.group or ""))
+        desired += [(entry.place or place_of(permission, "acls"), entry.tag, entry.name) for entry in permission.acls]
     for scripts in appspec.hooks.values():
-        wanted += [(place_of(script, "runas"), "user", script.runas or "") for script in scripts]
-    for place, kind, name in wanted:
+        desired += [(place_of(script, "runas"), "user", script.runas or "") for script in scripts]
+    for place, kind, name in desired:
         if not name or (kind, name) in seen:
             continue
         seen.add((kind, name))

@@ -10,10 +10,10 @@ import os
 from agent.appspec.model import AppSpec, FileMapping, place_of
 from agent.appspec.report import Remedy, Report, shown
 from agent.config.settings import Settings
-from agent.install.host import FILE, FOLDER, Host, View
+from agent.install.desired import Desired, expand
+from agent.install.host import DIRECTORY, FILE, Host, View
 from agent.install.owners import OwnerLookup
 from agent.install.permissions import PermissionOptions, resolve
-from agent.install.wanted import Wanted, expand
 from agent.store.layout import INSTRUCTIONS, STATE
 from agent.worker.revision_scripts import inside, similar
 
@@ -23,31 +23,31 @@ _OWN = [
 ]
 """The agent's own directories with the default settings; which ones the hosts have cannot be told here."""
 
-_NO_PATTERNS = "Patterns are not expanded in sources; give the folder, or each file."
+_NO_PATTERNS = "Patterns are not expanded in sources; give the directory, or each file."
 
 
 def check_files(archive: str, appspec: AppSpec, report: Report) -> None:
     """Check that the sources are there, that no two want the same place, and what the permissions come to."""
     top = os.path.realpath(archive)
-    wanted = Wanted(
+    desired = Desired(
         top, View(_EmptyHost()), cwd="/", follow_directory_links=True, climbing=True, filename=appspec.filename
     )
     for mapping in appspec.files:
         _check_destination(mapping, report)
         if _check_source(top, mapping, report):
             warn_of_file_as_directory(top, mapping, report)
-            _play_through(top, mapping, wanted, report, filename=appspec.filename)
-    installed = {path: entry.kind for path, entry in wanted.entries.items()}
+            _play_through(top, mapping, desired, report, filename=appspec.filename)
+    installed = {path: entry.kind for path, entry in desired.entries.items()}
     _check_permissions(appspec, installed, report)
 
 
 class _EmptyHost(Host):
-    """A host with a root folder and nothing in it."""
+    """A host with a root directory and nothing in it."""
 
     def kind(self, path: str) -> str | None:
-        return FOLDER if path == "/" else None
+        return DIRECTORY if path == "/" else None
 
-    def children(self, folder: str) -> dict[str, str]:
+    def children(self, directory: str) -> dict[str, str]:
         return {}
 
 
@@ -74,9 +74,9 @@ def _check_destination(mapping: FileMapping, report: Report) -> None:
             place_of(mapping, "destination"), text, "An agent with this root_dir refuses it; choose another."
         )
     if destination.startswith("~"):
-        text, remedy = "is relative to a home folder", "It is that of the user whom the agent runs as."
+        text, remedy = "is relative to a home directory", "It is that of the user whom the agent runs as."
     elif destination and not destination.startswith("/"):
-        text, remedy = "is relative", "It is taken from the agent's working folder; begin it with '/'."
+        text, remedy = "is relative", "It is taken from the agent's working directory; begin it with '/'."
     else:
         return
     report.warning(place_of(mapping, "destination"), f"The destination {shown(destination)} {text}.", remedy)
@@ -116,16 +116,16 @@ def warn_of_file_as_directory(top: str, mapping: FileMapping, report: Report) ->
     )
 
 
-def _play_through(top: str, mapping: FileMapping, wanted: Wanted, report: Report, *, filename: str) -> None:
-    before = len(wanted.problems), len(wanted.warnings)
+def _play_through(top: str, mapping: FileMapping, desired: Desired, report: Report, *, filename: str) -> None:
+    before = len(desired.problems), len(desired.warnings)
     try:
-        wanted.add([mapping])
+        desired.add([mapping])
     except OSError as error:
         place = os.path.relpath(error.filename, top) if isinstance(error.filename, str) else mapping.source
         _fail(report, mapping, f"{shown(place)} cannot be installed: {error.strerror}.", "")
-    for text in wanted.problems[before[0] :]:
+    for text in desired.problems[before[0] :]:
         _add_placed(report, text, filename, "error", top=top)
-    for text in wanted.warnings[before[1] :]:
+    for text in desired.warnings[before[1] :]:
         _add_placed(report, text, filename, "warning", top=top)
 
 
@@ -135,7 +135,7 @@ def _check_permissions(appspec: AppSpec, installed: dict[str, str], report: Repo
         installed,
         expand=lambda path: expand(path, "/"),
         # Whatever else a host has at an object's path, it is none of this deployment's.
-        kind_on_host=lambda path: FOLDER if path == "/" else FILE,
+        kind_on_host=lambda path: DIRECTORY if path == "/" else FILE,
         target_of=lambda path: path,
         owners=_AnyOwner(),
         filename=report.filename,

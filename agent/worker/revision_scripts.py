@@ -15,14 +15,14 @@ from agent.appspec.suggest import closest
 # Enough to tell what kind of program a script is; the kernel itself looks at 256 bytes.
 _BEGINNING = 64 * 1024
 
-# A folder may hold any number of names, and comparing one costs some microseconds.
+# A directory may hold any number of names, and comparing one costs some microseconds.
 _NAMES_TO_COMPARE = 2000
 
 _SHELLS = frozenset({b"sh", b"bash", b"dash", b"ash", b"ksh", b"zsh"})
 _ELF = b"\x7fELF"
 _UTF8_MARK = b"\xef\xbb\xbf"
 
-# Blanks, empty lines and comments before the mark.
+# Spaces, empty lines and comments before the mark.
 _LATE = re.compile(rb"(?:[ \t\r]*(?:#(?!!)[^\n]*)?\n)*[ \t]*(#!)")
 
 _LINE_ENDS = "Save it with Unix line ends, for example with: sed -i 's/\\r$//'."
@@ -51,7 +51,7 @@ def _check_script(top: str, script: Script, report: Report, *, on_host: bool) ->
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
-            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
+            kind = "a directory" if stat.S_ISDIR(status.st_mode) else "no regular file"
             _fail(report, script, f"is {kind}", "Give the path of a script.")
             return
         with open(real, "rb", opener=_open_without_waiting) as file:
@@ -107,7 +107,7 @@ def _check_interpreter(interpreter: bytes, script: Script, report: Report, *, on
     name = os.fsdecode(interpreter)
     if b"\0" in interpreter or not interpreter.startswith(b"/"):
         remedy = "Give the full path, such as /bin/bash, or write '#!/usr/bin/env NAME'."
-        _warn(report, script, f"names the interpreter {shown(name)}, which is no full path", remedy)
+        _warn(report, script, f"names the interpreter {shown(name)}, which is not a full path", remedy)
     elif not os.path.exists(interpreter):
         text = f"The script {shown(script.location)} names the interpreter {shown(name)}, which is not on this host."
         note = report.warning if on_host else report.note
@@ -128,14 +128,14 @@ def _warn(report: Report, script: Script, text: str, remedy: Remedy) -> None:
 
 
 def inside(top: str, path: str) -> bool:
-    """Tell whether a normal path is a folder or something in it."""
+    """Tell whether a normal path is a directory or something in it."""
     return path == top or path.startswith(f"{top}/")
 
 
 def similar(top: str, location: str) -> str:
-    """Suggest the name in the same folder of the revision that was probably meant, or say what to do."""
-    folder, name = os.path.split(location.rstrip("/"))
-    real = os.path.realpath(os.path.join(top, folder))
+    """Suggest the name in the same directory of the revision that was probably meant, or say what to do."""
+    directory, name = os.path.split(location.rstrip("/"))
+    real = os.path.realpath(os.path.join(top, directory))
     match = None
     if inside(top, real):
         try:
@@ -143,5 +143,5 @@ def similar(top: str, location: str) -> str:
         except OSError:
             match = None
     if match:
-        return f"Did you mean {os.path.join(folder, match)!r}?"
-    return "Add it, or correct the path; it is relative to the revision's top folder."
+        return f"Did you mean {os.path.join(directory, match)!r}?"
+    return "Add it, or correct the path; it is relative to the revision's top directory."

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-WORKING_FOLDER = "/opt/codedeploy-agent"
-"""Where scripts start on a host that has this folder, as with the official agents; else in ``/``."""
+WORKING_DIRECTORY = "/opt/codedeploy-agent"
+"""Where scripts start on a host that has this directory, as with the official agents; else in ``/``."""
 
 
 class Session:
@@ -91,8 +91,8 @@ class Session:
 
     def host(self, observer: Observer) -> Host:
         """This host as commands see it."""
-        folder = WORKING_FOLDER if os.path.isdir(WORKING_FOLDER) else "/"
-        host = Host(self.settings, self.layout, folder, observer=observer, remote=self._fetch_options)
+        directory = WORKING_DIRECTORY if os.path.isdir(WORKING_DIRECTORY) else "/"
+        host = Host(self.settings, self.layout, directory, observer=observer, remote=self._fetch_options)
         return host._replace(traffic=self._access, core_limit=self.handoff.core_limit)
 
     def _fetch_options(self) -> FetchOptions:

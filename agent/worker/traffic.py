@@ -15,7 +15,7 @@ from agent.deployment.lifecycle import BY_NAME
 from agent.deployment.spec import DeploymentSpecification
 from agent.errors import AgentError
 from agent.filesystem.durable import write_durably
-from agent.store.folders import make_state_folder
+from agent.store.directories import make_state_directory
 from agent.store.layout import Layout
 from agent.traffic.control import TrafficControl
 from agent.traffic.policy import ALLOW_EVENTS, BLOCK_EVENTS, Policy, policy_of
@@ -36,8 +36,8 @@ _log = logging.getLogger(__name__)
 
 
 def records_of(layout: Layout) -> Records:
-    """What is known of every group's traffic on this host. Raises RootFolderError."""
-    make_state_folder(layout, layout.traffic)
+    """What is known of every group's traffic on this host. Raises RootDirectoryError."""
+    make_state_directory(layout, layout.traffic)
     return Records(layout.traffic)
 
 
@@ -60,12 +60,12 @@ def moves_traffic(command_name: str, spec: DeploymentSpecification, host: Host) 
 def note_managed(command_name: str, spec: DeploymentSpecification, host: Host) -> None:
     """Remember durably that the service moves the traffic of a deployment: it has sent BeforeBlockTraffic.
 
-    Raises OSError, RootFolderError.
+    Raises OSError, RootDirectoryError.
     """
     if command_name != BLOCK_EVENTS[0] or acting_policy(spec, host) is None:
         return
     known = [*_managed(host.layout), spec.deployment_id][-MANAGED_KEPT:]
-    make_state_folder(host.layout, host.layout.traffic)
+    make_state_directory(host.layout, host.layout.traffic)
     write_durably(_managed_file(host.layout), json.dumps(known).encode(), mode=0o600)
     _log.info("The service moves the traffic of %s; traffic_control does nothing for it", spec.deployment_id)
 
@@ -101,7 +101,7 @@ def carry_out_with_traffic(
     return detail
 
 
-def settle_killed(deployment_id: str, host: Host) -> None:
+def finalize_killed(deployment_id: str, host: Host) -> None:
     """Bring the traffic of a deployment in order whose worker was killed in the middle of a command.
 
     What goes wrong is logged; only being told to stop is raised.

@@ -41,7 +41,7 @@ def local_access(settings: Settings, policy: Policy) -> Access:
     try:
         identity = find_identity(on_premises, make_metadata(settings, http), os.environ)
     except AgentError:
-        # A machine that is no host of CodeDeploy: region and instance are then to be in the provider's settings.
+        # A machine that is not a host of CodeDeploy: region and instance are then to be in the provider's settings.
         identity = HostIdentity("", os.environ.get("AWS_REGION", ""), kind="environment")
     credentials: Callable[[], Credentials] | None = None
     if on_premises is not None and not _tools_have_credentials():

@@ -1,6 +1,6 @@
 """Bringing traffic in order that nobody works on: ``python -m agent.worker.traffic_recovery``, with a hand-off.
 
-The supervisor has it done when it starts and every minute while a record is not settled: after a crash in the middle
+The supervisor has it done when it starts and every minute while a record is not finalized: after a crash in the middle
 of a move, and for a deployment that has gone quiet.
 """
 
@@ -30,7 +30,7 @@ class _Log(Observer):
 
 
 def main() -> int:
-    """Bring every record in order that nobody works on; trouble is logged, and tried again a minute later."""
+    """Bring every record in order that nobody works on; problem is logged, and tried again a minute later."""
     session = Session(parse_handoff(sys.stdin.buffer.read()))
     if not own_directories_are_safe(session.settings):
         return 1
@@ -47,7 +47,7 @@ def main() -> int:
 def recover_all(host: Host) -> None:
     """Bring every record in order that nobody works on; what is wrong with one does not keep the others waiting.
 
-    Raises OSError, RootFolderError.
+    Raises OSError, RootDirectoryError.
     """
     found, errors = records_of(host.layout).all()
     for damage in errors:

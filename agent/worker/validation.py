@@ -1,4 +1,4 @@
-"""Checking whatever somebody points at: a folder with a revision, an archive of one, or an AppSpec file alone."""
+"""Checking whatever somebody points at: a directory with a revision, an archive of one, or an AppSpec file alone."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Validation:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Desired:
     """What to check for: ``requested`` is the AppSpec file's name in the revision.
 
     ``events`` are those that the deployment has beside the standard ones. ``on_host`` says that this machine is one of
@@ -55,39 +55,39 @@ class Wanted:
     with_revision: bool = False
 
 
-def validate_path(path: str, wanted: Wanted) -> Validation:
+def validate_path(path: str, desired: Desired) -> Validation:
     """Check the AppSpec file at a path and, where the path is a directory or an archive, the revision around it.
 
     The file is looked for as in a deployment. An archive is unpacked into a temporary directory. Raises AgentError and
     OSError for what cannot be read or holds no AppSpec file.
     """
     if not os.path.exists(path):
-        raise UsageError(f"There is no file or folder {path}.", remedy="Give a revision's folder or archive.")
+        raise UsageError(f"There is no file or directory {path}.", remedy="Give a revision's directory or archive.")
     if os.path.isdir(path):
-        return _validate_revision(path, path, wanted)
+        return _validate_revision(path, path, desired)
     bundle_type = _archive_type(path)
-    if bundle_type is None and wanted.with_revision:
+    if bundle_type is None and desired.with_revision:
         around, name = os.path.split(path)
-        return _validate_revision(around or ".", around, replace(wanted, requested=name))
+        return _validate_revision(around or ".", around, replace(desired, requested=name))
     if bundle_type is None:
         data = read_start(path)
-        return Validation(path, data, tuple(check(data, filename=path, events=wanted.events)[1]), complete=False)
-    with _unpacked(path, bundle_type) as folder:
-        return _validate_revision(folder, path, wanted)
+        return Validation(path, data, tuple(check(data, filename=path, events=desired.events)[1]), complete=False)
+    with _unpacked(path, bundle_type) as directory:
+        return _validate_revision(directory, path, desired)
 
 
-def _validate_revision(folder: str, shown: str, wanted: Wanted) -> Validation:
-    requested = wanted.requested
-    name = find_appspec(folder, requested, shown=os.path.abspath(shown))  # "." reads badly in a sentence
+def _validate_revision(directory: str, shown: str, desired: Desired) -> Validation:
+    requested = desired.requested
+    name = find_appspec(directory, requested, shown=os.path.abspath(shown))  # "." reads badly in a sentence
     file = os.path.normpath(os.path.join(shown, name))
-    data = read_start(os.path.join(folder, name))
-    appspec, problems = check(data, filename=file, events=wanted.events)
+    data = read_start(os.path.join(directory, name))
+    appspec, problems = check(data, filename=file, events=desired.events)
     if name != requested and requested not in DEFAULT_NAMES:
         message = f"The revision holds no {requested}, so this file is used."
         problems.append(Problem(file, 0, 0, message, "Check the name, or add the file.", "warning"))
     if appspec is not None:
         problems = sorted(
-            [*problems, *check_revision(folder, appspec, file, on_host=wanted.on_host)],
+            [*problems, *check_revision(directory, appspec, file, on_host=desired.on_host)],
             key=lambda problem: (problem.line or float("inf"), problem.column),
         )
     return Validation(file, data, tuple(problems), complete=True)
@@ -112,11 +112,11 @@ def _unpacked(path: str, bundle_type: str) -> Iterator[str]:
     from agent.bundle.unpack import UnpackOptions, unpack
     from agent.filesystem.trees import remove_tree
 
-    folder = tempfile.mkdtemp(prefix="codedeploy-validate-")
+    directory = tempfile.mkdtemp(prefix="codedeploy-validate-")
     try:
-        destination = os.path.join(folder, "revision")
+        destination = os.path.join(directory, "revision")
         # The owners in the archive may be nobody here, and do not matter for what is checked.
         unpack(path, bundle_type, destination, options=UnpackOptions(ignore_ownership=True, durably=False))
         yield destination
     finally:
-        remove_tree(folder)
+        remove_tree(directory)

@@ -14,9 +14,9 @@ class Answer(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def main(run_folder: str) -> None:
+def main(run_directory: str) -> None:
     server = HTTPServer(("127.0.0.1", 0), Answer)
-    port_file = os.path.join(run_folder, "port")
+    port_file = os.path.join(run_directory, "port")
     with open(port_file + ".new", "w") as file:
         file.write(str(server.server_port))
     os.rename(port_file + ".new", port_file)  # so that no reader ever finds half a number

@@ -58,7 +58,7 @@ def test_a_wrong_letter_is_named(read, written, letter):
 
 
 def test_an_entry_that_became_a_map_is_explained(read):
-    assert "blank after the colon" in acls(read, "'u:games': rw").error.remedy
+    assert "space after the colon" in acls(read, "'u:games': rw").error.remedy
 
 
 def test_an_entry_without_permissions_gives_none_and_is_pointed_out(read):

@@ -51,10 +51,10 @@ def test_an_empty_source_is_the_whole_revision(read):
     assert reading.problems == []
 
 
-def test_an_empty_destination_is_the_root_folder_and_said_to_be(read):
+def test_an_empty_destination_is_the_root_directory_and_said_to_be(read):
     reading = read("files:\n  - source: x\n    destination: ''\n")
     assert reading.appspec.files[0].destination == ""
-    assert "root folder" in reading.warning.message
+    assert "root directory" in reading.warning.message
 
 
 @pytest.mark.parametrize("nothing", ["", "~", "null"])

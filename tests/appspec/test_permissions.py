@@ -21,7 +21,7 @@ def test_an_entry_without_object_is_refused(read, written):
     assert "no object" in read(f"permissions:\n  - object: {written}\n").error.message
 
 
-def test_blanks_around_the_object_do_not_count(read):
+def test_spaces_around_the_object_do_not_count(read):
     assert read("permissions:\n  - object: ' /srv '\n").appspec.permissions[0].object == "/srv"
 
 

@@ -7,15 +7,15 @@
 
 Each line is one item in one place: the median of several runs of ours and of its floor, their ratio, the target for
 that ratio, and the largest amount of memory that a process of ours held. Ours and the floor take turns, and the order
-changes from round to round. Every run writes to fresh folders and begins when the disk has written all that came before
-(the floor leaves that to whoever comes next, ours waits for the disk), and no tree of many files is deleted on the disk
-before the last run: that slows down what comes after.
+changes from round to round. Every run writes to fresh directories and begins when the disk has written all that came
+before (the floor leaves that to whoever comes next, ours waits for the disk), and no tree of many files is deleted on
+the disk before the last run: that slows down what comes after.
 
 With --against, the other version's codedeploy-local deploys the same in the place of the floor, and every line has the
 target of --target. Both versions are compiled first, so that neither compiles itself while it is measured.
 
   (a) the small example; floor: an interpreter that does nothing
-  (b) 10,000 files of 4 KiB from a folder, a tgz and a zip; floor: tar -x or unzip, then cp -a (a folder: cp -a twice)
+  (b) 10,000 files of 4 KiB from a directory, a tgz and a zip; floor: tar -x or unzip, then cp -a
   (c) 100,000 files of 1 KiB from a tgz; floor as for (b); besides, against (b) itself
   (d) one file of 1 GiB in a tar; floor as for (b)
   (e) the files of (b), each given owner, group and mode, by one entry or by an own one; against (b) without that
@@ -143,7 +143,7 @@ def _deployer(
     place: Place, files: Files, kind: str, entries: Callable[[Files, str], str], made: str
 ) -> Callable[[str], Measurement]:
     # The entries of real AppSpecs name whole paths, so every run installs there, and is moved out of the way.
-    revision = Revision(files, kind, entries, os.path.join(place.folder, "deployed"))
+    revision = Revision(files, kind, entries, os.path.join(place.directory, "deployed"))
     location = revision.make(os.path.join(made, entries.__name__))
     return partial(fresh.deployed, place, revision, location)
 
@@ -220,8 +220,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", default=",".join(ITEMS), help="which items, with commas between them")
     parser.add_argument("--places", default="tmpfs,disk", help="tmpfs, disk, or both")
-    parser.add_argument("--tmpfs", default="/dev/shm", metavar="FOLDER", help="a folder on a tmpfs")
-    parser.add_argument("--disk", default="/var/tmp", metavar="FOLDER", help="a folder on the disk")
+    parser.add_argument("--tmpfs", default="/dev/shm", metavar="DIRECTORY", help="a directory on a tmpfs")
+    parser.add_argument("--disk", default="/var/tmp", metavar="DIRECTORY", help="a directory on the disk")
     parser.add_argument(
         "--runs",
         type=int,
@@ -283,10 +283,10 @@ def main() -> int:
     )
     verdicts = []
     for name in options.places.split(","):
-        with tempfile.TemporaryDirectory(prefix="codedeploy-bench-", dir=getattr(options, name)) as folder:
+        with tempfile.TemporaryDirectory(prefix="codedeploy-bench-", dir=getattr(options, name)) as directory:
             place = Place(
                 name,
-                folder,
+                directory,
                 remove_runs=name == "tmpfs",
                 programs=programs,
                 other=options.against,

@@ -48,12 +48,12 @@ def with_agent(fleet: Fleet, image: str) -> BootedHost:
     return fleet.create("baked", image)
 
 
-def measure(site: Site, folder: Path, image: str, runs: int) -> Iterator[str]:
+def measure(site: Site, directory: Path, image: str, runs: int) -> Iterator[str]:
     """Boot hosts of both kinds one after the other; gives a line for each."""
     for make, what in ((with_wheelhouse, "wheelhouse in the image"), (with_agent, "agent in the image")):
         taken = []
         for number in range(runs):
-            with Fleet(site, folder / f"{image}-{number}").opened() as fleet:
+            with Fleet(site, directory / f"{image}-{number}").opened() as fleet:
                 host = make(fleet, image)
                 fleet.register(host)
                 began = time.monotonic()
@@ -83,11 +83,11 @@ def main() -> int:
     if reasons := missing():
         print(f"boot to first poll: NOT MEASURED, as booting hosts needs {', '.join(reasons)}", flush=True)
         return 0 if options.where_possible else 1
-    with tempfile.TemporaryDirectory(prefix="codedeploy-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="codedeploy-bench-") as directory:
         wheelhouse()  # made before, where the network is
-        with running_site(Path(folder)) as site:
+        with running_site(Path(directory)) as site:
             for image in options.images.split(","):
-                for line in measure(site, Path(folder), image, options.runs):
+                for line in measure(site, Path(directory), image, options.runs):
                     print(line, flush=True)
     return 0
 

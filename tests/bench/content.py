@@ -27,17 +27,17 @@ _PACK = {"tar": ["tar", "-cf"], "tgz": ["tar", "-czf"], "zip": ["zip", "-qr"]}
 
 @dataclass(frozen=True)
 class Files:
-    """``count`` files of ``size`` bytes, in folders of a hundred."""
+    """``count`` files of ``size`` bytes, in directories of a hundred."""
 
     count: int
     size: int
 
-    def make(self, folder: str) -> None:
-        """Write them below ``folder``; their content does not repeat, so that archives stay about as large."""
+    def make(self, directory: str) -> None:
+        """Write them below ``directory``; their content does not repeat, so that archives stay about as large."""
         for number in range(self.count):
             if number % 100 == 0:
-                os.makedirs(os.path.join(folder, f"folder-{number // 100:04}"))
-            self._write(os.path.join(folder, self.name(number)))
+                os.makedirs(os.path.join(directory, f"directory-{number // 100:04}"))
+            self._write(os.path.join(directory, self.name(number)))
 
     @property
     def few(self) -> bool:
@@ -45,7 +45,7 @@ class Files:
         return self.count < 100
 
     def name(self, number: int) -> str:
-        return f"folder-{number // 100:04}/file-{number:06}"
+        return f"directory-{number // 100:04}/file-{number:06}"
 
     def _write(self, path: str) -> None:
         with open(path, "wb", buffering=0) as file:
@@ -86,24 +86,24 @@ class Revision:
     permissions: Callable[[Files, str], str] = no_permissions
     destination: str = "deployed"
 
-    def make(self, folder: str) -> str:
-        """Write the revision below a folder, unless another kind of it is there; gives the location to deploy from.
+    def make(self, directory: str) -> str:
+        """Write the revision below a directory, unless another kind of it is there; gives the location to deploy from.
 
-        A relative destination is below the folder that the deployment is started in.
+        A relative destination is below the directory that the deployment is started in.
         """
-        source = os.path.join(folder, "revision")
+        source = os.path.join(directory, "revision")
         if not os.path.isdir(source):
             self.files.make(os.path.join(source, "files"))
             with open(os.path.join(source, "appspec.yml"), "w") as file:
                 file.write(APPSPEC.format(dest=self.destination) + self.permissions(self.files, self.destination))
         if self.kind == "directory":
             return source
-        bundle = os.path.join(folder, f"bundle.{self.kind}")
+        bundle = os.path.join(directory, f"bundle.{self.kind}")
         subprocess.run([*_PACK[self.kind], bundle, "."], cwd=source, check=True)
         return bundle
 
     def floor(self, location: str) -> list[str]:
-        """The plain command that unpacks and copies the same, in the working folder, also over an earlier copy."""
+        """The plain command that unpacks and copies the same, in the working directory, also over an earlier copy."""
         if self.kind == "directory":
             steps = f"cp -a {shlex.quote(location)} archive && cp -aT archive dest"
         else:

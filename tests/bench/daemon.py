@@ -51,16 +51,16 @@ class Figure(NamedTuple):
         return f"{self.name:<58} {self.value:>9.3f} {self.unit:<4} at most {self.target:<6g} {verdict}"
 
 
-def memory(folder: Path, options: argparse.Namespace) -> Iterator[Figure]:
-    with command_service() as service, idle(folder, service, wait=1) as host:
+def memory(directory: Path, options: argparse.Namespace) -> Iterator[Figure]:
+    with command_service() as service, idle(directory, service, wait=1) as host:
         time.sleep(3)
         found = psutil.Process(pid(host)).memory_full_info()
         yield Figure("idle supervisor, RSS", found.rss / MIB, "MiB", 32)
         yield Figure("idle supervisor, PSS", found.pss / MIB, "MiB", 27)
 
 
-def cpu(folder: Path, options: argparse.Namespace) -> Iterator[Figure]:
-    with command_service() as service, idle(folder, service, wait=1) as host:
+def cpu(directory: Path, options: argparse.Namespace) -> Iterator[Figure]:
+    with command_service() as service, idle(directory, service, wait=1) as host:
         time.sleep(3)
         before, polls = on_cpu(pid(host)), len(service.calls)
         time.sleep(options.seconds)
@@ -69,10 +69,10 @@ def cpu(folder: Path, options: argparse.Namespace) -> Iterator[Figure]:
         yield Figure(f"idle CPU, {polls} polls in {options.seconds} s", 100 * used, "%", 0.2)
 
 
-def start(folder: Path, options: argparse.Namespace) -> Iterator[Figure]:
+def start(directory: Path, options: argparse.Namespace) -> Iterator[Figure]:
     taken = []
     for number in range(options.runs):
-        with command_service() as service, AgentHost(folder / str(number), service.url) as host:
+        with command_service() as service, AgentHost(directory / str(number), service.url) as host:
             began = time.monotonic()
             host.start()
             service.wait_for(lambda: service.of("PollHostCommand"), "the first poll")
@@ -80,11 +80,11 @@ def start(folder: Path, options: argparse.Namespace) -> Iterator[Figure]:
     yield Figure("start to first poll", statistics.median(taken), "s", 0.5)
 
 
-def delivery(folder: Path, options: argparse.Namespace) -> Iterator[Figure]:
-    stamp = folder / "stamp"
-    place = revision(folder / "revision", {"BeforeInstall": f"date +%s.%N > {stamp}"}, to=folder / "out")
+def delivery(directory: Path, options: argparse.Namespace) -> Iterator[Figure]:
+    stamp = directory / "stamp"
+    place = revision(directory / "revision", {"BeforeInstall": f"date +%s.%N > {stamp}"}, to=directory / "out")
     taken = []
-    with command_service() as service, AgentHost(folder / "host", service.url) as host:
+    with command_service() as service, AgentHost(directory / "host", service.url) as host:
         service.hold = 30
         host.start()
         deploy(service, specification(place), ["DownloadBundle"])
@@ -96,15 +96,15 @@ def delivery(folder: Path, options: argparse.Namespace) -> Iterator[Figure]:
     yield Figure("delivery to the hook's first instruction", statistics.median(taken), "s", 0.35)
 
 
-def seven(folder: Path, options: argparse.Namespace) -> Iterator[Figure]:
+def seven(directory: Path, options: argparse.Namespace) -> Iterator[Figure]:
     example = PROJECT / "appspec-examples" / "static-site" / "version-1"
     taken = []
-    with running_sandbox(folder) as sandbox:
-        fleet = Fleet(sandbox, folder)
+    with running_sandbox(directory) as sandbox:
+        fleet = Fleet(sandbox, directory)
         with fleet.on_premises() as host:
             host.start()
             fleet.group()
-            bundle = fleet.upload(aimed(example, folder / "example", folder / "site"))
+            bundle = fleet.upload(aimed(example, directory / "example", directory / "site"))
             deployer = sandbox.client("codedeploy")
             for _ in range(options.runs):
                 began = time.monotonic()
@@ -118,7 +118,7 @@ def seven(folder: Path, options: argparse.Namespace) -> Iterator[Figure]:
 
 
 def aimed(example: Path, copy: Path, site: Path) -> Path:
-    """A copy of an example that installs below a folder of ours."""
+    """A copy of an example that installs below a directory of ours."""
     for path in example.rglob("*"):
         target = copy / path.relative_to(example)
         if path.is_dir():
@@ -133,10 +133,10 @@ def aimed(example: Path, copy: Path, site: Path) -> Path:
 class idle:  # noqa: N801 - used like a function
     """A host whose agent polls a service that has nothing for it and answers at once."""
 
-    def __init__(self, folder: Path, service: CommandService, *, wait: float) -> None:
+    def __init__(self, directory: Path, service: CommandService, *, wait: float) -> None:
         service.hold = 0
         self.service = service
-        self.host = AgentHost(folder / "host", service.url, wait_between_runs=wait)
+        self.host = AgentHost(directory / "host", service.url, wait_between_runs=wait)
 
     def __enter__(self) -> AgentHost:
         self.host.start()
@@ -178,8 +178,8 @@ def main() -> int:
     options = parser.parse_args()
     os.umask(0o022)
     for name in options.items.split(","):
-        with tempfile.TemporaryDirectory(prefix="codedeploy-bench-") as folder:
-            for figure in ITEMS[name](Path(folder), options):
+        with tempfile.TemporaryDirectory(prefix="codedeploy-bench-") as directory:
+            for figure in ITEMS[name](Path(directory), options):
                 print(figure, flush=True)
     return 0
 

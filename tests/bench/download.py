@@ -90,23 +90,23 @@ class DownloadRow(NamedTuple):
     peak_mib: float
 
 
-def download_rows(folder: str, *, size: int, runs: int, aws: str | None = None) -> list[DownloadRow]:
-    """Measure downloads of ``size`` bytes into ``folder``; ours is the first row."""
+def download_rows(directory: str, *, size: int, runs: int, aws: str | None = None) -> list[DownloadRow]:
+    """Measure downloads of ``size`` bytes into ``directory``; ours is the first row."""
     ways = {
         "ours": [sys.executable, "-c", _OURS],
         "plain GET": [sys.executable, "-I", "-S", "-c", _PLAIN],
         **({"aws s3 cp": [os.path.abspath(aws)]} if aws else {}),
     }
     taken: dict[str, list[Measurement]] = {name: [] for name in ways}
-    bundle = os.path.join(folder, "bundle")
+    bundle = os.path.join(directory, "bundle")
     with open(bundle, "wb") as file:
         for start in range(0, size, MIB):
             file.write(os.urandom(min(MIB, size - start)))
     with _serving(bundle) as url:
         for run in range(runs):
             for name, command in ways.items():
-                target = os.path.join(folder, f"{name}-{run}")
-                taken[name].append(_measured(_completed(command, url, target), folder, target, size))
+                target = os.path.join(directory, f"{name}-{run}")
+                taken[name].append(_measured(_completed(command, url, target), directory, target, size))
     return [
         DownloadRow(name, statistics.median(m.seconds for m in found), max(m.peak_kib for m in found) / 1024)
         for name, found in taken.items()
@@ -121,8 +121,8 @@ def _completed(command: Sequence[str], url: str, target: str) -> list[str]:
     return ["env", *keys, *command, *arguments]
 
 
-def _measured(command: Sequence[str], folder: str, target: str, size: int) -> Measurement:
-    taken = measure(command, folder=folder)
+def _measured(command: Sequence[str], directory: str, target: str, size: int) -> Measurement:
+    taken = measure(command, directory=directory)
     if os.path.getsize(target) != size:
         raise BenchError(f"{target} is not whole")
     os.unlink(target)
@@ -144,11 +144,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=1024, help="MiB")
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--folder", default="/dev/shm", help="where to download to")
+    parser.add_argument("--directory", default="/dev/shm", help="where to download to")
     parser.add_argument("--aws", help="the program aws, to compare with")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="codedeploy-bench-", dir=options.folder) as folder:
-        rows = download_rows(folder, size=options.size * MIB, runs=options.runs, aws=options.aws)
+    with tempfile.TemporaryDirectory(prefix="codedeploy-bench-", dir=options.directory) as directory:
+        rows = download_rows(directory, size=options.size * MIB, runs=options.runs, aws=options.aws)
     for row in rows:
         print(f"{row.name:<12} {row.seconds:>7.3f} s {options.size / row.seconds:>7.0f} MiB/s {row.peak_mib:>6.0f} MiB")
     speed = min(row.seconds for row in rows[1:]) / rows[0].seconds

@@ -17,13 +17,13 @@ SMALL_EXAMPLE = os.path.join(PROJECT, "appspec-examples", "static-site", "versio
 
 @dataclass
 class Place:
-    """Where is measured, and how: a name for the table, a folder, and whether runs are removed once they are measured.
+    """Where is measured, and how: a name for the table, a directory, and whether measured runs are removed.
 
     ``programs`` is the directory of our programs, ``other`` that of another version's, which then replaces the floors.
     """
 
     name: str
-    folder: str
+    directory: str
     remove_runs: bool
     programs: str
     other: str | None
@@ -43,7 +43,7 @@ class Place:
         """
         os.sync()
         self._made += 1
-        path = os.path.join(self.folder, f"run-{self._made:04}")
+        path = os.path.join(self.directory, f"run-{self._made:04}")
         os.mkdir(path)
         yield path
         if self.remove_runs or few:
@@ -53,7 +53,7 @@ class Place:
 def nothing(place: Place) -> Measurement:
     """Start an interpreter that does nothing."""
     with place.fresh(few=True) as work:
-        return measure([os.path.join(place.programs, "python"), "-c", "pass"], folder=work)
+        return measure([os.path.join(place.programs, "python"), "-c", "pass"], directory=work)
 
 
 def small_example(place: Place, programs: str) -> Measurement:
@@ -61,9 +61,9 @@ def small_example(place: Place, programs: str) -> Measurement:
     with place.fresh(few=True) as work:
         revision = os.path.join(work, "revision")
         shutil.copytree(SMALL_EXAMPLE, revision)
-        for folder, _, names in os.walk(revision):
+        for directory, _, names in os.walk(revision):
             for name in names:
-                _replace(os.path.join(folder, name), "/srv/example", work)
+                _replace(os.path.join(directory, name), "/srv/example", work)
         return _deploy(programs, revision, "directory", work)
 
 
@@ -78,9 +78,9 @@ def floor(place: Place, revision: Revision, location: str, *, again: bool = Fals
     """Run the floor of a revision; ``again``: a second time over the same files, which is then measured."""
     with place.fresh(few=revision.files.few) as beside:
         if again:
-            measure(revision.floor(location), folder=beside)
+            measure(revision.floor(location), directory=beside)
             os.rename(os.path.join(beside, "archive"), os.path.join(beside, "first-archive"))
-        return measure(revision.floor(location), folder=beside)
+        return measure(revision.floor(location), directory=beside)
 
 
 def deployed(place: Place, revision: Revision, location: str, programs: str, *, again: bool = False) -> Measurement:
@@ -103,7 +103,7 @@ def _deploy(programs: str, location: str, kind: str, work: str) -> Measurement:
     with open(settings, "w") as file:
         file.write(f"---\n:root_dir: {work}/root\n:log_dir: {work}/log\n:pid_dir: {work}/pid\n")
     program = os.path.join(programs, "codedeploy-local")
-    return measure([program, "-c", settings, "-l", location, "-t", kind], folder=work)
+    return measure([program, "-c", settings, "-l", location, "-t", kind], directory=work)
 
 
 def _check(deployed: str, revision: Revision) -> None:

@@ -35,18 +35,18 @@ class BenchError(Exception):
     """A measured command failed, so there is nothing to compare."""
 
 
-def measure(command: Sequence[str], *, folder: str) -> Measurement:
-    """Run a command in a folder and measure it.
+def measure(command: Sequence[str], *, directory: str) -> Measurement:
+    """Run a command in a directory and measure it.
 
     What earlier runs left to be written is written first, so that no run pays for another.
     Raises BenchError when the command fails.
     """
     os.sync()
-    note = os.path.join(folder, "measured")
-    with open(os.path.join(folder, "output"), "w+b") as output:
+    note = os.path.join(directory, "measured")
+    with open(os.path.join(directory, "output"), "w+b") as output:
         subprocess.run(
             [sys.executable, "-I", "-S", "-c", _LAUNCHER, note, *command],
-            cwd=folder,
+            cwd=directory,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

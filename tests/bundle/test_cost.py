@@ -17,14 +17,14 @@ from agent.bundle.names import LONGEST_NAME, resolve
 from agent.bundle.streams import ChunkStream
 from agent.bundle.unpack import UnpackOptions, unpack
 from agent.errors import BundleError
-from bundle_archives import END, Zip, entry, folder, hard_link, header, pax, symlink, tar
+from bundle_archives import END, Zip, directory, entry, hard_link, header, pax, symlink, tar
 from bundle_box import Box
 from work import BYTES_A_STEP, Work, work_of
 
 LINKS = b"".join(
     entry(b"K", b"/".join([b"l%d" % (number + 1), *[b"."] * 1900]) + b"\0", kind=b"K") + symlink(b"l%d" % number, b"")
     for number in range(39)
-) + folder(b"l39")
+) + directory(b"l39")
 """A name that begins with l0 is a way of 74,000 parts."""
 
 
@@ -65,7 +65,7 @@ ATTACKS: dict[str, tuple[bytes, str]] = {
         "tgz",
     ),
     "a long name for every entry": (
-        gzip.compress(tar(pax([(b"path", b"./" * 250_000)], kind=b"g"), *[folder(b"f")] * 50)),
+        gzip.compress(tar(pax([(b"path", b"./" * 250_000)], kind=b"g"), *[directory(b"f")] * 50)),
         "tgz",
     ),
     "a hard link with 40,000 parts": (
@@ -84,7 +84,7 @@ ATTACKS: dict[str, tuple[bytes, str]] = {
     "gzip padding": (gzip.compress(tar(entry(b"f")) + bytes(1 << 26)), "tgz"),
     "xz padding": (lzma.compress(tar(entry(b"f")) + bytes(1 << 26)), "tar"),
     "labels of volumes": (bz2.compress(entry(b"v", kind=b"V") * 90_000 + END), "tar"),
-    "one directory again and again": (bz2.compress(folder(b"d") * 90_000 + END), "tar"),
+    "one directory again and again": (bz2.compress(directory(b"d") * 90_000 + END), "tar"),
     "one file again and again": (bz2.compress(entry(b"f") * 90_000 + END), "tar"),
     "one link to itself again and again": (bz2.compress(entry(b"f") + hard_link(b"f", b"f") * 90_000 + END), "tar"),
     "extended headers of nothing": (bz2.compress(pax([(b"a", b"b" * 40)] * 20_000) * 90 + END), "tar"),
@@ -151,7 +151,7 @@ SMALL = st.integers(min_value=1, max_value=3)
 MANY = st.sampled_from([1, 30, 3000])
 BLOCKS = st.one_of(
     st.builds(lambda n, size: entry(b"%d" % n, bytes(size)), SMALL, st.sampled_from([0, 5, 5000])),
-    st.builds(lambda n: folder(b"d%d" % n), SMALL),
+    st.builds(lambda n: directory(b"d%d" % n), SMALL),
     st.builds(lambda n, k: symlink(b"l%d" % n, b"/".join([b"l%d" % k, *[b"."] * 40])), SMALL, SMALL),
     st.builds(lambda n, k: hard_link(b"h%d" % n, b"l%d/%d" % (k, k)), SMALL, SMALL),
     st.builds(lambda n, k: entry(b"l%d/%d" % (n, k)), SMALL, SMALL),

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from agent.bundle.fetch import PartialFile, Teller
+from agent.bundle.fetch import PartialFile, ProgressReporter
 from agent.errors import BundleError
 
 
@@ -21,10 +21,10 @@ def lines_of(caplog, total, steps):
     """What is logged when so many bytes are there at these seconds."""
     caplog.set_level(logging.INFO)
     clock = Clock()
-    teller = Teller("s3://b/k", None, clock=clock)
+    reporter = ProgressReporter("s3://b/k", None, clock=clock)
     for now, done in steps:
         clock.now = now
-        teller.tell(done, total)
+        reporter.tell(done, total)
     return [record.getMessage() for record in caplog.records]
 
 
@@ -49,10 +49,10 @@ def test_a_slow_download_says_every_ten_seconds_that_it_goes_on_also_where_nobod
 
 def test_a_listener_hears_each_number_once(caplog):
     heard = []
-    teller = Teller("x", lambda done, total: heard.append((done, total)))
+    reporter = ProgressReporter("x", lambda done, total: heard.append((done, total)))
     for done in (1, 1, 2):
-        teller.tell(done, 5)
-    teller.tell(3, None)
+        reporter.tell(done, 5)
+    reporter.tell(3, None)
     assert heard == [(1, 5), (2, 5)]
 
 
@@ -68,7 +68,7 @@ def test_what_a_killed_download_left_is_no_way_to_another_file(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["bundle.tar", "victim"]
 
 
-def test_a_folder_that_is_gone_is_named(tmp_path):
+def test_a_directory_that_is_gone_is_named(tmp_path):
     with pytest.raises(BundleError, match=r"no/bundle\.tar: No such file"):
         PartialFile(str(tmp_path / "no" / "bundle.tar"), name="x", mode=0o644)
 

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import BundleError
-from bundle_archives import Zip, entry, folder, hard_link, header, pax, symlink, tar, with_checksum
+from bundle_archives import Zip, directory, entry, hard_link, header, pax, symlink, tar, with_checksum
 from bundle_box import Box
 
 LONG = b"long/" * 40 + b"name"
 TAR = tar(
-    folder(b"./"),
+    directory(b"./"),
     entry(b"appspec.yml", b"version: 0.0\n"),
-    folder(b"d"),
+    directory(b"d"),
     entry(b"d/f", b"x" * 700),
     symlink(b"d/l", b"f"),
     hard_link(b"d/h", b"d/f"),

@@ -19,10 +19,10 @@ TARBALL = "/repos/owner/site/tarball/abc123"
 class Hub:
     """The server in the place of GitHub, another one in that of its download host, and downloads."""
 
-    def __init__(self, server, folder):
+    def __init__(self, server, directory):
         self.server = server
-        self.folder = folder
-        self.target = folder / "bundle.tar"
+        self.directory = directory
+        self.target = directory / "bundle.tar"
         self.slept = []
         self.options = FetchOptions(HttpClient(), None, "", github_endpoint=server.url)
 
@@ -38,18 +38,18 @@ class Hub:
     def refused(self, **options):
         with pytest.raises(BundleError) as caught:
             self.fetch(**options)
-        assert os.listdir(self.folder) == []
+        assert os.listdir(self.directory) == []
         assert "s3cr3t" not in str(caught.value)
         return str(caught.value)
 
 
 @pytest.fixture
 def hub(tmp_path):
-    folder = tmp_path / "deployment"
-    folder.mkdir()
+    directory = tmp_path / "deployment"
+    directory.mkdir()
     with running_server() as server:
         server.objects[TARBALL] = StoredObject(ARCHIVE)
-        yield Hub(server, folder)
+        yield Hub(server, directory)
 
 
 @pytest.mark.parametrize(

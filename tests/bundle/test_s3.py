@@ -9,7 +9,7 @@ import zlib
 
 import pytest
 
-from agent.bundle import patience, ranges
+from agent.bundle import download_retries, ranges
 from agent.bundle.fetch import FetchOptions, TransientError
 from agent.bundle.s3 import fetch_s3
 from agent.deployment.spec import BundleType, S3Revision
@@ -25,10 +25,10 @@ LARGE = os.urandom(1 << 20) * 45  # one first part and three more
 class Store:
     """The server, and downloads from it."""
 
-    def __init__(self, server, folder):
+    def __init__(self, server, directory):
         self.server = server
-        self.folder = folder
-        self.target = folder / "bundle.tar"
+        self.directory = directory
+        self.target = directory / "bundle.tar"
         self.slept = []
         self.steps = []
         self.options = FetchOptions(
@@ -51,16 +51,16 @@ class Store:
     def refused(self, **options):
         with pytest.raises(BundleError) as caught:
             self.fetch(**options)
-        assert os.listdir(self.folder) == []
+        assert os.listdir(self.directory) == []
         return str(caught.value)
 
 
 @pytest.fixture
 def store(tmp_path):
-    folder = tmp_path / "deployment"
-    folder.mkdir()
+    directory = tmp_path / "deployment"
+    directory.mkdir()
     with running_server() as server:
-        yield Store(server, folder)
+        yield Store(server, directory)
 
 
 @pytest.mark.parametrize("content", [b"", b"x", SMALL, LARGE[: ranges.FIRST], LARGE[: ranges.FIRST + 1], LARGE])
@@ -68,7 +68,7 @@ def test_a_bundle_of_any_size_arrives_whole(store, content):
     store.put(content)
     assert store.fetch() == hashlib.md5(content).hexdigest()
     assert store.target.read_bytes() == content
-    assert os.listdir(store.folder) == ["bundle.tar"]
+    assert os.listdir(store.directory) == ["bundle.tar"]
     assert store.target.stat().st_mode & 0o7777 == 0o644
     if content:
         assert store.steps[-1] == (len(content), len(content))
@@ -155,7 +155,7 @@ def test_a_download_that_gains_nothing_is_given_up_after_growing_pauses(store):
     store.put(SMALL)
     store.server.faults.append(Fault(1, 99, cut_after=0))
     assert "broke" in store.refused()
-    assert len(store.server.requests) == patience.ATTEMPTS.attempts
+    assert len(store.server.requests) == download_retries.ATTEMPTS.attempts
     assert store.slept == pytest.approx([0.5, 1.0, 2.0, 4.0, 8.0], rel=0.25)
 
 
@@ -190,7 +190,7 @@ def test_a_download_that_breaks_again_and_again_goes_on_only_at_the_least_rate(t
     def wait(seconds):
         now[0] += seconds
 
-    retries = patience.Patience("x", wait, now=lambda: now[0])
+    retries = download_retries.DownloadRetries("x", wait, now=lambda: now[0])
 
     def go_on():
         for _ in range(1000):
@@ -463,7 +463,7 @@ def test_an_interrupt_leaves_no_file_and_no_thread_that_writes(store):
 
     with pytest.raises(KeyboardInterrupt):
         fetch_s3(revision, str(store.target), options=store.options._replace(stall=0.3), progress=interrupt)
-    assert os.listdir(store.folder) == []
+    assert os.listdir(store.directory) == []
     for thread in threading.enumerate():
         if thread.name == "fetch":
             thread.join()

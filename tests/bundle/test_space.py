@@ -20,13 +20,13 @@ MIB = 1024 * 1024
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system with room for 4 MiB and 60 files."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,nr_inodes=61", "none", folder], check=True)
+    directory = tmp_path / "disk"
+    directory.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,nr_inodes=61", "none", directory], check=True)
     try:
-        yield folder
+        yield directory
     finally:
-        subprocess.run(["umount", folder], check=True)
+        subprocess.run(["umount", directory], check=True)
 
 
 def refused(source: Path, bundle_type: str, disk: Path, **callbacks: object) -> str:
@@ -35,14 +35,19 @@ def refused(source: Path, bundle_type: str, disk: Path, **callbacks: object) -> 
     return str(caught.value)
 
 
-def archives(folder: Path, files: dict[str, bytes]) -> dict[str, Path]:
-    (folder / "a.tar").write_bytes(tar(*[entry(name.encode(), data) for name, data in files.items()]))
-    (folder / "a.zip").write_bytes(zip_of(files))
-    (folder / "source").mkdir()
+def archives(directory: Path, files: dict[str, bytes]) -> dict[str, Path]:
+    (directory / "a.tar").write_bytes(tar(*[entry(name.encode(), data) for name, data in files.items()]))
+    (directory / "a.zip").write_bytes(zip_of(files))
+    (directory / "source").mkdir()
     for name, data in files.items():
-        (folder / "source" / name).write_bytes(data)
-    (folder / "a.tgz").write_bytes(gzip.compress((folder / "a.tar").read_bytes()))
-    return {"tgz": folder / "a.tgz", "tar": folder / "a.tar", "zip": folder / "a.zip", "directory": folder / "source"}
+        (directory / "source" / name).write_bytes(data)
+    (directory / "a.tgz").write_bytes(gzip.compress((directory / "a.tar").read_bytes()))
+    return {
+        "tgz": directory / "a.tgz",
+        "tar": directory / "a.tar",
+        "zip": directory / "a.zip",
+        "directory": directory / "source",
+    }
 
 
 @pytest.mark.needs("root", "mount")

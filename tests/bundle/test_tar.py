@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.bundle.unpack import UnpackOptions, unpack
-from bundle_archives import END, base_256, entry, folder, hard_link, header, octal, padded, pax, symlink, tar
+from bundle_archives import END, base_256, directory, entry, hard_link, header, octal, padded, pax, symlink, tar
 from bundle_box import Box
 
 APPSPEC = entry(b"appspec.yml", b"version: 0.0\n")
@@ -19,7 +19,7 @@ def gnu_long(name: bytes, kind: bytes = b"L") -> bytes:
 
 
 def test_names_longer_than_a_header_are_whole(box: Box) -> None:
-    long = b"/".join([b"folder-" * 20] * 8) + b"/file"
+    long = b"/".join([b"directory-" * 20] * 8) + b"/file"
     target = b"t" * 400
     for data in (
         tar(gnu_long(long) + entry(long, b"x"), gnu_long(target, b"K") + symlink(b"l", target)),
@@ -146,7 +146,7 @@ def test_types_that_nobody_knows_are_files(box: Box) -> None:
     assert box.unpack(tar(entry(b"f", b"abc", kind=b"Q"), entry(b"g", b"d", kind=b"7")))["f"][5] == b"abc"
 
 
-def test_a_volume_label_and_the_names_of_a_dumped_folder_are_passed_over(box: Box) -> None:
+def test_a_volume_label_and_the_names_of_a_dumped_directory_are_passed_over(box: Box) -> None:
     found = box.unpack(
         tar(entry(b"backup", kind=b"V"), entry(b"d", b"Yf\0\0", kind=b"D", mode=0o755), entry(b"d/f", b"x"))
     )
@@ -158,16 +158,16 @@ def test_entries_of_other_volumes_and_obsolete_names_are_refused(box: Box, kind:
     assert "'f'" in box.refused(tar(APPSPEC, entry(b"f", b"x", kind=kind)))
 
 
-def test_folders_and_links_without_a_name_of_their_own_are_told_apart_from_the_top(box: Box) -> None:
-    box.unpack(tar(folder(b"./"), folder(b"."), folder(b"/"), APPSPEC))
+def test_directories_and_links_without_a_name_of_their_own_are_told_apart_from_the_top(box: Box) -> None:
+    box.unpack(tar(directory(b"./"), directory(b"."), directory(b"/"), APPSPEC))
     box.refused(tar(entry(b".")))
     box.refused(tar(symlink(b"./", b"x")))
     box.refused(tar(entry(b"")))
     box.refused(tar(entry(b"f"), hard_link(b".", b"f")))
 
 
-def test_a_folder_by_its_name_with_content_is_refused(box: Box) -> None:
-    assert "folder by its name" in box.refused(tar(entry(b"d/", b"content")))
+def test_a_directory_by_its_name_with_content_is_refused(box: Box) -> None:
+    assert "directory by its name" in box.refused(tar(entry(b"d/", b"content")))
 
 
 @pytest.mark.parametrize("cut", [1, 511, 512, 513, 1024, 1030, 1536])

@@ -13,7 +13,7 @@ import pytest
 from agent.bundle.unpack import UnpackOptions, unpack
 from agent.errors import BundleError
 from agent.filesystem import hands
-from bundle_archives import entry, folder, symlink, tar, zip_of
+from bundle_archives import directory, entry, symlink, tar, zip_of
 from bundle_box import Box, tree
 from guards import require
 
@@ -31,7 +31,7 @@ def revision(tmp_path: Path) -> Path:
     (top / "empty").mkdir()
     (top / "nothing").write_bytes(b"")
     (top / "large").write_bytes(bytes(range(256)) * 4096 + b"tail")
-    for name in ("ünï-☃", "blank and\ttab", "new\nline", "-dash", "*", "back\\slash", os.fsdecode(b"latin-\xe4\xff")):
+    for name in ("ünï-☃", "space and\ttab", "new\nline", "-dash", "*", "back\\slash", os.fsdecode(b"latin-\xe4\xff")):
         (top / name).write_text(name, errors="surrogateescape")
     # Only root can pack what nobody may read.
     for mode in (0o644, 0o600, 0o755, 0o444, 0o777, *([0o000] if os.geteuid() == 0 else [])):
@@ -101,12 +101,12 @@ def test_owners_are_those_of_the_archive_by_name_and_then_by_number(box: Box) ->
         APPSPEC,
         entry(b"by-name", owner=(12345, 12346), names=(b"games", b"games")),
         entry(b"by-number", owner=(12345, 12346), names=(b"no-such-user-here", b"no-such-group-here")),
-        folder(b"d", owner=(5, 60)),
+        directory(b"d", owner=(5, 60)),
         symlink(b"l", b"d", owner=(7, 7)),
         entry(b"setuid", b"x", mode=0o6755, owner=(5, 60)),
     )
     ours = box.unpack(data)
-    theirs = box.folder / "theirs"
+    theirs = box.directory / "theirs"
     theirs.mkdir()
     subprocess.run(["tar", "-xpf", box.archive, "-C", theirs], check=True)
     assert ours == tree(theirs)
@@ -116,16 +116,16 @@ def test_owners_are_those_of_the_archive_by_name_and_then_by_number(box: Box) ->
 
 @pytest.mark.needs("root")
 def test_with_ignore_ownership_everything_is_the_agents(box: Box) -> None:
-    data = tar(APPSPEC, entry(b"f", owner=(5, 60), names=(b"games", b"games")), folder(b"d", owner=(5, 60)))
+    data = tar(APPSPEC, entry(b"f", owner=(5, 60), names=(b"games", b"games")), directory(b"d", owner=(5, 60)))
     found = box.unpack(data, ignore_ownership=True)
     assert {rest[2:4] for rest in found.values()} == {(0, 0)}
 
 
 @pytest.mark.needs("root", "users")
 def test_an_ordinary_user_unpacks_without_owners_and_can_remove_it_again(box: Box) -> None:
-    closed = folder(b"closed", mode=0o400) + folder(b"closed/in", mode=0o750)
+    closed = directory(b"closed", mode=0o400) + directory(b"closed/in", mode=0o750)
     box.archive.write_bytes(tar(entry(b"appspec.yml"), closed, entry(b"closed/in/f", owner=(5, 5))))
-    os.chmod(box.folder, 0o755)
+    os.chmod(box.directory, 0o755)
     os.chown(box.deployment, 12345, 12345)
     script = (
         "import os, sys, pwd, grp, agent.bundle.tar\n"
@@ -135,7 +135,7 @@ def test_an_ordinary_user_unpacks_without_owners_and_can_remove_it_again(box: Bo
         "unpack(sys.argv[1], 'tar', sys.argv[2], options=UnpackOptions())\n"
     )
     closed_to_them = {
-        parent: parent.stat().st_mode for parent in box.folder.parents if parent.stat().st_mode & 0o005 != 0o005
+        parent: parent.stat().st_mode for parent in box.directory.parents if parent.stat().st_mode & 0o005 != 0o005
     }
     try:
         for parent, before in closed_to_them.items():
@@ -151,7 +151,7 @@ def test_an_ordinary_user_unpacks_without_owners_and_can_remove_it_again(box: Bo
 
 @pytest.mark.parametrize("top", ["in", "my-app-0a1b2c3", "appspec"])
 @pytest.mark.parametrize("name", ["appspec.yml", "MyAppSpec.txt", "appspec.d/x"])
-def test_the_single_top_folder_with_an_appspec_is_left_out(box: Box, top: str, name: str) -> None:
+def test_the_single_top_directory_with_an_appspec_is_left_out(box: Box, top: str, name: str) -> None:
     files = {f"{top}/{name}": b"x", f"{top}/app/f": b"1"}
     for data, bundle_type in ((tar(*[entry(k.encode(), v) for k, v in files.items()]), "tar"), (zip_of(files), "zip")):
         box.unpack(data, bundle_type)
@@ -159,7 +159,7 @@ def test_the_single_top_folder_with_an_appspec_is_left_out(box: Box, top: str, n
         assert box.text(name) == "x"
 
 
-def test_a_top_folder_is_left_out_only_once(box: Box) -> None:
+def test_a_top_directory_is_left_out_only_once(box: Box) -> None:
     box.unpack(tar(entry(b"appspec-1/appspec-2/appspec.yml", b"x")))
     assert box.text("appspec-2/appspec.yml") == "x"
 
@@ -172,18 +172,18 @@ def test_a_top_folder_is_left_out_only_once(box: Box) -> None:
         (entry(b"in/other.yml", b"x"),),
         (entry(b"in/deeper/appspec.yml", b"x"),),
     ],
-    ids=["a file beside it", "a folder beside it", "no appspec in it", "the appspec is further down"],
+    ids=["a file beside it", "a directory beside it", "no appspec in it", "the appspec is further down"],
 )
-def test_a_top_folder_stays_where_the_rule_does_not_hold(box: Box, entries: tuple[bytes, ...]) -> None:
+def test_a_top_directory_stays_where_the_rule_does_not_hold(box: Box, entries: tuple[bytes, ...]) -> None:
     assert "in" in box.unpack(tar(*entries))
 
 
-def test_a_link_as_the_only_entry_is_not_mistaken_for_a_top_folder(box: Box) -> None:
+def test_a_link_as_the_only_entry_is_not_mistaken_for_a_top_directory(box: Box) -> None:
     (box.outside / "appspec.yml").write_text("x")
     assert box.unpack(tar(symlink(b"in", os.fsencode(box.outside))))["in"][0] == "0o120000"
 
 
-def test_the_top_folder_of_a_folder_bundle_is_never_left_out(box: Box, tmp_path: Path) -> None:
+def test_the_top_directory_of_a_directory_bundle_is_never_left_out(box: Box, tmp_path: Path) -> None:
     source = tmp_path / "source"
     (source / "in").mkdir(parents=True)
     (source / "in" / "appspec.yml").write_text("x")
@@ -192,19 +192,19 @@ def test_the_top_folder_of_a_folder_bundle_is_never_left_out(box: Box, tmp_path:
 
 @pytest.mark.parametrize("mode", [0o755, 0o711])
 @pytest.mark.parametrize("lifted", [b"./", b"in/"])
-def test_the_revisions_own_folder_has_the_mode_of_the_settings(box: Box, mode: int, lifted: bytes) -> None:
-    box.unpack(tar(folder(lifted, mode=0o2700), entry(lifted + b"appspec.yml")), folder_mode=mode)
+def test_the_revisions_own_directory_has_the_mode_of_the_settings(box: Box, mode: int, lifted: bytes) -> None:
+    box.unpack(tar(directory(lifted, mode=0o2700), entry(lifted + b"appspec.yml")), directory_mode=mode)
     assert box.destination.stat().st_mode & 0o7777 == mode
 
 
 @pytest.mark.needs("root")
-def test_the_revisions_own_folder_has_the_owner_that_the_archive_gives_it(box: Box) -> None:
-    box.unpack(tar(folder(b"./", owner=(5, 60)), APPSPEC))
+def test_the_revisions_own_directory_has_the_owner_that_the_archive_gives_it(box: Box) -> None:
+    box.unpack(tar(directory(b"./", owner=(5, 60)), APPSPEC))
     assert (box.destination.stat().st_uid, box.destination.stat().st_gid) == (5, 60)
 
 
 @pytest.mark.needs("root")
-def test_a_group_inherited_from_the_deployment_folder_does_not_reach_the_files(box: Box) -> None:
+def test_a_group_inherited_from_the_deployment_directory_does_not_reach_the_files(box: Box) -> None:
     os.chown(box.deployment, 0, 60)
     box.deployment.chmod(0o2775)
     found = box.unpack(zip_of({"d/f": b"x"}), "zip")
@@ -212,7 +212,7 @@ def test_a_group_inherited_from_the_deployment_folder_does_not_reach_the_files(b
     assert box.destination.stat().st_mode & 0o7777 == 0o755
 
 
-def test_folders_that_no_entry_describes_follow_the_umask(box: Box) -> None:
+def test_directories_that_no_entry_describes_follow_the_umask(box: Box) -> None:
     before = os.umask(0o027)
     try:
         found = box.unpack(tar(entry(b"a/b/f", mode=0o666)))
@@ -236,7 +236,7 @@ def test_directories_that_no_entry_describes_let_no_other_account_exchange_what_
 @pytest.mark.needs_tool("setfacl")
 def test_an_inherited_access_control_list_lets_no_account_write_into_a_revision(box: Box) -> None:
     subprocess.run(["setfacl", "-d", "-m", "u:games:rwx,g:games:rwx,o::rwx", str(box.deployment)], check=True)
-    box.unpack(tar(folder(b"d", mode=0o755), entry(b"d/f", mode=0o644), entry(b"a/b/f", mode=0o644)))
+    box.unpack(tar(directory(b"d", mode=0o755), entry(b"d/f", mode=0o644), entry(b"a/b/f", mode=0o644)))
     for path in (box.destination, *(box.destination / name for name in ("d", "d/f", "a", "a/b", "a/b/f"))):
         assert path.stat().st_mode & 0o022 == 0, path  # the group's bits are the mask of the list
 
@@ -309,20 +309,20 @@ def test_an_empty_file_is_explained(box: Box, bundle_type: str) -> None:
 
 
 def test_a_missing_archive_is_named(box: Box) -> None:
-    assert "No such file" in box.refused(box.folder / "gone", "tar")
-    assert "No such file" in box.refused(box.folder / "gone", "directory")
+    assert "No such file" in box.refused(box.directory / "gone", "tar")
+    assert "No such file" in box.refused(box.directory / "gone", "directory")
 
 
 def test_a_fifo_in_the_archives_place_does_not_hang(box: Box) -> None:
-    os.mkfifo(box.folder / "pipe")
-    assert "regular file" in box.refused(box.folder / "pipe", "tar")
+    os.mkfifo(box.directory / "pipe")
+    assert "regular file" in box.refused(box.directory / "pipe", "tar")
 
 
-def test_a_folder_given_as_an_archive_is_explained(box: Box) -> None:
-    assert "a folder" in box.refused(box.outside, "tgz")
+def test_a_directory_given_as_an_archive_is_explained(box: Box) -> None:
+    assert "a directory" in box.refused(box.outside, "tgz")
 
 
-def test_a_missing_deployment_folder_is_explained(tmp_path: Path) -> None:
+def test_a_missing_deployment_directory_is_explained(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(tar(APPSPEC))
     with pytest.raises(BundleError, match="beside"):
         unpack(str(tmp_path / "a.tar"), "tar", str(tmp_path / "no" / "such"), options=UnpackOptions())
@@ -381,7 +381,7 @@ def test_what_the_disk_could_not_write_fails_the_revision_and_blames_no_entry(bo
     before = psutil.Process().children()
     aside = box.deployment.with_name("aside")
 
-    def lose_the_folder(done: int, total: int) -> None:
+    def lose_the_directory(done: int, total: int) -> None:
         # The kernel's own errors come the same way; this is one that can be had without a broken disk.
         (writer,) = [child for child in psutil.Process().children() if child not in before] or [None]
         if writer is not None:
@@ -390,5 +390,5 @@ def test_what_the_disk_could_not_write_fails_the_revision_and_blames_no_entry(bo
                 pass
             aside.rename(box.deployment)
 
-    message = box.refused(packed("tar", box.folder), progress=lose_the_folder)
+    message = box.refused(packed("tar", box.directory), progress=lose_the_directory)
     assert message == f"{box.archive} cannot be unpacked: No such file or directory."

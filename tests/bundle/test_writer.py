@@ -14,7 +14,7 @@ from agent.bundle.names import clean
 from agent.bundle.unpack import UnpackOptions, unpack
 from agent.errors import BundleError
 from agent.filesystem.trees import remove_tree
-from bundle_archives import Zip, entry, folder, hard_link, header, symlink, tar
+from bundle_archives import Zip, directory, entry, hard_link, header, symlink, tar
 from bundle_box import Box, tree
 
 EVIL = entry(b"evil", b"evil")
@@ -34,7 +34,7 @@ def test_an_absolute_tar_name_lands_in_the_revision(box: Box) -> None:
 
 @pytest.mark.parametrize("target", [b"../../outside", b"/", b"..", b"a/../.."])
 def test_a_link_that_leads_out_cannot_be_written_through(box: Box, target: bytes) -> None:
-    message = box.refused(tar(folder(b"a"), symlink(b"way", target), entry(b"way/precious", b"evil")))
+    message = box.refused(tar(directory(b"a"), symlink(b"way", target), entry(b"way/precious", b"evil")))
     assert "'way/precious'" in message
     assert "symbolic link" in message
 
@@ -42,7 +42,7 @@ def test_a_link_that_leads_out_cannot_be_written_through(box: Box, target: bytes
 def test_an_absolute_link_cannot_be_written_through(box: Box) -> None:
     way = symlink(b"way", os.fsencode(box.outside))
     box.refused(tar(way, entry(b"way/precious", b"evil")))
-    box.refused(tar(way, folder(b"way/new")))
+    box.refused(tar(way, directory(b"way/new")))
     box.refused(tar(way, symlink(b"way/new", b"x")))
     box.refused(tar(EVIL, way, hard_link(b"way/new", b"evil")))
     archive = Zip().add(b"way", os.fsencode(box.outside), mode=0o120777).add(b"way/precious", b"evil")
@@ -50,7 +50,7 @@ def test_an_absolute_link_cannot_be_written_through(box: Box) -> None:
 
 
 def test_a_chain_of_harmless_links_cannot_lead_out_together(box: Box) -> None:
-    chain = (folder(b"a/b"), symlink(b"a/b/up", b"../.."), symlink(b"way", b"a/b/up/../../outside"))
+    chain = (directory(b"a/b"), symlink(b"a/b/up", b"../.."), symlink(b"way", b"a/b/up/../../outside"))
     box.refused(tar(*chain, entry(b"way/precious", b"evil")))
 
 
@@ -59,8 +59,8 @@ def test_links_in_a_circle_end(box: Box) -> None:
     box.refused(tar(symlink(b"a", b"a/a"), entry(b"a/x")))
 
 
-def test_a_link_to_a_folder_of_the_archive_is_written_through_as_tar_does(box: Box) -> None:
-    found = box.unpack(tar(folder(b"lib"), symlink(b"lib64", b"lib"), entry(b"lib64/f", b"x"), entry(b"lib/g")))
+def test_a_link_to_a_directory_of_the_archive_is_written_through_as_tar_does(box: Box) -> None:
+    found = box.unpack(tar(directory(b"lib"), symlink(b"lib64", b"lib"), entry(b"lib64/f", b"x"), entry(b"lib/g")))
     assert found["lib/f"][5] == b"x"
     assert found["lib64"][5] == b"lib"
 
@@ -72,29 +72,29 @@ def test_a_link_is_replaced_by_a_file_of_its_name_not_written_through(box: Box) 
     assert box.unpack(way_in_zip.add(b"way", b"new").data(), "zip")["way"][5] == b"new"
 
 
-def test_a_link_replaced_by_a_folder_is_no_way_any_more(box: Box) -> None:
+def test_a_link_replaced_by_a_directory_is_no_way_any_more(box: Box) -> None:
     way = symlink(b"way", os.fsencode(box.outside))
-    assert box.unpack(tar(way, folder(b"way"), entry(b"way/precious", b"new")))["way/precious"][5] == b"new"
+    assert box.unpack(tar(way, directory(b"way"), entry(b"way/precious", b"new")))["way/precious"][5] == b"new"
 
 
-def test_a_folder_replaced_by_a_link_is_not_entered_by_its_old_name(box: Box) -> None:
+def test_a_directory_replaced_by_a_link_is_not_entered_by_its_old_name(box: Box) -> None:
     way = symlink(b"way", os.fsencode(box.outside))
-    box.refused(tar(folder(b"way"), way, entry(b"way/precious", b"evil")))
-    box.refused(tar(folder(b"way/in"), way, entry(b"way/in/precious", b"evil")))
+    box.refused(tar(directory(b"way"), way, entry(b"way/precious", b"evil")))
+    box.refused(tar(directory(b"way/in"), way, entry(b"way/in/precious", b"evil")))
     box.refused(tar(entry(b"way/f"), way))
 
 
-def test_the_attributes_of_a_folder_do_not_go_to_what_a_link_points_to(box: Box) -> None:
+def test_the_attributes_of_a_directory_do_not_go_to_what_a_link_points_to(box: Box) -> None:
     before = box.outside.stat().st_mode
-    box.unpack(tar(folder(b"way", mode=0o777), symlink(b"way", os.fsencode(box.outside), mode=0o777)))
+    box.unpack(tar(directory(b"way", mode=0o777), symlink(b"way", os.fsencode(box.outside), mode=0o777)))
     assert box.outside.stat().st_mode == before
 
 
 @pytest.mark.parametrize(
-    "target", [b"../../outside/precious", b"/etc/passwd", b"nothing", b"", b"../archive", b"folder"]
+    "target", [b"../../outside/precious", b"/etc/passwd", b"nothing", b"", b"../archive", b"directory"]
 )
-def test_a_hard_link_reaches_nothing_outside_and_no_folder(box: Box, target: bytes) -> None:
-    message = box.refused(tar(EVIL, folder(b"folder"), hard_link(b"mine", target), entry(b"mine", b"evil")))
+def test_a_hard_link_reaches_nothing_outside_and_no_directory(box: Box, target: bytes) -> None:
+    message = box.refused(tar(EVIL, directory(b"directory"), hard_link(b"mine", target), entry(b"mine", b"evil")))
     assert "'mine' is a hard link" in message
     assert (box.outside / "precious").stat().st_nlink == 1
 
@@ -133,23 +133,23 @@ def test_devices_fifos_and_sockets_in_a_zip_are_refused(box: Box, mode: int) -> 
     assert "'thing'" in box.refused(Zip().add(b"thing", mode=mode).data(), "zip")
 
 
-def test_a_file_is_no_folder_for_what_comes_later(box: Box) -> None:
+def test_a_file_is_no_directory_for_what_comes_later(box: Box) -> None:
     message = box.refused(tar(entry(b"a", b"x"), entry(b"a/b", b"y")))
     assert "'a/b'" in message
     assert "'a'" in message
     box.refused(Zip().add(b"a", b"x").add(b"a/b", b"y").data(), "zip")
 
 
-def test_a_folder_with_something_in_it_is_not_replaced(box: Box) -> None:
+def test_a_directory_with_something_in_it_is_not_replaced(box: Box) -> None:
     assert "twice" in box.refused(tar(entry(b"a/b", b"y"), entry(b"a", b"x")))
     assert "twice" in box.refused(tar(entry(b"a/b", b"y"), symlink(b"a", b"x")))
 
 
 def test_of_two_entries_of_one_name_the_last_counts(box: Box) -> None:
     assert box.unpack(tar(entry(b"a", b"1"), entry(b"a", b"2")))["a"][5] == b"2"
-    assert box.unpack(tar(entry(b"a", b"1"), folder(b"a"), entry(b"a/b")))["a"][0] == "0o40000"
-    assert box.unpack(tar(folder(b"a"), entry(b"a", b"2")))["a"][5] == b"2"
-    assert box.unpack(tar(folder(b"a", mode=0o700), folder(b"a", mode=0o750)))["a"][1] == "0o750"
+    assert box.unpack(tar(entry(b"a", b"1"), directory(b"a"), entry(b"a/b")))["a"][0] == "0o40000"
+    assert box.unpack(tar(directory(b"a"), entry(b"a", b"2")))["a"][5] == b"2"
+    assert box.unpack(tar(directory(b"a", mode=0o700), directory(b"a", mode=0o750)))["a"][1] == "0o750"
 
 
 @pytest.mark.parametrize("target", [b"", b"a\0b"])
@@ -172,9 +172,9 @@ def test_setuid_and_setgid_files_are_refused_where_the_settings_say_so(box: Box,
     (source / "a").chmod(mode)
     box.refused(source, "directory", reject_unsafe_permissions=True)
     assert box.unpack(source, "directory")["a"][1] == oct(mode)
-    # The bits are not restored from a zip, so there is nothing to refuse; folders of the kind are harmless.
+    # The bits are not restored from a zip, so there is nothing to refuse; directories of the kind are harmless.
     box.unpack(Zip().add(b"a", mode=0o100000 | mode).data(), "zip", reject_unsafe_permissions=True)
-    box.unpack(tar(folder(b"d", mode=0o2755)), reject_unsafe_permissions=True)
+    box.unpack(tar(directory(b"d", mode=0o2755)), reject_unsafe_permissions=True)
 
 
 def test_links_of_both_kinds_are_refused_where_the_settings_say_so(box: Box, tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_names_that_lead_out_are_refused_where_the_settings_say_so(box: Box, nam
 
 @pytest.mark.parametrize("target", [b"/etc", b"..", b"d/../../x", b"d/up/../.."])
 def test_links_that_lead_out_are_refused_where_the_settings_say_so(box: Box, target: bytes) -> None:
-    entries = (folder(b"d"), entry(b"appspec.yml"), symlink(b"d/up", b".."), symlink(b"l", target))
+    entries = (directory(b"d"), entry(b"appspec.yml"), symlink(b"d/up", b".."), symlink(b"l", target))
     assert "reject_path_traversal_in_bundle" in box.refused(tar(*entries), reject_path_traversal=True)
     assert "l" in box.unpack(tar(*entries))
     nested = (entry(b"in/appspec.yml"), symlink(b"in/l", b"../in/x"))
@@ -205,16 +205,16 @@ def test_links_that_lead_out_are_refused_where_the_settings_say_so(box: Box, tar
 
 @pytest.mark.parametrize("target", [b"d", b"d/nothing", b"d/../f", b"d/up/f", b"."])
 def test_links_within_the_revision_pass_that_setting(box: Box, target: bytes) -> None:
-    entries = (folder(b"d"), symlink(b"d/up", b".."), symlink(b"l", target))
+    entries = (directory(b"d"), symlink(b"d/up", b".."), symlink(b"l", target))
     assert "l" in box.unpack(tar(*entries), reject_path_traversal=True)
 
 
 def test_a_link_that_led_out_and_was_replaced_does_not_count(box: Box) -> None:
-    entries = (symlink(b"l", b"/etc"), entry(b"l", b"x"), symlink(b"m", b"/etc"), folder(b"m"))
+    entries = (symlink(b"l", b"/etc"), entry(b"l", b"x"), symlink(b"m", b"/etc"), directory(b"m"))
     assert sorted(box.unpack(tar(*entries), reject_path_traversal=True)) == ["l", "m"]
 
 
-def test_a_million_folder_names_do_not_fill_the_memory(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_million_directory_names_do_not_fill_the_memory(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.bundle.writer._RECORD_LIMIT", 5_000_000)  # the real one takes as long as it is large
     deep = b"/".join([b"d"] * 1900)
     entries = [entry(b"L", b"%d/" % n + deep + b"\0", kind=b"L") + header(b"x", b"5") for n in range(4)]
@@ -261,7 +261,7 @@ TARGETS = st.sampled_from([b"a", b"b", b"..", b"../../outside", b"../../outside/
 MODES = st.sampled_from([0o644, 0o755, 0o4711, 0o700, 0])
 ENTRIES = st.one_of(
     st.builds(lambda n, d, m: (n, entry(n, d, mode=m)), NAMES, st.sampled_from([b"", b"x", b"y" * 600]), MODES),
-    st.builds(lambda n, m: (n, folder(n, mode=m)), NAMES, MODES),
+    st.builds(lambda n, m: (n, directory(n, mode=m)), NAMES, MODES),
     st.builds(lambda n, t: (n, symlink(n, t)), NAMES, TARGETS),
     st.builds(lambda n, t: (n, hard_link(n, t)), NAMES, TARGETS),
 )
@@ -283,13 +283,13 @@ def test_whatever_the_entries_are_nothing_escapes_and_the_tree_is_the_one_that_t
     # with such links, and knows the place it kept for one by its inode number, which the second may get.
     if len({clean(name)[0] for name, _ in named}) < len(named):
         return
-    # It also forgets the mode of a folder that comes behind such a link in it, if its name is spelt in another way
+    # It also forgets the mode of a directory that comes behind such a link in it, if its name is spelt in another way
     # (a/b, then ./a).
     links = [clean(name)[0] for name, one in named if one[156:157] == b"2"]
-    folders = [name for name, one in named if one[156:157] == b"5" and name.rstrip(b"/") != clean(name)[0]]
-    if any(link.startswith(clean(name)[0] + b"/") for name in folders for link in links):
+    directories = [name for name, one in named if one[156:157] == b"5" and name.rstrip(b"/") != clean(name)[0]]
+    if any(link.startswith(clean(name)[0] + b"/") for name in directories for link in links):
         return
-    theirs = box.folder / "theirs"
+    theirs = box.directory / "theirs"
     theirs.mkdir()
     if subprocess.run(["tar", "-xpf", box.archive, "-C", theirs], capture_output=True, check=False).returncode == 0:
         kinds = {name: (rest[0], rest[1], rest[5]) for name, rest in ours.items()}

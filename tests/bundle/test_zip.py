@@ -118,7 +118,7 @@ def test_a_directory_of_another_system_lets_nobody_else_write_even_if_the_umask_
         os.umask(before)
 
 
-def test_folders_have_the_attributes_of_their_entries(box: Box) -> None:
+def test_directories_have_the_attributes_of_their_entries(box: Box) -> None:
     found = box.unpack(Zip().add(b"d/", mode=0o40700).add(b"d/f", b"x").data(), "zip")
     assert found["d"][:2] == ("0o40000", "0o700")
 
@@ -190,7 +190,7 @@ LYING = {
     "unknown method of a large file": Zip().add(b"bad", bytes(200_000), method=9, stored=b"xx"),
     "nowhere": Zip().add(b"good", b"x").add(b"bad", b"x", offset=5),
     "beyond the end": Zip().add(b"good", b"x").add(b"bad", b"x", offset=1 << 30),
-    "folder with content": Zip().add(b"bad/", b"x"),
+    "directory with content": Zip().add(b"bad/", b"x"),
     "link without end": Zip().add(b"bad", b"x" * 5000, mode=0o120777),
 }
 
@@ -227,8 +227,8 @@ def test_an_entry_that_lies_about_its_size_fills_neither_memory_nor_disk(box: Bo
     assert max(written, default=0) <= 1_000_000, "more was written than the entry says it has"
 
 
-def largest(folder: Path) -> int:
-    return max((path.stat().st_size for path in folder.rglob("*")), default=0)
+def largest(directory: Path) -> int:
+    return max((path.stat().st_size for path in directory.rglob("*")), default=0)
 
 
 def test_a_refused_entry_ends_the_thread_that_decompresses(box: Box) -> None:

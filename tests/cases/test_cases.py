@@ -30,8 +30,8 @@ def test_a_revision_ends_as_with_the_official_agent(
     report = []
     deploys = [step for step in case.steps if "deploy" in step]
     for number, (step, result) in enumerate(zip(deploys, results, strict=True), 1):
-        wanted = expected(step, "ours")
-        found = differences(wanted, result, [part for part in PARTS if part in wanted or part not in ("archive",)])
+        desired = expected(step, "ours")
+        found = differences(desired, result, [part for part in PARTS if part in desired or part not in ("archive",)])
         for line in [*found, *result.problems]:
             report.append(f"deployment {number}: {line}")
         if found or result.problems:

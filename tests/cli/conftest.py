@@ -12,7 +12,7 @@ from revisions import hooks, write_revision
 
 
 class Console:
-    """The local command in a folder of its own, with a configuration of its own."""
+    """The local command in a directory of its own, with a configuration of its own."""
 
     def __init__(self, top, program):
         self.top = str(top)
@@ -62,8 +62,8 @@ class Console:
                 if process.poll() is None:
                     process.send_signal(signal.SIGKILL)
 
-    def folder(self, result):
-        """The deployment folder that a run has named."""
+    def directory(self, result):
+        """The deployment directory that a run has named."""
         return result.stdout.split("from within folder ")[1].splitlines()[0]
 
 

@@ -19,7 +19,7 @@ from waiting import until
 
 
 class Host:
-    """The command on a host of its own, and the folders of its agent."""
+    """The command on a host of its own, and the directories of its agent."""
 
     def __init__(self, console, program):
         self.pid_dir = f"{console.top}/pid"
@@ -39,9 +39,11 @@ class Host:
     def take_command(self):
         """Put a command in hand, as the supervisor and its worker do."""
         fields = {"command_identifier": "hc-1", "host_identifier": "h", "execution_id": "e"}
-        folder = CommandStore(self.layout).add(new_record({**fields, "command_name": "AfterInstall"}, now=time.time()))
-        folder.save_progress(Progress("boot", deployment_id="d-1", group_id="g-1"), durably=False)
-        return folder
+        directory = CommandStore(self.layout).add(
+            new_record({**fields, "command_name": "AfterInstall"}, now=time.time())
+        )
+        directory.save_progress(Progress("boot", deployment_id="d-1", group_id="g-1"), durably=False)
+        return directory
 
 
 @pytest.fixture
@@ -64,15 +66,15 @@ def test_the_first_line_of_the_status_is_the_official_one(host):
     assert result.stdout.splitlines()[0] == f"The AWS CodeDeploy agent is running as PID {agent.pid}"
 
 
-def test_the_status_tells_what_the_agent_does_and_what_troubles_it(host):
+def test_the_status_tells_what_the_agent_does_and_what_problems_it(host):
     with running_agent(host.pid_dir) as agent, host.take_command().lock():
         store = CommandStore(host.layout)
-        other = store.folder_of("hc-0")
+        other = store.directory_of("hc-0")
         os.makedirs(other.path)
         payload = json.dumps({"message": "Script at \x1b[2Jx failed"})
         other.save_outcome(SavedOutcome("Failed", payload, time.time() - 90, deployment_id="d-0", group_id="g-1"))
         fields = {"pid": agent.pid, "started": time.time() - 3 * 3600, "host_identifier": "arn:host"}
-        fields |= {"last_success": time.time() - 600, "trouble": {"since": time.time() - 300, "text": "No such host."}}
+        fields |= {"last_success": time.time() - 600, "problem": {"since": time.time() - 300, "text": "No such host."}}
         with open(f"{host.layout.state}/status.json", "w") as file:
             json.dump(fields, file)
         text = host.run("status").stdout
@@ -88,12 +90,12 @@ def test_the_status_tells_what_the_agent_does_and_what_troubles_it(host):
     assert (found["running"], found["pid"], found["unreported"]) == (True, agent.pid, 1)
     assert found["in_progress"][0]["event"] == "AfterInstall"
     assert found["last_outcome"]["message"] == "Script at \x1b[2Jx failed"
-    assert found["trouble"]["text"] == "No such host."
+    assert found["problem"]["text"] == "No such host."
 
 
 @pytest.mark.parametrize(("message", "shown"), [("Succeeded: ", ""), ("Succeeded: 2 files", ": 2 files")])
 def test_the_status_does_not_repeat_that_the_last_deployment_succeeded(host, message, shown):
-    command = CommandStore(host.layout).folder_of("hc-0")
+    command = CommandStore(host.layout).directory_of("hc-0")
     os.makedirs(command.path)
     outcome = SavedOutcome("Succeeded", json.dumps({"message": message}), time.time(), deployment_id="d-0")
     command.save_outcome(outcome)
@@ -102,7 +104,7 @@ def test_the_status_does_not_repeat_that_the_last_deployment_succeeded(host, mes
 
 
 def test_the_status_of_a_command_that_never_had_a_deployment_names_none(host):
-    command = CommandStore(host.layout).folder_of("hc-0")
+    command = CommandStore(host.layout).directory_of("hc-0")
     os.makedirs(command.path)
     command.save_outcome(SavedOutcome("Failed", json.dumps({"message": "No such deployment."}), time.time()))
     (line,) = [line for line in host.run("status").stdout.splitlines() if line.startswith("Last outcome")]

@@ -32,10 +32,10 @@ TRACE = "#!/bin/sh\necho $LIFECYCLE_EVENT >> ../trace\n"
 
 
 def official_lines(console, result):
-    folder = console.folder(result)
+    directory = console.directory(result)
     return [
-        f"Starting to execute deployment from within folder {folder}",
-        f"See the deployment log at {folder}/logs/scripts.log for more details",
+        f"Starting to execute deployment from within folder {directory}",
+        f"See the deployment log at {directory}/logs/scripts.log for more details",
         "AppSpec file valid. Local deployment successful",
     ]
 
@@ -44,7 +44,9 @@ def test_a_deployment_prints_the_three_official_lines_and_nothing_else(console):
     console.revision({"a.sh": "#!/bin/sh\necho out\n"}, AfterInstall="a.sh")
     result = console.run()
     assert (result.returncode, result.stdout.splitlines()) == (0, official_lines(console, result))
-    assert re.fullmatch(rf"{console.root}/default-local-deployment-group/d-[A-Z0-9]{{9}}-local", console.folder(result))
+    assert re.fullmatch(
+        rf"{console.root}/default-local-deployment-group/d-[A-Z0-9]{{9}}-local", console.directory(result)
+    )
     assert content(f"{console.destination}/index.html") == "hello\n"
 
 
@@ -75,7 +77,7 @@ def test_the_second_deployment_stops_the_first_one_by_its_own_script(console):
 
 
 @pytest.mark.parametrize("kind", ["tar", "tgz", "zip"])
-def test_an_archive_is_deployed_and_its_single_top_folder_lifted(console, kind):
+def test_an_archive_is_deployed_and_its_single_top_directory_lifted(console, kind):
     console.revision({"t.sh": TRACE}, AfterInstall="t.sh")
     archive = shutil.make_archive(
         f"{console.top}/b", {"tgz": "gztar"}.get(kind, kind), root_dir=console.top, base_dir="bundle"
@@ -83,7 +85,7 @@ def test_an_archive_is_deployed_and_its_single_top_folder_lifted(console, kind):
     result = console.run("-l", archive, "-t", kind)
     assert (result.returncode, result.stdout.splitlines()) == (0, official_lines(console, result))
     assert content(f"{console.destination}/index.html") == "hello\n"
-    assert os.readlink(f"{console.folder(result)}/bundle.tar") == archive
+    assert os.readlink(f"{console.directory(result)}/bundle.tar") == archive
 
 
 SHORT = "-l {b} -t directory -b DISALLOW -g g1 -d G -a A -e AfterInstall -A appspec.yml"
@@ -162,13 +164,13 @@ def test_a_failing_script_ends_the_deployment_and_is_named_as_the_official_comma
         {"bad.sh": "#!/bin/sh\necho oops\nexit 3\n", "t.sh": TRACE}, AfterInstall="bad.sh", ApplicationStart="t.sh"
     )
     result = console.run()
-    folder = console.folder(result)
+    directory = console.directory(result)
     assert result.returncode == 1
     assert result.stdout.splitlines()[1:] == [
-        f"Your local deployment failed while trying to execute your script at {folder}/deployment-archive/bad.sh",
-        f"See the deployment log at {folder}/logs/scripts.log for more details",
+        f"Your local deployment failed while trying to execute your script at {directory}/deployment-archive/bad.sh",
+        f"See the deployment log at {directory}/logs/scripts.log for more details",
     ]
-    assert "[stdout]oops" in content(f"{folder}/logs/scripts.log")
+    assert "[stdout]oops" in content(f"{directory}/logs/scripts.log")
     assert re.search(r"ERROR: .*bad\.sh.*3", result.stderr)
     assert not os.path.exists(f"{console.top}/trace")
     assert f"{console.destination}/index.html" in content(
@@ -229,11 +231,13 @@ def test_a_conflict_names_the_key_that_was_meant_to_prevent_it(console, argument
 def test_old_revisions_go_by_the_setting(console):
     console.configure(max_revisions=2)
     console.revision()
-    folders = []
+    directories = []
     for _ in range(4):
-        folders.append(console.folder(console.run()))
-        os.utime(folders[-1], (len(folders),) * 2)
-    assert sorted(os.listdir(os.path.dirname(folders[0]))) == sorted(os.path.basename(path) for path in folders[-2:])
+        directories.append(console.directory(console.run()))
+        os.utime(directories[-1], (len(directories),) * 2)
+    assert sorted(os.listdir(os.path.dirname(directories[0]))) == sorted(
+        os.path.basename(path) for path in directories[-2:]
+    )
 
 
 def test_problems_of_the_configuration_stop_it_and_notes_do_not(console):
@@ -283,15 +287,15 @@ def test_the_run_is_logged_in_the_official_form(console):
 def test_an_ordinary_user_deploys_with_a_configuration_of_their_own(console):
     console.revision({"t.sh": TRACE}, AfterInstall="t.sh")
     console.configure(log_dir="/root/nobody-may-write-here")
-    # The folders above belong to root alone; the user only ever works below this one.
+    # The directories above belong to root alone; the user only ever works below this one.
     for path in (console.top, *(os.path.join(top, name) for top, names, _ in os.walk(console.top) for name in names)):
         os.chown(path, 65534, 65534)
     opened = []
-    folder = os.path.dirname(console.top)
-    while folder != "/":
-        opened.append((folder, os.stat(folder).st_mode & 0o7777))
-        os.chmod(folder, opened[-1][1] | 0o711)
-        folder = os.path.dirname(folder)
+    directory = os.path.dirname(console.top)
+    while directory != "/":
+        opened.append((directory, os.stat(directory).st_mode & 0o7777))
+        os.chmod(directory, opened[-1][1] | 0o711)
+        directory = os.path.dirname(directory)
     try:
         result = subprocess.run(
             command_as(65534, 65534, "from agent.cli.local import main; sys.exit(main())", *console.command()[1:]),
@@ -307,19 +311,19 @@ def test_an_ordinary_user_deploys_with_a_configuration_of_their_own(console):
     assert os.stat(f"{console.destination}/index.html").st_uid == 65534
 
 
-def test_a_root_folder_that_cannot_be_made_names_the_setting(console):
+def test_a_root_directory_that_cannot_be_made_names_the_setting(console):
     console.revision()
     console.configure(root_dir="/proc/nothing/can/be/made/here")
     result = console.run()
     assert (result.returncode, "root_dir" in result.stdout) == (1, True)
 
 
-def test_a_current_folder_that_was_removed_is_named_as_the_reason(console):
+def test_a_current_directory_that_was_removed_is_named_as_the_reason(console):
     console.revision()
     command = f"mkdir gone && cd gone && rmdir ../gone && exec {' '.join(console.command('-l', console.bundle))}"
     result = subprocess.run(["sh", "-c", command], cwd=console.top, capture_output=True, text=True, check=False)
     assert result.returncode == 1
-    assert "ERROR: The current folder was removed" in result.stdout
+    assert "ERROR: The current directory was removed" in result.stdout
     assert not os.path.exists(console.root)
 
 
@@ -456,7 +460,7 @@ def test_json_is_one_object_on_standard_output(console):
     assert (result.returncode, document["status"], document["error"]) == (0, "Succeeded", None)
     assert [event["name"] for event in document["events"]] == ALL_EVENTS
     assert [event["scripts"] for event in document["events"] if event["scripts"]] == [["a.sh"]]
-    assert document["script_log"] == f"{document['folder']}/logs/scripts.log"
+    assert document["script_log"] == f"{document['directory']}/logs/scripts.log"
     assert os.path.isfile(document["script_log"])
 
 
@@ -497,11 +501,11 @@ def test_a_small_deployment_imports_nothing_slow(console):
 
 
 def everything(top):
-    """Each path below a folder with all that a change would leave in its metadata."""
+    """Each path below a directory with all that a change would leave in its metadata."""
     found = {}
-    for folder, folders, files in os.walk(top):
-        for name in [*folders, *files, "."]:
-            path = os.path.join(folder, name)
+    for directory, directories, files in os.walk(top):
+        for name in [*directories, *files, "."]:
+            path = os.path.join(directory, name)
             status = os.lstat(path)
             found[path] = (status.st_mode, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     return found
@@ -509,7 +513,7 @@ def everything(top):
 
 def test_a_dry_run_tells_all_and_changes_nothing(console, tmp_path):
     console.revision({"stop.sh": "#!/bin/sh\nexit 0\n", "app/old": "x"}, ApplicationStop="stop.sh")
-    earlier = console.folder(console.run())
+    earlier = console.directory(console.run())
     os.remove(f"{console.bundle}/app/old")
     os.remove(f"{console.bundle}/appspec.yml")
     console.revision(
@@ -552,7 +556,7 @@ def test_a_dry_run_looks_for_a_source_outside_of_the_revision_where_the_deployme
     assert console.run().returncode == 0
 
 
-def test_a_dry_run_of_a_first_deployment_leaves_no_root_folder(console):
+def test_a_dry_run_of_a_first_deployment_leaves_no_root_directory(console):
     console.revision()
     assert console.run("--dry-run").returncode == 0
     assert sorted(os.listdir(console.top)) == ["agent.yml", "bundle"]

@@ -200,9 +200,9 @@ def test_a_github_repository_is_deployed_and_its_token_stays_out_of_sight(consol
     assert result.returncode == 0, result.stdout + result.stderr
     assert installed(console) == ["index.html"]
     assert noted.sent("authorization") == ["token gh-t0k3n"]
-    for folder, _, names in os.walk(console.top):
+    for directory, _, names in os.walk(console.top):
         for name in names:
-            with open(os.path.join(folder, name), "rb") as file:
+            with open(os.path.join(directory, name), "rb") as file:
                 assert b"gh-t0k3n" not in file.read()
 
 

@@ -66,7 +66,7 @@ def test_an_unknown_option_of_a_command_ends_with_64_and_its_own_usage(agent, co
         ("sandbox --port x", "--port"),
         ("sandbox --region Europe", "'Europe' is not the name of a region"),
         ("sandbox --region=", "--region: '' is not the name of a region"),
-        ("sandbox --folder=", "--folder: the value is empty"),
+        ("sandbox --directory=", "--directory: the value is empty"),
         ("sandbox --listen=", "--listen: the value is empty"),
         ("help start stop", "unrecognized arguments: stop"),
         ("help --bogus", "unrecognized arguments: --bogus"),

@@ -39,22 +39,22 @@ ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Answer).serve_forever()
 
 
 class Site:
-    """One host of the fleet: a folder of its own, and an application behind HAProxy."""
+    """One host of the fleet: a directory of its own, and an application behind HAProxy."""
 
-    def __init__(self, folder: Path, number: int, program: str) -> None:
+    def __init__(self, directory: Path, number: int, program: str) -> None:
         self.name = f"host-{number}"
-        self.folder = folder / self.name
-        self.folder.mkdir()
+        self.directory = directory / self.name
+        self.directory.mkdir()
         self.port = free_port()
         self.program = program
-        self.config = self.folder / "agent.yml"
-        self.pid = self.folder / "pid"
-        self.hold = self.folder / "hold"
-        self.held = self.folder / "held"
+        self.config = self.directory / "agent.yml"
+        self.pid = self.directory / "pid"
+        self.hold = self.directory / "hold"
+        self.held = self.directory / "held"
 
     def configure(self, haproxy: Haproxy, **policy) -> None:
         provider = {"type": "haproxy", "sockets": [haproxy.socket], "servers": [f"web/{self.name}"]}
-        settings = {"root_dir": f"{self.folder}/root", "log_dir": f"{self.folder}/log"}
+        settings = {"root_dir": f"{self.directory}/root", "log_dir": f"{self.directory}/log"}
         control = {"groups": ["Web"], "providers": [provider], **policy}
         self.config.write_text(json.dumps({**settings, "traffic_control": control}))
 
@@ -68,14 +68,14 @@ class Site:
                 f"[ -e {self.hold} ] || exit 0\ntouch {self.held}\nwhile [ -e {self.held} ]; do sleep 0.1; done"
             ),
             "ApplicationStart": (
-                f"setsid {sys.executable} {self.folder}/app/app.py {self.port} >/dev/null 2>&1 </dev/null &\n"
+                f"setsid {sys.executable} {self.directory}/app/app.py {self.port} >/dev/null 2>&1 </dev/null &\n"
                 f"echo $! > {self.pid}"
             ),
             "ValidateService": f'until {sys.executable} -c "{wait}" 2>/dev/null; do sleep 0.05; done',
         }
         files = {"app.py": APPLICATION, "app.py.version": version}
-        place = self.folder / version
-        return place if place.exists() else revision(place, hooks, files=files, to=self.folder / "app")
+        place = self.directory / version
+        return place if place.exists() else revision(place, hooks, files=files, to=self.directory / "app")
 
     def command(self, *arguments: str) -> list[str]:
         return [self.program, "-c", str(self.config), "-g", "web", "-d", "Web", *arguments]
@@ -163,7 +163,7 @@ def test_a_deployment_that_fails_leaves_the_host_out_and_everybody_can_see_it(fl
         in agent(program, "status", "--config-file", str(site.config)).stdout
     )
     site.end()
-    subprocess.run(["sh", str(sites[0].folder / "v1" / "scripts" / "ApplicationStart.sh")], check=True)
+    subprocess.run(["sh", str(sites[0].directory / "v1" / "scripts" / "ApplicationStart.sh")], check=True)
     allowed = agent(program, "traffic", "allow", "Web", "--json", "--config-file", str(site.config))
     assert allowed.returncode == 0, allowed.stderr
     assert json.loads(allowed.stdout)["groups"][0]["outage"] is None
@@ -219,7 +219,7 @@ def test_traffic_is_refused_without_the_events_that_move_it(fleet):
     result = sites[0].deploy("v1", "--traffic", "--events", "DownloadBundle,Install,ValidateService", check=False)
     assert result.returncode == 1
     assert "ApplicationStop" in result.stderr + result.stdout
-    assert not os.path.exists(sites[0].folder / "app")
+    assert not os.path.exists(sites[0].directory / "app")
 
 
 @pytest.mark.parametrize("words", ["status --json Web", "--json status Web", "status Web --json"])
@@ -243,9 +243,9 @@ def test_a_host_without_traffic_control_is_told_so_and_gets_no_directory(tmp_pat
 
 
 def test_asking_for_the_traffic_of_a_group_makes_no_directory(alone):
-    folder, status = alone
+    directory, status = alone
     assert status("Web").returncode == 0
-    assert os.listdir(folder) == ["agent.yml"]
+    assert os.listdir(directory) == ["agent.yml"]
 
 
 ROUTER = {"type": "command", "block": ["/bin/true"], "allow": ["/bin/true"]}
@@ -253,7 +253,7 @@ ROUTER = {"type": "command", "block": ["/bin/true"], "allow": ["/bin/true"]}
 
 @pytest.fixture
 def alone(tmp_path, program):
-    """The folder of a host with two balancers, and what ``traffic status --json`` says there."""
+    """The directory of a host with two balancers, and what ``traffic status --json`` says there."""
     path = tmp_path / "agent.yml"
     provider = {"type": "elbv2", "target_groups": ["web"], "region": "eu-central-1"}
     control = {"groups": {"Web": {"providers": [ROUTER]}, "Cloud": {"providers": [provider]}}}
@@ -269,8 +269,8 @@ def alone(tmp_path, program):
 
 
 def test_an_identity_that_cannot_be_used_is_told_and_the_record_still_shown(alone):
-    folder, status = alone
-    (folder / "onpremises.yml").write_text("no: [yaml")
+    directory, status = alone
+    (directory / "onpremises.yml").write_text("no: [yaml")
     found = status("Cloud")
     assert found.returncode == 1, found.stderr
     (row,) = json.loads(found.stdout)["groups"]
@@ -280,8 +280,8 @@ def test_an_identity_that_cannot_be_used_is_told_and_the_record_still_shown(alon
 
 @pytest.mark.parametrize("arguments", [(), ("Web",)])
 def test_a_damaged_record_is_told_for_its_group_and_hides_no_other(alone, arguments):
-    folder, status = alone
-    place = folder / "root/agent-state/traffic"
+    directory, status = alone
+    place = directory / "root/agent-state/traffic"
     place.mkdir(parents=True)
     records = Records(str(place))
     provider = {"name": "router", "command_seconds": 10, "status": None, "drained": None, "healthy": None} | ROUTER

@@ -81,11 +81,11 @@ def hook() -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "wanted"),
+    ("name", "desired"),
     [("appspec.yml", True), ("deploy/appspec.yaml", True), ("my-appspec.yml", False), ("appspec.yml.bak", False)],
 )
-def test_the_pre_commit_hook_is_run_for_appspec_files(hook: dict[str, str], name: str, wanted: bool) -> None:
-    assert bool(re.search(hook["files"], name)) == wanted
+def test_the_pre_commit_hook_is_run_for_appspec_files(hook: dict[str, str], name: str, desired: bool) -> None:
+    assert bool(re.search(hook["files"], name)) == desired
 
 
 def test_the_pre_commit_hook_checks_all_files_that_it_is_given(

@@ -87,7 +87,7 @@ def test_a_quoted_false_is_false(word):
     assert read(f"enable_deployments_log: {word}").enable_deployments_log is False
 
 
-def test_a_relative_path_and_a_home_folder_become_absolute(tmp_path, monkeypatch):
+def test_a_relative_path_and_a_home_directory_become_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/someone")
     settings = read("root_dir: ./state//here\nlog_dir: ~/logs/")
@@ -240,7 +240,7 @@ def test_a_file_that_was_named_must_be_there(tmp_path, how):
         load(path) if how == "option" else load(environment={"CODEDEPLOY_AGENT_CONFIG_FILE": path})
 
 
-def test_a_folder_in_place_of_the_file_is_an_error(tmp_path):
+def test_a_directory_in_place_of_the_file_is_an_error(tmp_path):
     with pytest.raises(ConfigError, match="directory"):
         load(str(tmp_path))
 

@@ -101,7 +101,7 @@ verbose: maybe
         "2", "3", "4", "5", "7", "8", "10", "11", "12", "14", "15", "16",
     ]  # fmt: skip
     assert any("Did you mean minimum_healthy?" in text for text in found)
-    assert any("load_balancers is no key of haproxy" in text for text in found)
+    assert any("load_balancers is not a key of haproxy" in text for text in found)
 
 
 @pytest.mark.parametrize(

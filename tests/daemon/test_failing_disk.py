@@ -24,14 +24,14 @@ ENDS = {"read-only": FailingDisk.turn_read_only, "dead": FailingDisk.die}
 class Scene:
     """A hook that runs on a host whose root directory is on a disk of its own."""
 
-    def __init__(self, service: CommandService, host: AgentHost, disk: FailingDisk, folder: Path) -> None:
+    def __init__(self, service: CommandService, host: AgentHost, disk: FailingDisk, directory: Path) -> None:
         self.service = service
         self.host = host
         self.disk = disk
-        self.runs = folder / "runs"
-        self._go = folder / "go"
+        self.runs = directory / "runs"
+        self._go = directory / "go"
         script = f"echo run >> {self.runs}\nuntil [ -e {self._go} ]; do sleep 0.05; done"
-        source = revision(folder / "revision", {"BeforeInstall": script}, to=folder / "out")
+        source = revision(directory / "revision", {"BeforeInstall": script}, to=directory / "out")
         host.start()
         deploy(service, specification(source), ["DownloadBundle"])
         self.command = service.add("BeforeInstall", specification(source))

@@ -21,13 +21,13 @@ pytestmark = pytest.mark.needs("tracing")
 class SupervisorWalk:
     """A host whose agent is started again and again, each time for one command with a script."""
 
-    def __init__(self, service: CommandService, host: AgentHost, folder: Path) -> None:
+    def __init__(self, service: CommandService, host: AgentHost, directory: Path) -> None:
         self._service = service
         self._host = host
-        self._runs = folder / "runs"
-        self._log = folder / "strace.log"
+        self._runs = directory / "runs"
+        self._log = directory / "strace.log"
         script = f"echo begin >> {self._runs}\necho end >> {self._runs}"
-        self._source = revision(folder / "revision", {"BeforeInstall": script}, to=folder / "out")
+        self._source = revision(directory / "revision", {"BeforeInstall": script}, to=directory / "out")
         service.until_acknowledged = True
         host.start()
         deploy(service, specification(self._source), ["DownloadBundle"])

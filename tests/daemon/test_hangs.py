@@ -83,8 +83,10 @@ def test_an_install_that_hangs_fails_its_command(service: CommandService, host: 
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.long  # a keeper that does not answer is waited for
-def test_a_hook_whose_keeper_hangs_fails_its_command(service: CommandService, host: AgentHost, tmp_path: Path) -> None:
+@pytest.mark.long  # a script supervisor that does not answer is waited for
+def test_a_hook_whose_supervisor_hangs_fails_its_command(
+    service: CommandService, host: AgentHost, tmp_path: Path
+) -> None:
     here, go = tmp_path / "here", tmp_path / "go"
     script = f"echo $PPID > {here}; until [ -e {go} ]; do sleep 0.05; done"
     source = revision(tmp_path / "rev", {"BeforeInstall": script}, to=tmp_path / "out")
@@ -93,10 +95,10 @@ def test_a_hook_whose_keeper_hangs_fails_its_command(service: CommandService, ho
     deploy(service, specification(source), ["DownloadBundle"])
     command = service.add("BeforeInstall", specification(source))
     host.until(lambda: here.exists() and here.read_text().endswith("\n"), "the script to run")
-    keeper = psutil.Process(int(here.read_text()))
-    keeper.send_signal(signal.SIGSTOP)
+    supervisor = psutil.Process(int(here.read_text()))
+    supervisor.send_signal(signal.SIGSTOP)
     found = ended(service, host, command)
-    keeper.kill()
+    supervisor.kill()
     go.touch()
     assert found["status"] == "Failed"
     assert found["error_code"] in (3, 7)

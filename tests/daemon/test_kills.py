@@ -26,19 +26,19 @@ OPERATIONS = {
 class Scene:
     """One BeforeInstall command on its way, held at a named point until it is let go."""
 
-    def __init__(self, service: CommandService, host: AgentHost, folder: Path) -> None:
+    def __init__(self, service: CommandService, host: AgentHost, directory: Path) -> None:
         self.service = service
         self.host = host
-        self.runs = folder / "runs"
-        self.go = folder / "go"
-        self.ended = folder / "ended"
+        self.runs = directory / "runs"
+        self.go = directory / "go"
+        self.ended = directory / "ended"
         self.go_on = threading.Event()
         self.reached = threading.Event()
         script = (
             f"echo $$ >> {self.runs}\necho a line of the hook\n"
             f"until [ -e {self.go} ]; do sleep 0.05; done\necho done >> {self.ended}"
         )
-        place = revision(folder / "revision", {"BeforeInstall": script}, to=folder / "out")
+        place = revision(directory / "revision", {"BeforeInstall": script}, to=directory / "out")
         self.specification = specification(place)
         host.start()
         service.completion(service.add("DownloadBundle", self.specification))

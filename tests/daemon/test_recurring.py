@@ -72,7 +72,7 @@ def test_different_errors_do_not_hide_each_other(recurring, lines):
     assert [text for _, text in lines()] == ["No such name.", "Bad certificate."]
 
 
-def test_another_cause_of_the_same_trouble_is_told_at_once_and_only_once(recurring, clock, lines):
+def test_another_cause_of_the_same_problem_is_told_at_once_and_only_once(recurring, clock, lines):
     for _ in range(10):
         recurring.happened("poll", "No such name, request 4f1a.")
         clock.now += 1

@@ -241,8 +241,8 @@ def test_a_command_whose_progress_cannot_be_read_is_reported_as_failed_and_not_r
         "command_name": "BeforeInstall",
     }
     store = CommandStore(Layout(str(host.root)))
-    folder = Path(store.add(new_record(fields, now=time.time())).path)
-    (folder / name).write_text("{")
+    directory = Path(store.add(new_record(fields, now=time.time())).path)
+    (directory / name).write_text("{")
     host.start()
     found = service.completion("command-of-yesterday")
     assert (found["status"], found["error_code"]) == ("Failed", 7)
@@ -294,7 +294,7 @@ def test_an_agent_whose_parent_ignores_dead_children_starts(service: CommandServ
     service.wait_for(lambda: service.of("PollHostCommand"), "a poll")
 
 
-def test_a_strange_thing_in_the_place_of_the_tracking_folder_stops_nothing(
+def test_a_strange_thing_in_the_place_of_the_tracking_directory_stops_nothing(
     service: CommandService, host: AgentHost
 ) -> None:
     host.root.mkdir(parents=True)
@@ -350,17 +350,17 @@ def test_a_corrupt_record_is_set_aside_and_stops_nothing(
 
 
 def test_what_an_official_agent_left_unfinished_is_reported(service: CommandService, host: AgentHost) -> None:
-    folder = host.root / "ongoing-deployment"
-    folder.mkdir(parents=True)
-    (folder / "d-OLD").write_text("command-of-the-other")
-    (folder / "d-BROKEN").write_bytes(b"\xff\x00")
-    (folder / "d-ANCIENT").write_text("command-of-last-week")
-    os.utime(folder / "d-ANCIENT", (time.time() - 90000,) * 2)
+    directory = host.root / "ongoing-deployment"
+    directory.mkdir(parents=True)
+    (directory / "d-OLD").write_text("command-of-the-other")
+    (directory / "d-BROKEN").write_bytes(b"\xff\x00")
+    (directory / "d-ANCIENT").write_text("command-of-last-week")
+    os.utime(directory / "d-ANCIENT", (time.time() - 90000,) * 2)
     host.start()
     found = service.completion("command-of-the-other")
     assert (found["status"], found["error_code"]) == ("Failed", 7)
     closed(host)
-    assert not list(folder.iterdir())
+    assert not list(directory.iterdir())
     assert not service.of("PutHostCommandComplete", "command-of-last-week")
     assert [path.read_bytes() for path in (host.state / "set-aside").iterdir()] == [b"\xff\x00"]
 
@@ -415,18 +415,18 @@ def test_a_long_poll_does_not_hold_up_a_stop(service: CommandService, host: Agen
     host.start()
     service.wait_for(lambda: service.of("PollHostCommand"), "a poll")
     assert host.stop() == 0
-    assert not (host.folder / "pid" / "codedeploy-agent.pid").exists()
-    service.add("Install", specification(host.folder))  # lets the handler of the poll end
+    assert not (host.directory / "pid" / "codedeploy-agent.pid").exists()
+    service.add("Install", specification(host.directory))  # lets the handler of the poll end
 
 
 def test_a_second_agent_on_the_host_does_not_start(service: CommandService, host: AgentHost) -> None:
     host.start()
     service.wait_for(lambda: service.of("PollHostCommand"), "a poll")
-    first, pid = host.process, (host.folder / "pid" / "codedeploy-agent.pid").read_text()
+    first, pid = host.process, (host.directory / "pid" / "codedeploy-agent.pid").read_text()
     host.start()
     assert host.process is not None
     assert host.process.wait() == 1
-    assert (host.folder / "pid" / "codedeploy-agent.pid").read_text() == pid
+    assert (host.directory / "pid" / "codedeploy-agent.pid").read_text() == pid
     host.process = first
 
 
@@ -513,7 +513,7 @@ def test_an_open_line_to_a_service_elsewhere_is_refused_with_a_reason(tmp_path: 
         host.start()
         host.until(lambda: "plain http" in host.log_text(), "the refusal")
         status = json.loads((host.state / "status.json").read_text())
-        assert "plain http" in status["trouble"]["text"]
+        assert "plain http" in status["problem"]["text"]
 
 
 def test_an_interrupted_install_is_looked_after_at_the_start(service: CommandService, host: AgentHost) -> None:
@@ -539,8 +539,8 @@ def _with_other_content(envelope: str) -> str:
 
 HOLD_ALL = """
 import sys
-from agent.store.commands import CommandFolder
-locks = [CommandFolder(path).lock() for path in sys.argv[1:]]
+from agent.store.commands import CommandDirectory
+locks = [CommandDirectory(path).lock() for path in sys.argv[1:]]
 for lock in locks:
     lock.acquire()
 print("held", flush=True)
@@ -552,8 +552,8 @@ def test_with_sixteen_commands_in_hand_no_other_is_asked_for(service: CommandSer
     store = CommandStore(Layout(str(host.root)))
     fields = {"host_identifier": HOST, "execution_id": "d-1/x", "command_name": "Install"}
     records = [new_record({**fields, "command_identifier": f"c-{number}"}, now=1.0) for number in range(AT_MOST)]
-    folders = [store.add(record).path for record in records]
-    command = [sys.executable, "-c", HOLD_ALL, *folders]
+    directories = [store.add(record).path for record in records]
+    command = [sys.executable, "-c", HOLD_ALL, *directories]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as workers:
         assert workers.stdout is not None
         workers.stdout.readline()
@@ -563,7 +563,7 @@ def test_with_sixteen_commands_in_hand_no_other_is_asked_for(service: CommandSer
             host.write_config(max_revisions=number)
             host.until(lambda n=number: host.log_text().count("max_revisions") == n - 1, "the reload")
         assert service.calls == []
-        shutil.rmtree(store.folder)
+        shutil.rmtree(store.directory)
         workers.communicate()
     service.wait_for(lambda: service.of("PollHostCommand"), "a poll")
 
@@ -572,9 +572,9 @@ def test_with_sixteen_commands_in_hand_no_other_is_asked_for(service: CommandSer
 STUCK = """
 import sys, threading
 from agent.daemon import supervisor
-from agent.daemon.facts import start_reading, take_facts
+from agent.daemon.startup_state import start_reading, read_startup_state
 supervisor.POLL_GRACE = 0.3
-agent = supervisor.Supervisor(take_facts(start_reading(sys.argv[1])), sys.argv[1], supervisor_lock="")
+agent = supervisor.Supervisor(read_startup_state(start_reading(sys.argv[1])), sys.argv[1], supervisor_lock="")
 agent._poller.background.start("poll", threading.Event().wait)
 agent.run()
 """
@@ -583,7 +583,7 @@ agent.run()
 def test_systemd_hears_nothing_more_of_an_agent_whose_poll_is_stuck(host: AgentHost) -> None:
     host.write_config(http_read_timeout=0.1)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        systemd.bind(str(host.folder / "notify"))
+        systemd.bind(str(host.directory / "notify"))
         systemd.settimeout(1)
         environment = {**os.environ, **host.environment, "NOTIFY_SOCKET": systemd.getsockname()}
         environment |= {"WATCHDOG_USEC": "100000"}

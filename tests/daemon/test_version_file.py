@@ -8,7 +8,7 @@ from agent.daemon.version_file import write_version
 OURS = f"agent_version: codedeploy-host-agent_{__version__}\n"
 
 
-def test_inventories_find_the_version_beside_the_root_folder(tmp_path):
+def test_inventories_find_the_version_beside_the_root_directory(tmp_path):
     assert write_version(f"{tmp_path}/deployment-root/")
     assert (tmp_path / ".version").read_text() == OURS
     assert os.stat(tmp_path / ".version").st_mode & 0o777 == 0o444
@@ -28,7 +28,7 @@ def test_the_version_that_an_official_agent_sends_to_the_service_is_left_alone(t
     assert (tmp_path / ".version").read_text() == text
 
 
-def test_a_folder_that_cannot_be_written_fails_nothing(tmp_path):
+def test_a_directory_that_cannot_be_written_fails_nothing(tmp_path):
     assert not write_version(f"{tmp_path}/missing/root")
     (tmp_path / ".version").mkdir()
     assert not write_version(f"{tmp_path}/root")

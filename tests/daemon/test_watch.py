@@ -55,7 +55,7 @@ def test_a_file_that_comes_later_and_goes_away_is_noticed(tmp_path, watch):
     assert wait() == (str(path),)
 
 
-def test_a_folder_that_comes_later_is_found(tmp_path, watch):
+def test_a_directory_that_comes_later_is_found(tmp_path, watch):
     path = tmp_path / "conf" / "agent.yml"
     wait = watch(path)
     path.parent.mkdir()
@@ -65,7 +65,7 @@ def test_a_folder_that_comes_later_is_found(tmp_path, watch):
     assert wait() == (str(path),)
 
 
-def test_a_folder_that_is_replaced_is_watched_again(tmp_path, watch):
+def test_a_directory_that_is_replaced_is_watched_again(tmp_path, watch):
     path = tmp_path / "conf" / "agent.yml"
     path.parent.mkdir()
     path.write_text("a")
@@ -78,7 +78,7 @@ def test_a_folder_that_is_replaced_is_watched_again(tmp_path, watch):
     assert wait() == (str(path),)
 
 
-def test_a_link_that_is_switched_in_the_folder_is_noticed(tmp_path, watch):
+def test_a_link_that_is_switched_in_the_directory_is_noticed(tmp_path, watch):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "agent.yml").write_text(name)
@@ -101,7 +101,7 @@ def test_what_inotify_cannot_see_is_found_by_looking(tmp_path, watch):
     assert wait() == (str(tmp_path / "here" / "credentials"),)
 
 
-def test_two_files_in_two_folders_are_told_apart_and_strangers_are_ignored(tmp_path, watch):
+def test_two_files_in_two_directories_are_told_apart_and_strangers_are_ignored(tmp_path, watch):
     first, second = tmp_path / "a" / "x", tmp_path / "b" / "y"
     for path in (first, second):
         path.parent.mkdir()

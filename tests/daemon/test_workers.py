@@ -13,7 +13,7 @@ import pytest
 
 from agent.daemon.spawn import Child
 from agent.daemon.workers import AT_MOST, Workers
-from agent.store.commands import CommandFolder, CommandStore, SavedOutcome, new_record
+from agent.store.commands import CommandDirectory, CommandStore, SavedOutcome, new_record
 from agent.store.layout import Layout
 from agent.worker.handoff import EXIT_UNREPORTED
 
@@ -21,8 +21,8 @@ from agent.worker.handoff import EXIT_UNREPORTED
 class Scene:
     """A store, the workers, a clock that is moved by hand, and programs that stand for workers."""
 
-    def __init__(self, folder: Path) -> None:
-        self.store = CommandStore(Layout(str(folder / "root")))
+    def __init__(self, directory: Path) -> None:
+        self.store = CommandStore(Layout(str(directory / "root")))
         self.selector = selectors.DefaultSelector()
         self.now = 1000.0
         self.workers = Workers(self.store, self.selector, clock=lambda: self.now)
@@ -30,12 +30,12 @@ class Scene:
         self.started: list[str] = []
         self.children: list[int] = []
 
-    def add(self, identifier: str = "hc-1") -> CommandFolder:
+    def add(self, identifier: str = "hc-1") -> CommandDirectory:
         names = ("command_identifier", "host_identifier", "execution_id", "command_name")
         return self.store.add(new_record(dict(zip(names, (identifier, "h", "e", "Install"), strict=True)), now=1.0))
 
-    def start(self, folder: CommandFolder) -> Child:
-        self.started.append(folder.record().command_identifier)
+    def start(self, directory: CommandDirectory) -> Child:
+        self.started.append(directory.record().command_identifier)
         pid = os.posix_spawn("/bin/sh", ["sh", "-c", self.program], os.environ)
         self.children.append(pid)
         return Child(pid, os.pidfd_open(pid))
@@ -54,18 +54,18 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 
 def test_a_command_is_dropped_when_its_worker_has_closed_it(scene: Scene) -> None:
-    folder = scene.add()
-    scene.program = f"rm -r {folder.path}"
-    scene.workers.begin(folder, scene.start)
+    directory = scene.add()
+    scene.program = f"rm -r {directory.path}"
+    scene.workers.begin(directory, scene.start)
     assert len(scene.workers) == 1
     scene.until_idle()
     assert scene.workers.next_due() is None
 
 
 def test_a_worker_that_crashed_is_followed_by_one_that_judges_at_once(scene: Scene) -> None:
-    folder = scene.add()
+    directory = scene.add()
     scene.program = "kill -9 $$"
-    scene.workers.begin(folder, scene.start)
+    scene.workers.begin(directory, scene.start)
     scene.until_idle()
     assert scene.workers.next_due() == scene.now
     scene.workers.begin_due(scene.start)
@@ -74,9 +74,9 @@ def test_a_worker_that_crashed_is_followed_by_one_that_judges_at_once(scene: Sce
 
 
 def test_workers_that_keep_crashing_do_not_keep_the_host_busy(scene: Scene) -> None:
-    folder = scene.add()
+    directory = scene.add()
     scene.program = "exit 1"
-    scene.workers.begin(folder, scene.start)
+    scene.workers.begin(directory, scene.start)
     pauses = []
     for _ in range(4):
         scene.until_idle()
@@ -92,10 +92,10 @@ def test_workers_that_keep_crashing_do_not_keep_the_host_busy(scene: Scene) -> N
 
 
 def test_an_outcome_that_could_not_be_sent_is_tried_again_later(scene: Scene) -> None:
-    folder = scene.add()
-    folder.save_outcome(SavedOutcome("Failed", "{}", 1.0))
+    directory = scene.add()
+    directory.save_outcome(SavedOutcome("Failed", "{}", 1.0))
     scene.program = f"exit {EXIT_UNREPORTED}"
-    scene.workers.begin(folder, scene.start)
+    scene.workers.begin(directory, scene.start)
     scene.until_idle()
     due = scene.workers.next_due()
     assert due is not None
@@ -120,13 +120,13 @@ def test_what_an_earlier_supervisor_left_is_found(scene: Scene) -> None:
 
 
 def test_a_worker_of_an_earlier_supervisor_is_waited_for_and_not_doubled(scene: Scene) -> None:
-    folder = scene.add()
+    directory = scene.add()
     code = (
-        "import sys\nfrom agent.store.commands import CommandFolder\n"
-        "with CommandFolder(sys.argv[1]).lock():\n    print('held', flush=True)\n    sys.stdin.read()"
+        "import sys\nfrom agent.store.commands import CommandDirectory\n"
+        "with CommandDirectory(sys.argv[1]).lock():\n    print('held', flush=True)\n    sys.stdin.read()"
     )
     other = subprocess.Popen(
-        [sys.executable, "-c", code, folder.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, directory.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert other.stdout is not None
     assert other.stdout.readline() == "held\n"
@@ -151,7 +151,7 @@ def test_no_more_than_sixteen_are_at_work(scene: Scene) -> None:
 
 
 def test_a_host_that_can_start_nothing_tries_again_later(scene: Scene) -> None:
-    def fail(folder: CommandFolder) -> Child:
+    def fail(directory: CommandDirectory) -> Child:
         raise OSError(11, "Resource temporarily unavailable")
 
     scene.workers.begin(scene.add(), fail)
@@ -161,7 +161,7 @@ def test_a_host_that_can_start_nothing_tries_again_later(scene: Scene) -> None:
 
 
 def test_a_file_in_the_place_of_the_records_stops_nothing(scene: Scene) -> None:
-    os.makedirs(os.path.dirname(scene.store.folder))
-    Path(scene.store.folder).touch()
+    os.makedirs(os.path.dirname(scene.store.directory))
+    Path(scene.store.directory).touch()
     scene.workers.look_around()
     assert scene.workers.next_due() is None

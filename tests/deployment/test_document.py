@@ -207,7 +207,7 @@ def test_everything_that_is_wrong_is_named_together():
 @pytest.mark.parametrize(
     "value", ["..", ".", "a/../../etc", "a\nb", "x" * 201, "arn:aws:codedeploy:deployment/", "arn:/.."]
 )
-def test_an_id_that_leads_out_of_the_root_folder_is_refused(key, value):
+def test_an_id_that_leads_out_of_the_root_directory_is_refused(key, value):
     assert "deployment" in refusal(**{key: value})
 
 

@@ -68,9 +68,9 @@ def test_a_failed_script_gives_its_code_name_and_log():
 
 @pytest.mark.parametrize(
     "error",
-    [AgentError("It broke.", remedy="Mend it."), AppSpecError([Problem("appspec.yml", 3, 1, "It broke.", "Mend it.")])],
+    [AgentError("It broke.", remedy="Fix it."), AppSpecError([Problem("appspec.yml", 3, 1, "It broke.", "Fix it.")])],
 )
 def test_any_other_failure_is_code_5_and_says_what_to_do(error):
     outcome = failure(error)
     assert (outcome.error_code, outcome.script_name) == (5, "")
-    assert "It broke. Mend it." in outcome.message
+    assert "It broke. Fix it." in outcome.message

@@ -31,7 +31,7 @@ def test_what_could_lead_elsewhere_is_refused_and_named(text, says):
 
 
 @given(st.text(st.characters(exclude_categories=())))
-def test_whatever_passes_is_one_name_in_one_folder(text):
+def test_whatever_passes_is_one_name_in_one_directory(text):
     try:
         name = safe_component(text, "group")
     except SpecificationError:

@@ -33,12 +33,12 @@ def events(fleet: Fleet, deployment_id: str) -> dict[str, str]:
 def test_a_revision_in_s3_is_deployed_whatever_its_format(fleet: Fleet, bundle_type: str) -> None:
     fleet.on_premises().start()
     fleet.group()
-    source = fleet.revision("v1", {"ApplicationStart": f"echo $BUNDLE_BUCKET $BUNDLE_KEY > {fleet.folder}/seen"})
+    source = fleet.revision("v1", {"ApplicationStart": f"echo $BUNDLE_BUCKET $BUNDLE_KEY > {fleet.directory}/seen"})
     found = fleet.deploy(fleet.upload(source, bundle_type=bundle_type))
     assert found["status"] == "Succeeded", found
     assert events(fleet, found["deploymentId"]) == dict.fromkeys(EVENTS, "Succeeded")
     assert (fleet.site / "index.html").read_text() == "v1"
-    assert (fleet.folder / "seen").read_text() == f"{fleet.application}-bundles v1.{bundle_type}\n"
+    assert (fleet.directory / "seen").read_text() == f"{fleet.application}-bundles v1.{bundle_type}\n"
 
 
 @pytest.mark.long  # the demo shows it (tests/sandbox/test_demo.py)
@@ -70,14 +70,14 @@ def test_with_a_load_balancer_the_six_traffic_events_come_and_old_scripts_take_t
     hooks = [name for name in [*TRAFFIC, *EVENTS, *TRAFFIC_BACK] if name not in ("DownloadBundle", "Install")]
     hooks = [name for name in hooks if name not in ("BlockTraffic", "AllowTraffic")]
     for version in ("v1", "v2"):
-        note = dict.fromkeys(hooks, f"echo {version} $LIFECYCLE_EVENT >> {fleet.folder}/order")
+        note = dict.fromkeys(hooks, f"echo {version} $LIFECYCLE_EVENT >> {fleet.directory}/order")
         found = fleet.deploy(fleet.upload(fleet.revision(version, note)))
         assert found["status"] == "Succeeded", found
         assert list(events(fleet, found["deploymentId"])) == [*TRAFFIC, *EVENTS, *TRAFFIC_BACK]
     first = [f"v1 {name}" for name in hooks if name not in (*TRAFFIC, "ApplicationStop")]
     old = ("BeforeBlockTraffic", "AfterBlockTraffic", "ApplicationStop")
     second = [f"{'v1' if name in old else 'v2'} {name}" for name in hooks]
-    assert (fleet.folder / "order").read_text().splitlines() == [*first, *second]
+    assert (fleet.directory / "order").read_text().splitlines() == [*first, *second]
 
 
 @pytest.mark.long  # tests/daemon/test_supervisor.py has groups that do not wait for one another
@@ -87,12 +87,12 @@ def test_three_groups_are_deployed_to_one_host_at_once(fleet: Fleet) -> None:
     deployments = []
     for name in ("a", "b", "c"):
         fleet.sandbox.create_group(fleet.application, name, {"Application": fleet.application})
-        source = fleet.revision(f"revision-{name}", {"AfterInstall": f"echo {name} >> {fleet.folder}/done"})
+        source = fleet.revision(f"revision-{name}", {"AfterInstall": f"echo {name} >> {fleet.directory}/done"})
         text = (source / "appspec.yml").read_text()
         (source / "appspec.yml").write_text(text.replace(str(fleet.site), f"{fleet.site}/{name}"))
         deployments.append(fleet.sandbox.deploy(fleet.application, name, fleet.upload(source)))
     assert [fleet.sandbox.wait(one)["status"] for one in deployments] == ["Succeeded"] * 3
-    assert sorted((fleet.folder / "done").read_text().split()) == ["a", "b", "c"]
+    assert sorted((fleet.directory / "done").read_text().split()) == ["a", "b", "c"]
     assert [(fleet.site / name / "index.html").read_text() for name in "abc"] == [f"revision-{n}" for n in "abc"]
 
 
@@ -112,7 +112,7 @@ def test_a_host_with_a_session_goes_on_when_its_credentials_are_renewed(fleet: F
 
 def test_an_instance_finds_out_who_it_is_and_is_deployed_to(fleet: Fleet) -> None:
     fleet.sandbox.run_instance({"Application": fleet.application})
-    host = fleet.add("instance", on_premises_config_file=fleet.folder / "none.yml")
+    host = fleet.add("instance", on_premises_config_file=fleet.directory / "none.yml")
     host.environment |= {"AWS_EC2_METADATA_SERVICE_ENDPOINT": fleet.sandbox.url}
     host.start()
     fleet.sandbox.create_group(
@@ -147,7 +147,7 @@ def test_a_bundle_of_20_mb_that_the_cli_uploads_in_parts_is_deployed(fleet: Flee
     aws, name = fleet.sandbox.aws, fleet.application
     source = fleet.revision("v1", {})
     (source / "app" / "large.bin").write_bytes(os.urandom(20 << 20))
-    packed = pack(source, fleet.folder / "v1.tar", "tar")
+    packed = pack(source, fleet.directory / "v1.tar", "tar")
     aws("s3", "mb", f"s3://{name}")
     aws("s3", "cp", "--no-progress", str(packed), f"s3://{name}/v1.tar")
     query = ("--bucket", name, "--key", "v1.tar", "--checksum-mode", "ENABLED")
@@ -164,11 +164,11 @@ def test_the_agent_is_restarted_in_the_middle_and_the_service_sees_one_result_fo
     host = fleet.on_premises()
     host.start()
     fleet.group()
-    go = fleet.folder / "go"
-    waiting = f"touch {fleet.folder}/here; until [ -e {go} ]; do sleep 0.05; done"
+    go = fleet.directory / "go"
+    waiting = f"touch {fleet.directory}/here; until [ -e {go} ]; do sleep 0.05; done"
     bundle = fleet.upload(fleet.revision("v1", {"ApplicationStart": waiting}))
     deployment = fleet.sandbox.deploy(fleet.application, "group", bundle)
-    host.until((fleet.folder / "here").exists, "the hook to run")
+    host.until((fleet.directory / "here").exists, "the hook to run")
     assert host.stop() == 0
     host.start()
     go.touch()
@@ -185,12 +185,12 @@ def test_a_restart_uses_the_revision_that_is_on_the_host(fleet: Fleet) -> None:
     host = fleet.on_premises()
     host.start()
     fleet.group()
-    note = {"ApplicationStart": f"echo $DEPLOYMENT_ID >> {fleet.folder}/started"}
+    note = {"ApplicationStart": f"echo $DEPLOYMENT_ID >> {fleet.directory}/started"}
     first = fleet.deploy(fleet.upload(fleet.revision("v1", note)))
     fleet.sandbox.client("s3").delete_object(Bucket=f"{fleet.application}-bundles", Key="v1.zip")
     again = fleet.sandbox.wait(fleet.sandbox.deploy(fleet.application, "group", None, deploymentMode="RESTART"))
     assert again["status"] == "Succeeded", again
-    assert (fleet.folder / "started").read_text().split() == [first["deploymentId"], again["deploymentId"]]
+    assert (fleet.directory / "started").read_text().split() == [first["deploymentId"], again["deploymentId"]]
     (source,) = host.root.glob(f"*/{again['deploymentId']}/.bundle-source")
     assert source.read_text() == "archive-reuse"
     told = [entry["input"] for entry in fleet.sandbox.journal("PutHostCommandComplete") if "error" not in entry]
@@ -199,17 +199,17 @@ def test_a_restart_uses_the_revision_that_is_on_the_host(fleet: Fleet) -> None:
 
 @pytest.mark.long  # tests/bundle/test_github.py and tests/cli have GitHub
 def test_a_commit_on_github_is_deployed(fleet: Fleet) -> None:
-    source = fleet.revision("v1", {"ApplicationStart": f"echo $BUNDLE_COMMIT > {fleet.folder}/seen"})
+    source = fleet.revision("v1", {"ApplicationStart": f"echo $BUNDLE_COMMIT > {fleet.directory}/seen"})
     commit = "0123456789abcdef0123456789abcdef01234567"
     with running_server() as github:
-        data = pack(source, fleet.folder / "commit.tgz", "tgz").read_bytes()
+        data = pack(source, fleet.directory / "commit.tgz", "tgz").read_bytes()
         github.objects[f"/repos/owner/project/tarball/{commit}"] = StoredObject(data)
         fleet.on_premises(github_endpoint_override=github.url).start()
         fleet.group()
         location = {"repository": "owner/project", "commitId": commit}
         found = fleet.deploy({"revisionType": "GitHub", "gitHubLocation": location})
     assert found["status"] == "Succeeded", found
-    assert (fleet.folder / "seen").read_text() == f"{commit}\n"
+    assert (fleet.directory / "seen").read_text() == f"{commit}\n"
     assert (fleet.site / "index.html").read_text() == "v1"
 
 

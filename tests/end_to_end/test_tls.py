@@ -28,7 +28,7 @@ def shell(sandbox: SandboxServer, script: str, *, cwd: Path | None = None) -> st
     """Run a script after ``env.sh``, in an environment that knows no AWS settings."""
     clean = {name: value for name, value in os.environ.items() if not name.upper().startswith(("AWS_", "SSL_"))}
     clean["PATH"] = f"{AWS.parent}:{clean['PATH']}"
-    command = ["sh", "-ec", f". {sandbox.folder}/env.sh; {script}"]
+    command = ["sh", "-ec", f". {sandbox.directory}/env.sh; {script}"]
     done = subprocess.run(command, env=clean, cwd=cwd, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -39,7 +39,7 @@ def test_the_cli_and_the_agent_deploy_over_tls(secure: SandboxServer, tmp_path: 
     fleet = Fleet(secure, tmp_path)
     source = fleet.revision("v1", {})
     (source / "app" / "large.bin").write_bytes(os.urandom(9 << 20))
-    shell(secure, "aws deploy register --instance-name tls-1 --tags Key=Role,Value=tls", cwd=secure.folder)
+    shell(secure, "aws deploy register --instance-name tls-1 --tags Key=Role,Value=tls", cwd=secure.directory)
     with contextlib.closing(_Agent(secure)):
         shell(
             secure,
@@ -63,7 +63,7 @@ class _Agent:
 
     def __init__(self, sandbox: SandboxServer) -> None:
         self._process = subprocess.Popen(
-            [AGENT, "start", "--config-file", str(sandbox.folder / "codedeployagent.yml")],
+            [AGENT, "start", "--config-file", str(sandbox.directory / "codedeployagent.yml")],
             env={"PATH": os.environ["PATH"]},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -76,7 +76,7 @@ class _Agent:
 
 
 def test_env_sh_names_the_ca_for_the_cli_and_for_the_official_agent(secure: SandboxServer) -> None:
-    bundle = str(secure.folder / "ca.pem")
+    bundle = str(secure.directory / "ca.pem")
     assert secure.ca_bundle == bundle
     assert shell(secure, 'printf "%s " "$AWS_CA_BUNDLE" "$SSL_CERT_FILE"').split() == [bundle, bundle]
 
@@ -108,4 +108,4 @@ def test_a_client_that_never_begins_tls_keeps_nobody_waiting(secure: SandboxServ
         wrong.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert secure.client("codedeploy").list_applications()["applications"] is not None
         assert silent.fileno() > 0
-    assert "Traceback" not in (secure.folder / "log").read_text()
+    assert "Traceback" not in (secure.directory / "log").read_text()

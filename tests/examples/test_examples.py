@@ -85,11 +85,11 @@ def events(host: Host) -> list[str]:
 
 @pytest.fixture
 def open_host(host: Host) -> Iterator[Host]:
-    """A host in a folder that every user may enter, as another user's script must."""
-    host.folder = Path(tempfile.mkdtemp(prefix="example-"))
-    host.folder.chmod(0o755)
+    """A host in a directory that every user may enter, as another user's script must."""
+    host.directory = Path(tempfile.mkdtemp(prefix="example-"))
+    host.directory.chmod(0o755)
     yield host
-    shutil.rmtree(host.folder)
+    shutil.rmtree(host.directory)
 
 
 @pytest.mark.needs("root")
@@ -170,10 +170,10 @@ def test_a_script_that_takes_too_long_is_ended_and_named_with_its_limit(host: Ho
 
 
 def test_validate_names_every_mistake_with_its_line(program: Callable[[str], str]) -> None:
-    folder = EXAMPLES / "failing-deployment/mistakes"
-    done = validate(program, folder)
+    directory = EXAMPLES / "failing-deployment/mistakes"
+    done = validate(program, directory)
     assert done.returncode == 1
-    text = (folder / "appspec.yml").read_text().splitlines()
+    text = (directory / "appspec.yml").read_text().splitlines()
     for part in ("destnation", "0888", "link", "AfterInstal", "soon"):
         line = 1 + next(number for number, content in enumerate(text) if part in content)
         named = [report for report in (done.stdout + done.stderr).splitlines() if f"appspec.yml:{line}:" in report]
@@ -222,8 +222,8 @@ def test_validate_finds_what_is_wrong_with_version_3(program: Callable[[str], st
     assert "downloads" in done.stdout + done.stderr
 
 
-def validate(program: Callable[[str], str], folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [program("codedeploy-agent"), "validate", str(folder)]
+def validate(program: Callable[[str], str], directory: Path) -> subprocess.CompletedProcess[str]:
+    command = [program("codedeploy-agent"), "validate", str(directory)]
     return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
 

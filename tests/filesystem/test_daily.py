@@ -37,8 +37,8 @@ def log(tmp_path, clock):
     file.close()
 
 
-def contents(folder):
-    return {name: (folder / name).read_text() for name in sorted(os.listdir(folder))}
+def contents(directory):
+    return {name: (directory / name).read_text() for name in sorted(os.listdir(directory))}
 
 
 def test_each_day_has_a_file_of_its_own(tmp_path, log, clock):

@@ -144,12 +144,12 @@ def test_a_file_system_without_a_rename_to_a_free_name_serves_too(
 
 
 def test_another_object_is_put_back_where_it_was_taken(directories: Directories, top: str) -> None:
-    wanted = directories.identity(f"{top}/app/f")
+    desired = directories.identity(f"{top}/app/f")
     directories.make_private(f"{top}/app/private")
     os.unlink(f"{top}/app/f")
     os.rename(f"{top}/foreign", f"{top}/app/f")
     with pytest.raises(MovedError):
-        directories.take(f"{top}/app/f", f"{top}/app/private/f", wanted)
+        directories.take(f"{top}/app/f", f"{top}/app/private/f", desired)
     assert read(f"{top}/app/f/f") == "precious"
 
 
@@ -297,10 +297,10 @@ def refused(*_arguments: object) -> int:
 def test_calls_that_a_containers_filter_refuses_are_done_without(
     directories: Directories, top: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted = directories.identity(f"{top}/app/f")
+    desired = directories.identity(f"{top}/app/f")
     monkeypatch.setattr("agent.filesystem.kernel._STATX", refused)
     monkeypatch.setattr("agent.filesystem.kernel._RENAMEAT2", refused)
-    assert directories.identity(f"{top}/app/f") == wanted._replace(born=0)
+    assert directories.identity(f"{top}/app/f") == desired._replace(born=0)
     test_a_name_that_is_taken_is_not_renamed_over(directories, top)
     directories.rename_to_free_name(f"{top}/app/f", f"{top}/app/g")
     assert os.listdir(f"{top}/app") == ["g"]

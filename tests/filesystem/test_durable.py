@@ -12,10 +12,10 @@ import pytest
 
 from agent.filesystem.durable import (
     append_durably,
-    make_folder,
+    make_directory,
     remove_if_there,
+    sync_directory,
     sync_file_systems,
-    sync_folder,
     temporary_name,
     write_all,
     write_durably,
@@ -96,7 +96,7 @@ def test_a_write_that_fails_leaves_the_old_content_and_nothing_else(top: str) ->
     assert os.listdir(top) == ["file"]
 
 
-def test_a_target_that_is_a_folder_fails_and_leaves_nothing(top: str) -> None:
+def test_a_target_that_is_a_directory_fails_and_leaves_nothing(top: str) -> None:
     os.mkdir(f"{top}/file")
     with pytest.raises(IsADirectoryError):
         write_durably(f"{top}/file", b"new")
@@ -113,7 +113,7 @@ def test_temporary_files_are_hidden_and_match_no_usual_include_pattern() -> None
     assert temporary_name("/etc/app.d/a.conf") == "/etc/app.d/.a.conf.new~"
 
 
-def test_a_relative_name_is_written_in_the_working_folder(top: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_name_is_written_in_the_working_directory(top: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(top)
     write_durably("file", b"x")
     assert content(f"{top}/file") == b"x"
@@ -164,11 +164,11 @@ def test_all_is_written_also_where_the_kernel_takes_it_in_parts(data: bytes) -> 
 
 
 def test_descriptors_do_not_leak(top: str) -> None:
-    make_folder(f"{top}/a/b")
+    make_directory(f"{top}/a/b")
     before = sorted(os.listdir("/proc/self/fd"))
     write_durably(f"{top}/file", b"x")
     append_durably(f"{top}/file", b"x")
-    sync_folder(top)
+    sync_directory(top)
     sync_file_systems([top, f"{top}/file", "/proc"])
     with pytest.raises(IsADirectoryError):
         write_durably(f"{top}/a", b"x")
@@ -177,12 +177,12 @@ def test_descriptors_do_not_leak(top: str) -> None:
     assert sorted(os.listdir("/proc/self/fd")) == before
 
 
-def test_syncing_something_that_is_no_folder_is_an_error(top: str) -> None:
+def test_syncing_something_that_is_no_directory_is_an_error(top: str) -> None:
     write_durably(f"{top}/file", b"x")
     with pytest.raises(NotADirectoryError):
-        sync_folder(f"{top}/file")
+        sync_directory(f"{top}/file")
     with pytest.raises(FileNotFoundError):
-        sync_folder(f"{top}/missing")
+        sync_directory(f"{top}/missing")
 
 
 def test_syncing_a_fifo_does_not_hang(top: str) -> None:
@@ -193,8 +193,8 @@ def test_syncing_a_fifo_does_not_hang(top: str) -> None:
 @pytest.mark.needs("devices")
 def test_syncing_opens_no_device_that_a_link_leads_to(top: str) -> None:
     os.mknod(f"{top}/device", stat.S_IFCHR | 0o600, os.makedev(60, 1))  # no driver has it, so to open it is an error
-    os.symlink("device", f"{top}/folder")
-    sync_file_systems([f"{top}/folder"])
+    os.symlink("device", f"{top}/directory")
+    sync_file_systems([f"{top}/directory"])
 
 
 def test_removing_tells_whether_something_was_there(top: str) -> None:
@@ -204,39 +204,39 @@ def test_removing_tells_whether_something_was_there(top: str) -> None:
     assert not remove_if_there(f"{top}/file/below")
     assert remove_if_there(f"{top}/file")
     assert not remove_if_there(f"{top}/file")
-    os.mkdir(f"{top}/folder")
+    os.mkdir(f"{top}/directory")
     with pytest.raises((IsADirectoryError, PermissionError)):
-        remove_if_there(f"{top}/folder")
+        remove_if_there(f"{top}/directory")
 
 
-def test_folders_are_made_with_their_parents_and_exactly_this_mode(top: str) -> None:
+def test_directories_are_made_with_their_parents_and_exactly_this_mode(top: str) -> None:
     before = os.umask(0o077)
     try:
-        make_folder(f"{top}/a/b/c", mode=0o755)
+        make_directory(f"{top}/a/b/c", mode=0o755)
     finally:
         os.umask(before)
     assert [os.stat(f"{top}/{path}").st_mode & 0o7777 for path in ("a", "a/b", "a/b/c")] == [0o755] * 3
 
 
-def test_a_folder_that_is_there_is_left_as_it_is(top: str) -> None:
+def test_a_directory_that_is_there_is_left_as_it_is(top: str) -> None:
     os.mkdir(f"{top}/a", 0o700)
     os.symlink("a", f"{top}/link")
-    make_folder(f"{top}/a", mode=0o755)
-    make_folder(f"{top}/a/", mode=0o755)
-    make_folder(f"{top}/link", mode=0o755)
+    make_directory(f"{top}/a", mode=0o755)
+    make_directory(f"{top}/a/", mode=0o755)
+    make_directory(f"{top}/link", mode=0o755)
     assert os.stat(f"{top}/a").st_mode & 0o7777 == 0o700
 
 
-def test_a_folder_cannot_be_made_where_a_file_is(top: str) -> None:
+def test_a_directory_cannot_be_made_where_a_file_is(top: str) -> None:
     write_durably(f"{top}/file", b"x")
     for path in ("file", "file/below"):
         with pytest.raises(FileExistsError):
-            make_folder(f"{top}/{path}")
+            make_directory(f"{top}/{path}")
 
 
-def test_a_relative_folder_is_made_in_the_working_folder(top: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_directory_is_made_in_the_working_directory(top: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(top)
-    make_folder("a/b")
+    make_directory("a/b")
     assert os.path.isdir(f"{top}/a/b")
 
 

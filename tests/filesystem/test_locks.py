@@ -122,10 +122,10 @@ def test_the_holder_is_who_holds_the_lock_whatever_the_file_says(path):
 
 @pytest.mark.needs("root", "mount")
 def test_a_disk_without_room_for_a_name_keeps_nobody_from_the_lock(tmp_path):
-    with mounted(tmp_path, "size=64k") as folder:
-        path = f"{folder}/lock"
+    with mounted(tmp_path, "size=64k") as directory:
+        path = f"{directory}/lock"
         open(path, "x").close()
-        with open(f"{folder}/filler", "wb", buffering=0) as filler, suppress(OSError):
+        with open(f"{directory}/filler", "wb", buffering=0) as filler, suppress(OSError):
             while True:
                 filler.write(bytes(512))
         with lock_of(path):
@@ -134,10 +134,10 @@ def test_a_disk_without_room_for_a_name_keeps_nobody_from_the_lock(tmp_path):
 
 @pytest.mark.needs("root", "mount")
 def test_a_lock_on_a_read_only_file_system_still_keeps_the_others_out(tmp_path):
-    with mounted(tmp_path, "size=64k") as folder:
-        path = f"{folder}/lock"
+    with mounted(tmp_path, "size=64k") as directory:
+        path = f"{directory}/lock"
         open(path, "x").close()
-        subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+        subprocess.run(["mount", "-o", "remount,ro", directory], check=True)
         with another_process(path) as holder:
             assert FileLock.holder(path) == holder.pid
             with pytest.raises(LockTimeoutError):
@@ -148,10 +148,10 @@ def test_a_lock_on_a_read_only_file_system_still_keeps_the_others_out(tmp_path):
 
 @contextmanager
 def mounted(tmp_path, options):
-    folder = f"{tmp_path}/mounted"
-    os.mkdir(folder)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", folder], check=True)
+    directory = f"{tmp_path}/mounted"
+    os.mkdir(directory)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", directory], check=True)
     try:
-        yield folder
+        yield directory
     finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
+        subprocess.run(["umount", "--lazy", directory], check=True)

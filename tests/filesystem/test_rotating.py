@@ -8,8 +8,8 @@ import pytest
 from agent.filesystem.rotating import RotatingFile
 
 
-def contents(folder):
-    return {name: (folder / name).read_bytes() for name in sorted(os.listdir(folder))}
+def contents(directory):
+    return {name: (directory / name).read_bytes() for name in sorted(os.listdir(directory))}
 
 
 def test_a_full_file_is_put_aside_under_the_names_of_the_official_agent(tmp_path):

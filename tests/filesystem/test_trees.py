@@ -14,11 +14,11 @@ from install_trace import fault_at
 from worker_runs import run_traced
 
 
-def test_everything_below_a_folder_is_removed(tmp_path: Path) -> None:
+def test_everything_below_a_directory_is_removed(tmp_path: Path) -> None:
     top = tmp_path / "top"
-    for folder in ("a/b/c", "a/b/d", "e", ".1~", ".2~/.3~"):
-        (top / folder).mkdir(parents=True)
-        (top / folder / "f").write_text("x")
+    for directory in ("a/b/c", "a/b/d", "e", ".1~", ".2~/.3~"):
+        (top / directory).mkdir(parents=True)
+        (top / directory / "f").write_text("x")
     (top / "a" / "link").symlink_to(tmp_path)
     os.mkfifo(top / "a" / "pipe")
     assert remove_tree(str(top))
@@ -30,12 +30,12 @@ def test_what_is_not_there_is_no_error(tmp_path: Path) -> None:
 
 
 def test_a_file_and_a_link_are_removed_and_a_links_target_is_not(tmp_path: Path) -> None:
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "link").symlink_to("folder")
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "link").symlink_to("directory")
     (tmp_path / "file").write_text("x")
     assert remove_tree(str(tmp_path / "link"))
     assert remove_tree(str(tmp_path / "file"))
-    assert os.listdir(tmp_path) == ["folder"]
+    assert os.listdir(tmp_path) == ["directory"]
 
 
 def test_a_tree_deeper_than_a_path_may_be_long_is_removed(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_tree_deeper_than_a_path_may_be_long_is_removed(tmp_path: Path) -> Non
 
 
 @pytest.mark.needs("root", "users")
-def test_an_ordinary_user_removes_folders_that_they_closed(tmp_path: Path) -> None:
+def test_an_ordinary_user_removes_directories_that_they_closed(tmp_path: Path) -> None:
     top = tmp_path / "top"
     (top / "a" / "b" / "c").mkdir(parents=True)
     (top / "a" / "b" / "f").write_text("x")

@@ -1,4 +1,4 @@
-"""A host below a temporary folder, and wheelhouses for it."""
+"""A host below a temporary directory, and wheelhouses for it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from fleet_box import StandIns, digest, pip_wheel, wheelhouse_files, write_archi
 class Stock:
     """Wheelhouses, and versions that were built of them: both are made once for all tests of a process."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
         self._built: dict[str, Path] = {}
 
     def source(self, version: str, *, said: str | None, build: str) -> tuple[str, str]:
         """Give the path of a wheelhouse and its SHA-256; nobody changes it."""
-        path = self._folder / f"{version}{said or ''}{build}.tar.gz"
+        path = self._directory / f"{version}{said or ''}{build}.tar.gz"
         if path.exists():
             return str(path), digest(path.read_bytes())
         files = wheelhouse_files(version, pip_wheel(), said=said)
@@ -29,9 +29,9 @@ class Stock:
         return write_archive(path, files)
 
     def put(self, source: str, sha256: str, root: Path) -> None:
-        """Have a version below a root folder as if it had been built there, unless something is in its place."""
+        """Have a version below a root directory as if it had been built there, unless something is in its place."""
         if source not in self._built:
-            built = self._folder / f"root-{len(self._built)}"
+            built = self._directory / f"root-{len(self._built)}"
             install(InstallOptions(source, sha256, root=str(built)), tell=lambda sentence: None)
             self._built[source] = (built / "opt/codedeploy-agent/current").resolve()
         ready = self._built[source]
@@ -59,7 +59,7 @@ def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIns:
 
 
 class Box:
-    """A root folder to install below."""
+    """A root directory to install below."""
 
     def __init__(self, tmp_path: Path, stock: Stock) -> None:
         self.root = tmp_path / "root"
@@ -85,7 +85,7 @@ class Box:
         return self.root / path.lstrip("/")
 
     def tree(self) -> dict[str, str]:
-        """Every path below the root but those in a version's folder, with type, mode and content or target."""
+        """Every path below the root but those in a version's directory, with type, mode and content or target."""
         found = {}
         for path in sorted(self.root.rglob("*")):
             name = str(path.relative_to(self.root))
@@ -94,7 +94,7 @@ class Box:
             if path.is_symlink():
                 found[name] = f"link {path.readlink()}"
             elif path.is_dir():
-                found[name] = "folder"
+                found[name] = "directory"
             else:
                 found[name] = f"{path.stat().st_mode:o} {path.read_bytes()!r}"
         return found

@@ -262,10 +262,10 @@ def test_of_two_builds_of_a_version_one_can_be_named(box) -> None:
     assert box.at("/opt/codedeploy-agent/current").resolve().name == there[0]
 
 
-@pytest.mark.parametrize("folder", ["/opt/codedeploy-agent/bin", "bin"])
-def test_a_folder_that_would_make_the_commands_lead_to_themselves_is_refused(box, folder: str) -> None:
-    with pytest.raises(FleetError, match="--bin-folder"):
-        box.install(bin_folder=folder)
+@pytest.mark.parametrize("directory", ["/opt/codedeploy-agent/bin", "bin"])
+def test_a_directory_that_would_make_the_commands_lead_to_themselves_is_refused(box, directory: str) -> None:
+    with pytest.raises(FleetError, match="--bin-directory"):
+        box.install(bin_directory=directory)
 
 
 def test_a_service_that_was_not_restarted_after_the_switch_is_by_the_next_run(box) -> None:
@@ -288,7 +288,7 @@ def test_a_file_that_took_the_place_of_a_command_is_not_replaced_by_an_upgrade(b
     mine.write_text("mine")
     with pytest.raises(FleetError, match="/usr/local/bin/codedeploy-local"):
         box.install("9.2")
-    box.install("9.2", bin_folder="/usr/bin")
+    box.install("9.2", bin_directory="/usr/bin")
     assert mine.read_text() == "mine"
     assert box.at("/usr/bin/codedeploy-local").exists()
 
@@ -308,10 +308,10 @@ def test_a_version_in_use_is_seen_where_opt_is_a_link(box) -> None:
         process.communicate(b"\n")
 
 
-def test_the_commands_work_from_a_folder_that_is_a_link(box) -> None:
+def test_the_commands_work_from_a_directory_that_is_a_link(box) -> None:
     box.at("/usr/bin").mkdir(parents=True)
     box.at("/bin").symlink_to("usr/bin")
-    box.install(bin_folder="/bin")
+    box.install(bin_directory="/bin")
     assert subprocess.run([box.at("/bin/codedeploy-agent"), "--version"], check=True, capture_output=True).stdout
 
 
@@ -358,21 +358,21 @@ def test_a_service_that_was_masked_on_purpose_stays_masked(box) -> None:
     assert box.at(UNIT).readlink() == Path("/dev/null")
 
 
-def test_an_upgrade_leaves_the_commands_in_the_folder_that_was_chosen(box) -> None:
-    box.install("9.1", bin_folder="/usr/bin")
+def test_an_upgrade_leaves_the_commands_in_the_directory_that_was_chosen(box) -> None:
+    box.install("9.1", bin_directory="/usr/bin")
     box.install("9.2")
     assert box.at("/usr/bin/codedeploy-agent").is_symlink()
     assert not box.at("/usr/local/bin").exists()
 
 
-def test_a_root_that_is_named_from_here_is_the_same_folder(box, monkeypatch) -> None:
+def test_a_root_that_is_named_from_here_is_the_same_directory(box, monkeypatch) -> None:
     monkeypatch.chdir(box.root.parent)
     place, sha256 = box.source("9.1")
     install(InstallOptions(place, sha256, root="root"), tell=box.said.append)
     assert said_version(box) == "9.1"
 
 
-def test_programs_of_the_folder_where_root_happens_to_be_are_not_run(box, tmp_path, monkeypatch) -> None:
+def test_programs_of_the_directory_where_root_happens_to_be_are_not_run(box, tmp_path, monkeypatch) -> None:
     here = tmp_path / "here"
     here.mkdir()
     for name in ("systemctl", "dpkg-query", "rpm"):

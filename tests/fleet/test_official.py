@@ -152,7 +152,7 @@ def test_whatever_would_bring_it_back_is_named(box) -> None:
 @pytest.mark.parametrize(
     "line", [":root_dir: /srv/deploy", 'root_dir: "/srv/deploy"  # here', "  root_dir: '/srv/deploy'"]
 )
-def test_its_root_folder_is_found_without_yaml(box, line) -> None:
+def test_its_root_directory_is_found_without_yaml(box, line) -> None:
     put(box, CONFIG, f"---\n:verbose: true\n{line}\n")
     assert root_dir(Places(str(box.root))) == "/srv/deploy"
 

@@ -237,8 +237,8 @@ def test_a_file_that_cannot_be_written_leaves_neither_user_nor_registration(host
 
 def test_a_place_where_no_file_can_be_is_found_before_anybody_is_asked(host, monkeypatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    host.path.parent.write_text("a file where the folder should be")
-    with pytest.raises(RegistrationError, match="is not a folder"):
+    host.path.parent.write_text("a file where the directory should be")
+    with pytest.raises(RegistrationError, match="is not a directory"):
         host.register()
 
 
@@ -314,7 +314,7 @@ def test_a_signal_after_the_file_was_written_puts_the_old_one_back(host, program
     host.path.parent.mkdir()
     if before:
         host.path.write_text(before)
-    # The second fsync is that of the folder: the new file has its name.
+    # The second fsync is that of the directory: the new file has its name.
     strace = ["strace", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e", "inject=fsync:signal=TERM:when=2"]
     command = [program("codedeploy-agent"), "register", "--create-iam-user", "--instance-name", host.name, "--force"]
     done = subprocess.run([*strace, *command, "--file", str(host.path)], capture_output=True, text=True)

@@ -17,7 +17,7 @@ def remove(box, **options) -> bool:
 
 
 def files(box) -> list[str]:
-    return [name for name, what in box.tree().items() if what != "folder"]
+    return [name for name, what in box.tree().items() if what != "directory"]
 
 
 @pytest.fixture
@@ -49,8 +49,8 @@ def test_deployments_logs_and_the_registration_stay(used, systemctl) -> None:
 def test_a_purge_leaves_the_host_as_it_was(used) -> None:
     assert remove(used, purge=True)
     left = used.tree()
-    for folder in ("etc", "opt", "usr", "var", "var/log"):
-        used.before.setdefault(folder, "folder")
+    for directory in ("etc", "opt", "usr", "var", "var/log"):
+        used.before.setdefault(directory, "directory")
     assert left == used.before
 
 
@@ -109,7 +109,7 @@ def test_doing_it_twice_is_no_error(used) -> None:
 
 def test_what_an_installation_left_that_failed_half_way_is_removed_too(box) -> None:
     box.at("/usr/local").mkdir(parents=True)
-    box.at("/usr/local/bin").touch()  # a file where the folder of the links is to be: making them fails
+    box.at("/usr/local/bin").touch()  # a file where the directory of the links is to be: making them fails
     with pytest.raises(OSError, match="bin"):
         box.install()
     assert box.at(UNIT).exists()

@@ -9,7 +9,7 @@ import pytest
 
 from agent.fleet.errors import SourceError
 from agent.fleet.wheelhouse import parse_sha256, stage
-from fleet_box import digest, sums, wheelhouse_files, write_archive, write_folder
+from fleet_box import digest, sums, wheelhouse_files, write_archive, write_directory
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def into(tmp_path: Path) -> str:
     return str(tmp_path / "staged")
 
 
-@pytest.mark.parametrize("write", [write_folder, write_archive])
+@pytest.mark.parametrize("write", [write_directory, write_archive])
 def test_a_whole_one_is_taken(write, files, into, tmp_path) -> None:
     place, sha256 = write(tmp_path / "source", files)
     found = stage(place, sha256=sha256, into=into)
@@ -31,35 +31,35 @@ def test_a_whole_one_is_taken(write, files, into, tmp_path) -> None:
     assert sorted(os.listdir(into)) == sorted([*files, "SHA256SUMS"])
 
 
-def test_an_archive_without_a_folder_around_it_is_taken_too(files, into, tmp_path) -> None:
+def test_an_archive_without_a_directory_around_it_is_taken_too(files, into, tmp_path) -> None:
     place, sha256 = write_archive(tmp_path / "flat.tar.gz", files, top=".")
     assert stage(place, sha256=sha256, into=into).version == "9.1"
 
 
-@pytest.mark.parametrize("write", [write_folder, write_archive])
+@pytest.mark.parametrize("write", [write_directory, write_archive])
 def test_another_one_is_refused(write, files, into, tmp_path) -> None:
     place, _ = write(tmp_path / "source", files)
     with pytest.raises(SourceError, match="Nothing was installed"):
         stage(place, sha256="0" * 64, into=into)
 
 
-def test_a_file_that_was_changed_in_a_folder_is_found(files, into, tmp_path) -> None:
-    place, sha256 = write_folder(tmp_path / "source", files)
+def test_a_file_that_was_changed_in_a_directory_is_found(files, into, tmp_path) -> None:
+    place, sha256 = write_directory(tmp_path / "source", files)
     (tmp_path / "source" / "leaf-1.0-py3-none-any.whl").write_bytes(b"other")
     with pytest.raises(SourceError, match="of leaf"):
         stage(place, sha256=sha256, into=into)
 
 
 def test_a_file_that_was_added_or_is_missing_is_found(files, into, tmp_path) -> None:
-    place, sha256 = write_folder(tmp_path / "source", files)
+    place, sha256 = write_directory(tmp_path / "source", files)
     (tmp_path / "source" / "sitecustomize.py").write_text("import evil")
     (tmp_path / "source" / "leaf-1.0-py3-none-any.whl").unlink()
     with pytest.raises(SourceError, match=r"differ: leaf-1.0-py3-none-any.whl, sitecustomize.py"):
         stage(place, sha256=sha256, into=into)
 
 
-def test_a_link_or_a_folder_in_it_is_refused(files, into, tmp_path) -> None:
-    place, sha256 = write_folder(tmp_path / "source", files)
+def test_a_link_or_a_directory_in_it_is_refused(files, into, tmp_path) -> None:
+    place, sha256 = write_directory(tmp_path / "source", files)
     (tmp_path / "source" / "etc").symlink_to("/etc/shadow")
     with pytest.raises(SourceError, match="only plain files do"):
         stage(place, sha256=sha256, into=into)
@@ -91,7 +91,7 @@ def test_a_place_that_is_not_there_says_so(into, tmp_path) -> None:
 
 
 def test_a_list_in_another_form_is_refused(files, into, tmp_path) -> None:
-    place, _ = write_folder(tmp_path / "source", files)
+    place, _ = write_directory(tmp_path / "source", files)
     text = sums(files) + b"../../etc/passwd\n"
     (tmp_path / "source" / "SHA256SUMS").write_bytes(text)
     with pytest.raises(SourceError, match="a line that sha256sum does not write"):

@@ -50,7 +50,7 @@ def _changed(data: bytes, changes: list[tuple[int, int, bytes]]) -> bytes:
     return data[:LONGEST]
 
 
-def fuzz(target: Target, folder: Path, *, examples: int, start: int) -> None:
+def fuzz(target: Target, directory: Path, *, examples: int, start: int) -> None:
     """Check so many inputs; an input that fails is made as small as it can be, and printed."""
 
     @seed(start)
@@ -64,7 +64,7 @@ def fuzz(target: Target, folder: Path, *, examples: int, start: int) -> None:
     @given(data=inputs(target))
     def run(data: bytes) -> None:
         try:
-            target.check(folder, data)
+            target.check(directory, data)
         except BaseException as error:
             error.add_note(f"    ({target.name!r}, {data!r}),")
             raise

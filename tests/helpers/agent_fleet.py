@@ -18,9 +18,9 @@ _numbers = itertools.count(1)
 class Fleet:
     """An application with its hosts; each host has a running agent."""
 
-    def __init__(self, sandbox: SandboxServer, folder: Path) -> None:
+    def __init__(self, sandbox: SandboxServer, directory: Path) -> None:
         self.sandbox = sandbox
-        self.folder = folder
+        self.directory = directory
         self.application = f"application-{next(_numbers)}"
         self.hosts: list[AgentHost] = []
 
@@ -28,7 +28,7 @@ class Fleet:
         """A host that is registered with the service, its agent not started yet."""
         full = f"{self.application}-{name}"
         register = self.sandbox.register_session if session else self.sandbox.register_on_premises
-        place = register(full, {"Application": self.application}, folder=self.folder / full / "identity")
+        place = register(full, {"Application": self.application}, directory=self.directory / full / "identity")
         return self.add(full, on_premises_config_file=place, **settings)
 
     def add(self, name: str, **settings: object) -> AgentHost:
@@ -36,7 +36,7 @@ class Fleet:
         defaults: dict[str, object] = {"s3_endpoint_override": self.sandbox.url, "wait_between_runs": 1}
         if self.sandbox.ca_bundle:
             defaults["ca_bundle"] = self.sandbox.ca_bundle
-        host = AgentHost(self.folder / name, self.sandbox.url, **(defaults | settings))
+        host = AgentHost(self.directory / name, self.sandbox.url, **(defaults | settings))
         self.hosts.append(host)
         return host
 
@@ -45,19 +45,19 @@ class Fleet:
         self.sandbox.create_group(self.application, "group", {"Application": self.application}, **settings)
 
     def revision(self, name: str, hooks: Mapping[str, str], **files: str) -> Path:
-        """A revision that installs into the folder ``site`` of this test; hooks are shell scripts."""
+        """A revision that installs into the directory ``site`` of this test; hooks are shell scripts."""
         content = files or {"index.html": name}
-        return revision(self.folder / name, hooks, files=content, to=self.site)
+        return revision(self.directory / name, hooks, files=content, to=self.site)
 
     @property
     def site(self) -> Path:
         """Where revisions are installed."""
-        return self.folder / "site"
+        return self.directory / "site"
 
     def upload(self, source: Path, *, bundle_type: str = "zip") -> dict[str, Any]:
-        """Put a revision's folder into S3, packed."""
+        """Put a revision's directory into S3, packed."""
         name = f"{source.name}.{bundle_type}"
-        data = pack(source, self.folder / f"packed-{name}", bundle_type).read_bytes()
+        data = pack(source, self.directory / f"packed-{name}", bundle_type).read_bytes()
         return self.sandbox.upload(f"{self.application}-bundles", name, data, bundle_type=bundle_type)
 
     def deploy(self, bundle: Mapping[str, Any], **options: Any) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class Fleet:
 
 
 def pack(source: Path, target: Path, bundle_type: str) -> Path:
-    """Pack a folder as a tar, tgz or zip."""
+    """Pack a directory as a tar, tgz or zip."""
     if bundle_type == "zip":
         with zipfile.ZipFile(target, "w") as archive:
             for path in sorted(source.rglob("*")):

@@ -1,4 +1,4 @@
-"""A host in a temporary folder with a real agent process on it."""
+"""A host in a temporary directory with a real agent process on it."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ AGENT = os.path.join(os.path.dirname(sys.executable), "codedeploy-agent")
 
 
 class AgentHost:
-    """The folders of one agent, its configuration, and the process; ``settings`` are lines of the configuration."""
+    """The directories of one agent, its configuration, and the process; ``settings`` are lines of the configuration."""
 
-    def __init__(self, folder: Path, endpoint: str, **settings: object) -> None:
-        self.folder = folder
-        self.root = folder / "root"
+    def __init__(self, directory: Path, endpoint: str, **settings: object) -> None:
+        self.directory = directory
+        self.root = directory / "root"
         self.state = self.root / "agent-state"
-        self.log = folder / "log" / "codedeploy-agent.log"
-        self.config = folder / "codedeployagent.yml"
+        self.log = directory / "log" / "codedeploy-agent.log"
+        self.config = directory / "codedeployagent.yml"
         self.process: subprocess.Popen[bytes] | None = None
         self.before: list[str] = []
         """Words before the agent's command, such as those of a tracer."""
-        self.environment = {"AGENT_HOST_FOLDER": str(folder)}
-        folder.mkdir(parents=True, exist_ok=True)
-        self.on_premises = folder / "onpremises.yml"
+        self.environment = {"AGENT_HOST_DIRECTORY": str(directory)}
+        directory.mkdir(parents=True, exist_ok=True)
+        self.on_premises = directory / "onpremises.yml"
         self.write_on_premises("AKIAEXAMPLE", "secret")
         values: dict[str, object] = {
             "root_dir": self.root,
             "log_dir": self.log.parent,
-            "pid_dir": folder / "pid",
+            "pid_dir": directory / "pid",
             "on_premises_config_file": self.on_premises,
             "deploy_control_endpoint": endpoint,
             "wait_between_runs": 0.2,
@@ -69,7 +69,7 @@ class AgentHost:
             [*self.before, AGENT, "start", "--config-file", str(self.config)],
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=open(self.folder / "stdout", "ab"),  # noqa: SIM115 - closed with this process
+            stdout=open(self.directory / "stdout", "ab"),  # noqa: SIM115 - closed with this process
             stderr=subprocess.STDOUT,
         )
 
@@ -86,7 +86,7 @@ class AgentHost:
 
     def mine(self) -> list[psutil.Process]:
         """Every process that this host's agent or its scripts have left, by their environment or command line."""
-        return [process for process in psutil.process_iter() if _belongs(process, str(self.folder))]
+        return [process for process in psutil.process_iter() if _belongs(process, str(self.directory))]
 
     def kill_everything(self) -> None:
         """Power off: nothing of the agent and its scripts survives."""
@@ -127,38 +127,40 @@ def _runs(process: psutil.Process) -> bool:
         return False
 
 
-def _belongs(process: psutil.Process, folder: str) -> bool:
+def _belongs(process: psutil.Process, directory: str) -> bool:
     try:
         if process.pid == os.getpid() or not _runs(process):
             return False
         words = process.cmdline()
         if "pytest" in " ".join(words):
             return False
-        return any(folder in word for word in words) or folder in process.environ().get("AGENT_HOST_FOLDER", "")
+        return any(directory in word for word in words) or directory in process.environ().get(
+            "AGENT_HOST_DIRECTORY", ""
+        )
     except psutil.Error:
         return False
 
 
-def revision(folder: Path, hooks: Mapping[str, str], *, files: Mapping[str, str] | None = None, to: Path) -> Path:
+def revision(directory: Path, hooks: Mapping[str, str], *, files: Mapping[str, str] | None = None, to: Path) -> Path:
     """Make a revision whose hooks are shell scripts; its files go below ``to``."""
-    (folder / "scripts").mkdir(parents=True)
+    (directory / "scripts").mkdir(parents=True)
     lines = ["version: 0.0", "os: linux", "files:", "  - source: /app", f"    destination: {to}"]
     lines += ["file_exists_behavior: OVERWRITE"]
     lines += ["hooks:"] if hooks else []
     for event, script in hooks.items():
-        path = folder / "scripts" / f"{event}.sh"
+        path = directory / "scripts" / f"{event}.sh"
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
         lines += [f"  {event}:", f"    - location: scripts/{event}.sh"]
-    (folder / "app").mkdir()
+    (directory / "app").mkdir()
     for name, text in (files or {"index.html": "hello"}).items():
-        (folder / "app" / name).write_text(text)
-    (folder / "appspec.yml").write_text("\n".join(lines) + "\n")
-    return folder
+        (directory / "app" / name).write_text(text)
+    (directory / "appspec.yml").write_text("\n".join(lines) + "\n")
+    return directory
 
 
 def specification(
-    revision_folder: Path, *, deployment: str = "d-1", group: str = "group-1", **more: Any
+    revision_directory: Path, *, deployment: str = "d-1", group: str = "group-1", **more: Any
 ) -> dict[str, Any]:
     """A deployment specification of a revision that lies on this host."""
     return {
@@ -168,7 +170,7 @@ def specification(
         "ApplicationName": "App",
         "Revision": {
             "RevisionType": "Local Directory",
-            "LocalRevision": {"Location": str(revision_folder), "BundleType": "directory"},
+            "LocalRevision": {"Location": str(revision_directory), "BundleType": "directory"},
         },
         **more,
     }

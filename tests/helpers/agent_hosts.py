@@ -58,7 +58,7 @@ class Site:
 
 
 @contextlib.contextmanager
-def running_site(folder: Path) -> Iterator[Site]:
+def running_site(directory: Path) -> Iterator[Site]:
     """Make a lab with a sandbox in it; about three seconds."""
     with HostLab() as lab:
         lab.network.serve_metadata_address()
@@ -66,7 +66,7 @@ def running_site(folder: Path) -> Iterator[Site]:
             with lab.network.entered():
                 # At all addresses, so that it is the metadata service too, which has port 80.
                 everywhere = ("--listen", "0.0.0.0", "--port", "80")
-                sandbox = stack.enter_context(running_sandbox(folder, *everywhere))
+                sandbox = stack.enter_context(running_sandbox(directory, *everywhere))
                 ca_pem = stack.enter_context(tls_front(host_network.MACHINE_ADDRESS, 443, behind=80))
             yield Site(lab, sandbox, ca_pem)
 
@@ -74,10 +74,10 @@ def running_site(folder: Path) -> Iterator[Site]:
 class Fleet:
     """The hosts of one test, an application and a deployment group for them."""
 
-    def __init__(self, site: Site, folder: Path) -> None:
+    def __init__(self, site: Site, directory: Path) -> None:
         self.site = site
         self.sandbox = site.sandbox
-        self.folder = folder
+        self.directory = directory
         self.number = next(site.numbers)
         self.application = f"application-{self.number}"
         self.hosts: list[BootedHost] = []
@@ -143,9 +143,9 @@ class Fleet:
         self.sandbox.create_group(self.application, "group", {"Application": self.application}, **settings)
 
     def upload(self, source: Path) -> dict[str, Any]:
-        """Put a revision's folder into S3, packed."""
+        """Put a revision's directory into S3, packed."""
         name = f"{source.name}.tgz"
-        data = pack(source, self.folder / f"packed-{name}", "tgz").read_bytes()
+        data = pack(source, self.directory / f"packed-{name}", "tgz").read_bytes()
         return self.sandbox.upload(f"{self.application}-bundles", name, data, bundle_type="tgz")
 
     def begin(self, bundle: Mapping[str, Any], **options: Any) -> str:
@@ -190,7 +190,7 @@ def status(host: BootedHost) -> dict[str, Any]:
     return found
 
 
-def service_revision(folder: Path, version: str, *, hooks: Mapping[str, str] | None = None) -> Path:
+def service_revision(directory: Path, version: str, *, hooks: Mapping[str, str] | None = None) -> Path:
     """Make a revision of a program that runs as a service of systemd and says its version on port 8080.
 
     Other ``hooks`` are shell scripts, by their events.
@@ -210,11 +210,11 @@ def service_revision(folder: Path, version: str, *, hooks: Mapping[str, str] | N
         "app/version": version,
         **{f"scripts/{event}.sh": f"#!/bin/sh\n{text}\n" for event, text in scripts.items()},
     }.items():
-        path = folder / version / name
+        path = directory / version / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         path.chmod(0o755 if text.startswith("#!") else 0o644)
-    return folder / version
+    return directory / version
 
 
 def said(host: BootedHost) -> str:
@@ -252,7 +252,7 @@ _UNIT = """\
 User=www-data
 ExecStart=python3 /srv/hello/hello.py
 [Install]
-WantedBy=multi-user.target
+DesiredBy=multi-user.target
 """
 _PROGRAM = """\
 from http.server import BaseHTTPRequestHandler, HTTPServer

@@ -23,14 +23,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from booted_host import BootedHost
-from host_images import IMAGES, cache_folder
+from host_images import IMAGES, cache_directory
 from host_lab import HostLab
 
 PROJECT = Path(__file__).resolve().parents[2]
 NEXT_VERSION = "99.0"
 """The version of the newer agent, for upgrades; its sources are otherwise the same."""
 INSIDE = "/opt/wheelhouses"
-"""Where hosts find the folder of all wheelhouses."""
+"""Where hosts find the directory of all wheelhouses."""
 SCRIPT_INSIDE = "/opt/codedeploy-agent.sh"
 """Where a host whose image has the user data's script has it, for cloud_config()."""
 
@@ -43,11 +43,11 @@ for _abi in ("cp311", "abi3", "none"):
 for _glibc in ("manylinux2014", "manylinux_2_17", "manylinux_2_28", "manylinux_2_34"):
     _FOR_311 += ["--platform", f"{_glibc}_{os.uname().machine}"]
 _FOR_311 += ["--platform", "any"]
-_KEPT_FOR = 1800.0  # seconds for which what older sources made may still be wanted by a test that runs
+_KEPT_FOR = 1800.0  # seconds for which what older sources made may still be desired by a test that runs
 
 
 class Wheelhouse(NamedTuple):
-    """One archive, in a folder that is bound to INSIDE on the hosts."""
+    """One archive, in a directory that is bound to INSIDE on the hosts."""
 
     archive: Path
     sha256: str
@@ -62,20 +62,20 @@ class Wheelhouse(NamedTuple):
 @cache
 def wheelhouse(version: str | None = None) -> Wheelhouse:
     """Give the wheelhouse of these sources, or of the same under another version; about five seconds to make."""
-    folder = _cache() / f"{_sources_stamp()}-{version or 'own'}"
+    directory = _cache() / f"{_sources_stamp()}-{version or 'own'}"
     with _locked():
-        if not folder.is_dir():
-            _pack(folder, version)
+        if not directory.is_dir():
+            _pack(directory, version)
             _remove_older()
-    os.utime(folder)
-    (archive,) = folder.glob("*.tar.gz")
+    os.utime(directory)
+    (archive,) = directory.glob("*.tar.gz")
     found = re.fullmatch(r"codedeploy-agent-(.+)-[^-]+\.tar\.gz", archive.name)
     assert found
-    return Wheelhouse(archive, (folder / "sha256").read_text(), found[1])
+    return Wheelhouse(archive, (directory / "sha256").read_text(), found[1])
 
 
 def wheelhouses() -> Path:
-    """The folder of all wheelhouses, to be bound to INSIDE: ``read_only={INSIDE: wheelhouses()}``."""
+    """The directory of all wheelhouses, to be bound to INSIDE: ``read_only={INSIDE: wheelhouses()}``."""
     return _cache()
 
 
@@ -83,7 +83,7 @@ def wheelhouses() -> Path:
 def installed_layer(image: str) -> Path:
     """Give a layer for hosts of an image on which the agent is installed and enabled, and has never run.
 
-    It is made as one bakes an image for a cloud: the user data's script runs in the root folder, without a network.
+    It is made as one bakes an image for a cloud: the user data's script runs in the root directory, without a network.
     """
     packed = wheelhouse()
     layer = _cache() / f"{_sources_stamp()}-layer-{IMAGES[image].stamp}"
@@ -96,16 +96,16 @@ def installed_layer(image: str) -> Path:
 
 @cache
 def packages() -> Path:
-    """Give a folder with the packages that a machine of the Vagrantfile takes from an index, for Debian 12.
+    """Give a directory with the packages that a machine of the Vagrantfile takes from an index, for Debian 12.
 
     About sixty megabytes, fetched once.
     """
     # Apart, since they do not pin the same botocore.
     apart = [[*_sandbox_needs("dependencies"), *_sandbox_needs("requires"), "wheel"], [_AWSCLI]]
-    folder = cache_folder() / f"packages-{_stamp_of(apart)}"
+    directory = cache_directory() / f"packages-{_stamp_of(apart)}"
     with _locked():
-        if not folder.is_dir():
-            partial = folder.with_name(f"{folder.name}.new")
+        if not directory.is_dir():
+            partial = directory.with_name(f"{directory.name}.new")
             shutil.rmtree(partial, ignore_errors=True)
             for requirements in apart:
                 _run(
@@ -121,8 +121,8 @@ def packages() -> Path:
                         *requirements,
                     ]
                 )
-            partial.rename(folder)
-    return folder
+            partial.rename(directory)
+    return directory
 
 
 @cache
@@ -132,15 +132,15 @@ def sandbox_layer(image: str) -> Path:
     Not the sandbox itself, which is of these sources.
     """
     needs, wheels = _sandbox_needs("dependencies"), packages()
-    layer = cache_folder() / f"sandbox-{_stamp_of([needs, wheels.name, IMAGES[image].stamp])}"
+    layer = cache_directory() / f"sandbox-{_stamp_of([needs, wheels.name, IMAGES[image].stamp])}"
     with _locked():
         if not layer.is_dir():
             with HostLab() as lab:
                 host = lab.create("bake", image)
                 host.put("/opt/packages", wheels)
-                for place, wanted in (("/opt/sandbox", needs), ("/opt/awscli", [_AWSCLI])):
+                for place, desired in (("/opt/sandbox", needs), ("/opt/awscli", [_AWSCLI])):
                     pip = [f"{place}/bin/pip", "install", "--quiet", "--no-index", "--find-links=/opt/packages"]
-                    host.run_off(f"python3 -m venv {place} && {shlex.join([*pip, *wanted])}")
+                    host.run_off(f"python3 -m venv {place} && {shlex.join([*pip, *desired])}")
                 host.run_off("rm -r /opt/packages")
                 _keep(host, layer)
     return layer
@@ -171,7 +171,7 @@ def user_data(packed: Wheelhouse, **parameters: str) -> str:
     text = (PROJECT / "userdata" / "codedeploy-agent.sh").read_text()
     for name, value in {"AGENT_SOURCE": packed.source, "AGENT_SHA256": packed.sha256, **parameters}.items():
         line = re.compile(rf"^{name}=\$\{{{name}:-\w*\}}", re.MULTILINE)
-        assert line.search(text), f"{name} is no parameter of the script"
+        assert line.search(text), f"{name} is not a parameter of the script"
         text = line.sub(lambda _, name=name, value=value: f"{name}={shlex.quote(value)}", text)
     return text
 
@@ -183,14 +183,14 @@ def cloud_config(packed: Wheelhouse, **parameters: str) -> str:
     own = {"AGENT_SCRIPT": SCRIPT_INSIDE, "AGENT_SCRIPT_SHA256": script}
     for name, value in {**own, "AGENT_SOURCE": packed.source, "AGENT_SHA256": packed.sha256, **parameters}.items():
         line = re.compile(rf"^( +)({name}=)(yes|no)?(?= |$)", re.MULTILINE)
-        assert line.search(text), f"{name} is no parameter of the cloud-config"
+        assert line.search(text), f"{name} is not a parameter of the cloud-config"
         quoted = shlex.quote(value)
         text = line.sub(lambda found, quoted=quoted: found[1] + found[2] + quoted.replace("\n", f"\n{found[1]}"), text)
     return text
 
 
 def _cache() -> Path:
-    return cache_folder() / "wheelhouses"
+    return cache_directory() / "wheelhouses"
 
 
 @cache
@@ -211,8 +211,8 @@ def _locked() -> Iterator[None]:
         yield
 
 
-def _pack(folder: Path, version: str | None) -> None:
-    work = folder.with_name(f"{folder.name}.new")
+def _pack(directory: Path, version: str | None) -> None:
+    work = directory.with_name(f"{directory.name}.new")
     shutil.rmtree(work, ignore_errors=True)
     for name in _SOURCES:
         source, copy = PROJECT / name, work / "sources" / name
@@ -227,7 +227,7 @@ def _pack(folder: Path, version: str | None) -> None:
     said = _run([str(work / "sources/userdata/build-wheelhouse"), "-o", str(work), *pythons])
     (work / "sha256").write_text(said.rpartition("AGENT_SHA256=")[2].strip())
     shutil.rmtree(work / "sources")
-    work.rename(folder)
+    work.rename(directory)
 
 
 def _bake(image: str, packed: Wheelhouse, layer: Path) -> None:

@@ -184,16 +184,16 @@ def relayed(haproxy: Haproxy, name: str) -> Iterator[Relayed]:
 class Programs(Place):
     """This host behind a router that an operator's programs speak to; a file says whether it is in."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, directory: Path) -> None:
         self.gates = Gates()
-        self._state = folder / "router"
+        self._state = directory / "router"
         self._state.write_text("in\n")
-        self._socket = str(folder / "gate.sock")
+        self._socket = str(directory / "gate.sock")
         self._programs = {}
         effects = {"block": f"echo out > {self._state}", "allow": f"echo in > {self._state}", "drained": "true"}
         effects |= {"status": f"grep -q in {self._state}", "healthy": "true"}
         for action, effect in effects.items():
-            path = folder / action
+            path = directory / action
             path.write_text(_PROGRAM.format(socket=self._socket, effect=effect))
             path.chmod(0o755)
             self._programs[action] = [str(path)]

@@ -81,7 +81,7 @@ class Balancers:
         if rows:
             known = [{"Id": address, "Port": int(port)} for address, port in rows]
             client.register_targets(TargetGroupArn=arn, Targets=known)
-        self.settle(arn)
+        self.finalize(arn)
         return name, arn
 
     def classic(self, *instances: str) -> str:
@@ -92,10 +92,10 @@ class Balancers:
         client.create_load_balancer(LoadBalancerName=name, Listeners=listeners, AvailabilityZones=[REGION + "a"])
         rows = [{"InstanceId": instance} for instance in instances]
         client.register_instances_with_load_balancer(LoadBalancerName=name, Instances=rows)
-        self.settle(name)
+        self.finalize(name)
         return name
 
-    def settle(self, place: str) -> None:
+    def finalize(self, place: str) -> None:
         """Have every target of a place healthy at once."""
         with self._lock:
             self._targets[place] = dict.fromkeys(self._targets.get(place, {}), ("healthy", 0.0))
@@ -170,10 +170,10 @@ class Balancers:
             kept[target] = (state, until)
         self._targets[place] = kept
 
-    def _target_health(self, place: str, wanted: list[str]) -> str:
+    def _target_health(self, place: str, desired: list[str]) -> str:
         known = self._targets.get(place, {})
         rows = []
-        for target in wanted or known:
+        for target in desired or known:
             state = known.get(target, ("unused", 0.0))[0]
             address, port = target.split(":")
             reason = "<Reason>Target.NotRegistered</Reason>" if state == "unused" else ""
@@ -184,10 +184,10 @@ class Balancers:
         inner = f"<TargetHealthDescriptions>{''.join(rows)}</TargetHealthDescriptions>"
         return _result("DescribeTargetHealth", inner, ELBV2)
 
-    def _instance_health(self, place: str, wanted: list[str]) -> str:
+    def _instance_health(self, place: str, desired: list[str]) -> str:
         known = self._targets.get(place, {})
         rows = []
-        for target in wanted or known:
+        for target in desired or known:
             state = known.get(target, ("gone", 0.0))[0]
             shown = "InService" if state in ("healthy", "draining") else "OutOfService"
             words = {"draining": "Instance deregistration currently in progress.", "gone": "Not registered"}

@@ -22,9 +22,9 @@ import testinfra.host
 import host_leftovers
 from host_network import HostNetwork
 from testinfra_backend import BootedHostBackend
-from waiting import PATIENCE, Guard, until
+from waiting import TIMEOUT, Guard, until
 
-_REBOOT_WANTED = 133  # how systemd-nspawn ends when its host asked for a reboot
+_REBOOT_DESIRED = 133  # how systemd-nspawn ends when its host asked for a reboot
 _ENVIRONMENT = {
     "HOME": "/root",
     "LANG": "C.UTF-8",
@@ -66,25 +66,25 @@ class BootedHost:
         disk: str,
         read_only: Mapping[str, Path],
     ) -> None:
-        """Mount the host's root folder and lay its cable, for HostLab.create(); ``lab`` is the lab's folder."""
+        """Mount the host's root directory and lay its cable, for HostLab.create(); ``lab`` is the lab's directory."""
         self.name = name
         self.machine = f"{lab.name}-{name}"
         self._network = network
-        self._folder = lab / name
+        self._directory = lab / name
         self._cgroups = [parent / self.machine for parent in host_leftovers.cgroup_parents()]
         self._read_only = dict(read_only)
         self.lower = list(lower)
         """What the host's disk lies over, the topmost first; the image comes last."""
         self._process: subprocess.Popen[bytes] | None = None
-        self.root = self._folder / "root"
-        """The host's root folder as this machine sees it, also while the host is off. Without its mounts."""
+        self.root = self._directory / "root"
+        """The host's root directory as this machine sees it, also while the host is off. Without its mounts."""
         self._mount(lower, disk)
         self.address, self.mac = self._network.attach(self.machine)
         self.put("/etc/hostname", f"{name}\n")
         self.put("/etc/hosts", f"127.0.0.1 localhost\n{self.address} {name}\n")
 
     def _mount(self, lower: Sequence[Path], disk: str) -> None:
-        space = self._folder / "disk"
+        space = self._directory / "disk"
         for path in (self.root, space):
             path.mkdir(parents=True)
         _outside("mount", "-t", "tmpfs", "-o", f"size={disk},mode=755", "test-host", str(space))
@@ -116,7 +116,7 @@ class BootedHost:
         # systemd-nspawn mounts /sys before it goes where --network-namespace-path leads: without nsenter the host would
         # see the machine's network devices there.
         joined = ["sh", "-c", _JOIN, "sh", *map(str, self._cgroups), "--", "nsenter", f"--net={namespace}", *nspawn]
-        with open(self._folder / "console", "ab") as console:
+        with open(self._directory / "console", "ab") as console:
             self._process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "TERM", *joined],
                 stdin=subprocess.DEVNULL,
@@ -145,7 +145,7 @@ class BootedHost:
         process = self._process
         assert process, f"{self.name} was never started"
         until(lambda: process.poll() is not None, f"the end of {self.name}")
-        return process.returncode == _REBOOT_WANTED
+        return process.returncode == _REBOOT_DESIRED
 
     def reboot(self) -> None:
         """Reboot in order, and wait until the host is up again."""
@@ -178,9 +178,9 @@ class BootedHost:
 
     @property
     def written(self) -> Path:
-        """The folder with what this host has that its image has not, which can be a layer of another; it is off."""
+        """The directory with what this host has that its image has not, which can be a layer of another; it is off."""
         assert not self.is_on, f"{self.name} is on"
-        return self._folder / "disk" / "upper"
+        return self._directory / "disk" / "upper"
 
     def unplug(self) -> None:
         """Pull the network cable out."""
@@ -192,22 +192,22 @@ class BootedHost:
 
     def resize_disk(self, size: str) -> None:
         """Change how much may be written to the host's disk, as in tmpfs(5)."""
-        _outside("mount", "-o", f"remount,size={size}", str(self._folder / "disk"))
+        _outside("mount", "-o", f"remount,size={size}", str(self._directory / "disk"))
 
     # -- inside
 
     def run(
-        self, command: str | Sequence[str], *, stdin: bytes = b"", patience: float = PATIENCE, check: bool = True
+        self, command: str | Sequence[str], *, stdin: bytes = b"", timeout: float = TIMEOUT, check: bool = True
     ) -> Result:
         """Run a shell command line, or a program with its arguments, as root inside the host.
 
         Raises HostError when it ends with another status than 0, unless ``check`` is off, and when it does not end in
-        ``patience`` seconds of a quiet machine.
+        ``timeout`` seconds of a quiet machine.
         """
         words = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
         inside = ["nsenter", "-t", str(self.leader), "-m", "-u", "-i", "-n", "-p", "-C", "--", *words]
         joined = ["sh", "-c", _JOIN, "sh", *map(str, self._command_groups()), "--", *inside]
-        done = self._ended(joined, stdin, Guard(patience))
+        done = self._ended(joined, stdin, Guard(timeout))
         result = Result(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
         if check and result.status != 0:
             raise HostError(f"{self.name}: {command} ended with {result.status}\n{result.stdout}{result.stderr}")
@@ -229,9 +229,9 @@ class BootedHost:
                         raise HostError(f"{self.name}: {command} does not end\n{seen.decode()}") from None
 
     def put(self, path: str, content: str | bytes | Path, *, mode: int = 0o644) -> None:
-        """Write a file there, or copy a file or a whole folder of this machine; the host may be off.
+        """Write a file there, or copy a file or a whole directory of this machine; the host may be off.
 
-        Folders above it are made. A copied folder keeps its modes.
+        Directories above it are made. A copied directory keeps its modes.
         """
         if isinstance(content, Path) and content.is_dir():
             script, arguments = 'mkdir -p "$1" && tar -x --no-same-owner -C "$1"', [path]
@@ -246,7 +246,7 @@ class BootedHost:
             self.run_off(command, stdin=data)
 
     def run_off(self, command: str | Sequence[str], *, stdin: bytes = b"") -> None:
-        """Run a command in the root folder of a host that is off, as an image builder would: without its network."""
+        """Run a command in the root directory of a host that is off, as an image builder would: without its network."""
         assert not self.is_on, f"{self.name} is on: use run()"
         words = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
         _outside("unshare", "--net", "chroot", str(self.root), *words, stdin=stdin)
@@ -290,13 +290,13 @@ class BootedHost:
 
     def journal(self) -> str:
         """The journal of all boots, also while the host is off."""
-        folder = self.root / "var/log/journal"
-        command = ["journalctl", "--no-pager", "--quiet", "--output=short-precise", f"--directory={folder}"]
+        directory = self.root / "var/log/journal"
+        command = ["journalctl", "--no-pager", "--quiet", "--output=short-precise", f"--directory={directory}"]
         return subprocess.run(command, capture_output=True, text=True, errors="replace", env=_ENVIRONMENT).stdout
 
     def console(self) -> str:
         """What systemd-nspawn and the host's console have said."""
-        path = self._folder / "console"
+        path = self._directory / "console"
         return path.read_text(errors="replace") if path.exists() else ""
 
     def _leader(self) -> int:

@@ -72,7 +72,7 @@ def entry(name: bytes, data: bytes = b"", kind: bytes = b"0", **fields: object) 
     return header(name, kind, **fields) + padded(data)  # type: ignore[arg-type]
 
 
-def folder(name: bytes, **fields: object) -> bytes:
+def directory(name: bytes, **fields: object) -> bytes:
     fields.setdefault("mode", 0o755)
     return entry(name, kind=b"5", **fields)
 

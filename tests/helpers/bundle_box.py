@@ -17,7 +17,7 @@ Tree = dict[str, tuple[Any, ...]]
 
 
 def tree(top: Path | str, *, times: bool = True) -> Tree:
-    """Everything below a folder: kind, mode, owner, time in nanoseconds, content or target, and its hard links.
+    """Everything below a directory: kind, mode, owner, time in nanoseconds, content or target, and its hard links.
 
     Hard links are told by the name that comes first in the alphabet. Modes of symbolic links mean nothing.
     """
@@ -42,22 +42,22 @@ def tree(top: Path | str, *, times: bool = True) -> Tree:
 
 def _walk(top: bytes) -> list[bytes]:
     paths = []
-    for folder, folders, files in os.walk(top):
-        paths += [os.path.join(folder, name) for name in folders + files]
+    for directory, directories, files in os.walk(top):
+        paths += [os.path.join(directory, name) for name in directories + files]
     return paths
 
 
 class Box:
-    """``unpack`` unpacks bytes or a folder; ``refused`` also proves that nothing was left or touched."""
+    """``unpack`` unpacks bytes or a directory; ``refused`` also proves that nothing was left or touched."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.outside = folder / "outside"
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.outside = directory / "outside"
         self.outside.mkdir()
         (self.outside / "precious").write_text("untouched")
-        self.deployment = folder / "deployment"
+        self.deployment = directory / "deployment"
         self.deployment.mkdir()
-        self.archive = folder / "bundle"
+        self.archive = directory / "bundle"
         self.destination = self.deployment / "deployment-archive"
 
     def unpack(
@@ -75,7 +75,7 @@ class Box:
         try:
             unpack(str(source), bundle_type, str(self.destination), options=UnpackOptions(**options), progress=progress)
         finally:
-            assert tree(self.outside) == before, "something outside the staging folder was changed"
+            assert tree(self.outside) == before, "something outside the staging directory was changed"
         assert os.listdir(self.deployment) == ["deployment-archive"]
         return tree(self.destination)
 

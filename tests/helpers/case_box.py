@@ -42,7 +42,7 @@ links() {
     mkdir -p $BUNDLE/a/real; echo r > $BUNDLE/a/real/f; echo t > $BUNDLE/a/target
     ln -s target $BUNDLE/a/rel; ln -s $DEST/abs $BUNDLE/a/abs; ln -s nowhere $BUNDLE/a/dang; ln -s real $BUNDLE/a/ldir
 }
-# files and folders of many modes, some with an owner, all from 2001
+# files and directories of many modes, some with an owner, all from 2001
 many_modes() {
     mkdir -p $BUNDLE/a/d755 $BUNDLE/a/d700 $BUNDLE/a/d2775
     chmod 700 $BUNDLE/a/d700; chmod 2775 $BUNDLE/a/d2775
@@ -82,7 +82,7 @@ class Result:
 
 
 class Box:
-    """A sandbox: a bundle folder, a destination, a root folder and a home of its own, all below ``top``."""
+    """A sandbox: a bundle directory, a destination, a root directory and a home of its own, all below ``top``."""
 
     def __init__(self, top: str, *, program: str, case: Case) -> None:
         self.top = top
@@ -145,8 +145,10 @@ class Box:
         command = [self.program, *self.arguments(step, number)]
         if step.get("private"):
             command = ["unshare", "--mount", "sh", "-c", _PRIVATE, "sh", *command]
-        folder = self.expand(step.get("cwd", "$BOX"))
-        done = subprocess.run(command, env=self.environment, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True)
+        directory = self.expand(step.get("cwd", "$BOX"))
+        done = subprocess.run(
+            command, env=self.environment, cwd=directory, stdin=subprocess.DEVNULL, capture_output=True
+        )
         stdout, stderr = (stream.decode("utf-8", "backslashreplace") for stream in (done.stdout, done.stderr))
         self.number_deployments(stdout + stderr)
         facts = {"exit": done.returncode, **self.look(step)}
@@ -187,7 +189,7 @@ class Box:
         return archive
 
     def number_deployments(self, output: str) -> None:
-        """Number the deployments in their order; a run that says nothing is known by the folder it made."""
+        """Number the deployments in their order; a run that says nothing is known by the directory it made."""
         found = _DEPLOYMENT_ID.findall(output) or sorted(
             identity for path in snapshot(self.root) for identity in _DEPLOYMENT_ID.findall(path)
         )
@@ -210,42 +212,42 @@ class Box:
         return facts
 
     def look_at_state(self) -> dict[str, dict[str, Any]]:
-        """What the official agent would read under the root folder, by deployment group."""
+        """What the official agent would read under the root directory, by deployment group."""
         state: dict[str, dict[str, Any]] = {}
         self._look_at_deployments(state)
-        folder = os.path.join(self.root, "deployment-instructions")
+        directory = os.path.join(self.root, "deployment-instructions")
         readers = {
             "-cleanup": ("cleanup", self._cleanup),
             "-install.json": ("instructions", self._instructions),
             "_most_recent_install": ("most_recent", self._pointer),
             "_last_successful_install": ("last_successful", self._pointer),
         }
-        for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+        for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else []:
             for ending, (fact, reader) in readers.items():
                 if name.endswith(ending):
                     group = _short(name.removesuffix(ending))
-                    state.setdefault(group, {})[fact] = reader(self.read(os.path.join(folder, name)))
+                    state.setdefault(group, {})[fact] = reader(self.read(os.path.join(directory, name)))
         return state
 
     def _look_at_deployments(self, state: dict[str, dict[str, Any]]) -> None:
-        for folder, names, _ in os.walk(self.root):
+        for directory, names, _ in os.walk(self.root):
             own = [name for name in names if name in self.numbers]
             names[:] = [name for name in names if name not in own and name != "agent-state"]
             if not own:
                 continue
-            group = state.setdefault(_short(os.path.relpath(folder, self.root)), {})
+            group = state.setdefault(_short(os.path.relpath(directory, self.root)), {})
             group["revisions"] = sorted(self.numbers[name] for name in own)
             for name in own:
-                log = os.path.join(folder, name, "logs", "scripts.log")
+                log = os.path.join(directory, name, "logs", "scripts.log")
                 if os.path.exists(log):
                     group.setdefault("scripts_log", {})[self.numbers[name]] = self.read(log)
 
     def look_at_archive(self) -> dict[str, str]:
         """The unpacked revision of the newest deployment."""
         newest = max(self.numbers, key=lambda identity: self.numbers[identity], default="")
-        for folder, names, _ in os.walk(self.root):
+        for directory, names, _ in os.walk(self.root):
             if newest in names:
-                archive = os.path.join(folder, newest, "deployment-archive")
+                archive = os.path.join(directory, newest, "deployment-archive")
                 itself = {".": describe(archive)} if os.path.isdir(archive) else {}
                 return itself | snapshot(archive, rename=self.rename)
         return {}
@@ -265,7 +267,7 @@ class Box:
         return sorted(_instruction(entry, len(self.numbers)) for entry in json.loads(text)["instructions"])
 
     def check_state_modes(self) -> list[str]:
-        """The official agent's own files are 0644 in folders of 0755; whoever reads them relies on it."""
+        """The official agent's own files are 0644 in directories of 0755; whoever reads them relies on it."""
         problems = []
         for top in ("deployment-instructions", "deployment-logs"):
             for path, line in snapshot(os.path.join(self.root, top)).items():
@@ -283,12 +285,12 @@ def check_output(result: Result) -> list[str]:
     if not result.facts["state"]:
         return []  # it was asked for its help or version, not for a deployment
     lines = result.stdout.splitlines()
-    wanted = (
+    desired = (
         "Starting to execute deployment from within folder $ROOT/",
         "See the deployment log at $ROOT/",
         "AppSpec file valid. Local deployment successful",
     )
-    places = [next((i for i, line in enumerate(lines) if line.startswith(text)), -1) for text in wanted]
+    places = [next((i for i, line in enumerate(lines) if line.startswith(text)), -1) for text in desired]
     if -1 in places or places != sorted(places):
         return [f"the three lines of a success are not in the output: {lines}"]
     return []
@@ -319,26 +321,26 @@ def _instruction(entry: dict[str, Any], newest: int) -> str:
     return f"{kind} {json.dumps(entry['context'])} {file}"
 
 
-def differences(wanted: dict[str, Any], result: Result, parts: Sequence[str]) -> list[str]:
-    """One line for each fact that is not as wanted."""
+def differences(desired: dict[str, Any], result: Result, parts: Sequence[str]) -> list[str]:
+    """One line for each fact that is not as desired."""
     lines: list[str] = []
     for part in parts:
-        _compare(part, wanted.get(part), result.facts.get(part), lines)
+        _compare(part, desired.get(part), result.facts.get(part), lines)
     return lines
 
 
-def _compare(place: str, wanted: Any, found: Any, lines: list[str]) -> None:
-    if wanted == found or (not wanted and not found and wanted != 0 and found != 0):
+def _compare(place: str, desired: Any, found: Any, lines: list[str]) -> None:
+    if desired == found or (not desired and not found and desired != 0 and found != 0):
         return
-    if isinstance(wanted, dict) and isinstance(found, dict):
-        for key in sorted({*wanted, *found}, key=str):
-            _compare(f"{place}: {key}", wanted.get(key), found.get(key), lines)
-    elif isinstance(wanted, list) and isinstance(found, list):
-        lines += [f"{place}: missing {item!r}" for item in wanted if item not in found]
-        lines += [f"{place}: too much {item!r}" for item in found if item not in wanted]
-        if sorted(map(str, wanted)) == sorted(map(str, found)):
+    if isinstance(desired, dict) and isinstance(found, dict):
+        for key in sorted({*desired, *found}, key=str):
+            _compare(f"{place}: {key}", desired.get(key), found.get(key), lines)
+    elif isinstance(desired, list) and isinstance(found, list):
+        lines += [f"{place}: missing {item!r}" for item in desired if item not in found]
+        lines += [f"{place}: too much {item!r}" for item in found if item not in desired]
+        if sorted(map(str, desired)) == sorted(map(str, found)):
             lines.append(f"{place}: other order")
         elif not lines:
-            lines.append(f"{place}: wanted {wanted!r}, found {found!r}")
+            lines.append(f"{place}: desired {desired!r}, found {found!r}")
     else:
-        lines.append(f"{place}: wanted {wanted!r}, found {found!r}")
+        lines.append(f"{place}: desired {desired!r}, found {found!r}")

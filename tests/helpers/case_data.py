@@ -12,8 +12,8 @@ A case is one entry of a YAML file:
         expect: {exit: 1, dest: {...}, state: {...}}
         ours: {exit: 0}                     # replaces parts of `expect` where ours differs on purpose
 
-``$BOX`` is the sandbox, ``$BUNDLE``, ``$DEST`` and ``$ROOT`` (the root folder of the agent) lie in it.
-``@app`` stands for what installing the folder ``app`` of the standard revision gives.
+``$BOX`` is the sandbox, ``$BUNDLE``, ``$DEST`` and ``$ROOT`` (the root directory of the agent) lie in it.
+``@app`` stands for what installing the directory ``app`` of the standard revision gives.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 
 import yaml
 
-FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "cases")
+DIRECTORY = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "cases")
 PARTS = ("exit", "dest", "state", "deployments_log", "archive", "watch")
 
 APP_TREE = {
@@ -55,10 +55,10 @@ class Case:
 def load_cases() -> list[Case]:
     """All cases of all topics, in the order of their files."""
     cases = []
-    for name in sorted(os.listdir(FOLDER)):
+    for name in sorted(os.listdir(DIRECTORY)):
         if not name.endswith(".yaml"):
             continue
-        with open(os.path.join(FOLDER, name), "rb") as file:
+        with open(os.path.join(DIRECTORY, name), "rb") as file:
             entries = yaml.load(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         for entry in entries:
             steps = tuple(entry.pop("steps"))
@@ -69,12 +69,12 @@ def load_cases() -> list[Case]:
 
 def expected(step: dict[str, Any], part: str) -> dict[str, Any]:
     """What a deploy step must give: ``part`` is "expect" for the official agent or "ours"."""
-    wanted = dict(step["expect"])
+    desired = dict(step["expect"])
     if part == "ours":
-        wanted.update(step.get("ours", {}))
-    wanted["dest"] = expand_tree(wanted.get("dest", {}))
-    wanted["state"] = {group: _expand_group(state) for group, state in wanted.get("state", {}).items()}
-    return wanted
+        desired.update(step.get("ours", {}))
+    desired["dest"] = expand_tree(desired.get("dest", {}))
+    desired["state"] = {group: _expand_group(state) for group, state in desired.get("state", {}).items()}
+    return desired
 
 
 def expand_tree(tree: dict[str, str | None]) -> dict[str, str]:

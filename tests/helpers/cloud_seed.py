@@ -1,4 +1,4 @@
-"""User data for a host whose image has cloud-init: from a folder, or from a metadata service like EC2's."""
+"""User data for a host whose image has cloud-init: from a directory, or from a metadata service like EC2's."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def expect_metadata(host: BootedHost) -> None:
     host.put("/etc/cloud/cloud.cfg.d/91-metadata.cfg", f"datasource_list: [Ec2, None]\n{source}")
 
 
-def wait_for_cloud_init(host: BootedHost, patience: float = 300.0) -> None:
+def wait_for_cloud_init(host: BootedHost, timeout: float = 300.0) -> None:
     """Wait until cloud-init has done everything, user data included; raises HostError when something failed."""
-    ended = host.run("cloud-init status --wait --long", patience=patience, check=False)
+    ended = host.run("cloud-init status --wait --long", timeout=timeout, check=False)
     if ended.status != 0 or "status: done" not in ended.stdout:
         log = host.run("tail -n 100 /var/log/cloud-init-output.log", check=False).stdout
         raise HostError(f"cloud-init of {host.name} failed:\n{ended.stdout}{ended.stderr}\n{log}")

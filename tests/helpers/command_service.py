@@ -133,7 +133,7 @@ class CommandService:
         return {}
 
     def _withdraw(self, body: dict[str, Any]) -> None:
-        """Hand a command out no more that the host has taken on."""
+        """HelperProcess a command out no more that the host has taken on."""
         identifier = body["HostCommandIdentifier"]
         with self._change:
             if self.until_acknowledged:

@@ -75,8 +75,8 @@ def follow(path: Path) -> Iterator[str]:
 
     Raises AssertionError for the first command that does something else than the document says.
     """
-    with _scratch() as (folder, user):
-        reader = _Reader(folder, user)
+    with _scratch() as (directory, user):
+        reader = _Reader(directory, user)
         try:
             for example in read(path):
                 example.namespace.update(reader=reader, has=_has)
@@ -89,8 +89,8 @@ def follow(path: Path) -> Iterator[str]:
 
 
 class _Reader:
-    def __init__(self, folder: Path, user: int | None) -> None:
-        self._folder = folder
+    def __init__(self, directory: Path, user: int | None) -> None:
+        self._directory = directory
         self._user = user
         self._terminals: dict[str, Terminal] = {}
         self.marks: dict[str, str] = {}
@@ -112,7 +112,7 @@ class _Reader:
             terminal.close()
 
     def _check(self, terminal: Terminal, command: str, shown: str = "", *, stays: bool = False) -> None:
-        typed = _TMP.sub(str(self._folder / "tmp"), command)
+        typed = _TMP.sub(str(self._directory / "tmp"), command)
         if stays:
             printed = self._as_shown(terminal.run_until(typed, lambda text: _fits(shown, self._as_shown(text))))
         else:
@@ -122,22 +122,22 @@ class _Reader:
         assert _fits(shown, printed), f"$ {command}\nthe document shows:\n{shown}\nthe command printed:\n{printed}"
 
     def _as_shown(self, output: str) -> str:
-        for place, name in ((self._folder / "tmp", "/tmp"), (self._folder / "home", "~")):
+        for place, name in ((self._directory / "tmp", "/tmp"), (self._directory / "home", "~")):
             output = output.replace(str(place), name)
         return output
 
     def _terminal(self, name: str) -> Terminal:
         if name not in self._terminals:
-            folder = self._folder / f"terminal-{name}"
-            self._terminals[name] = Terminal(folder, self._folder / "tree", self._environment(), self._user)
+            directory = self._directory / f"terminal-{name}"
+            self._terminals[name] = Terminal(directory, self._directory / "tree", self._environment(), self._user)
         return self._terminals[name]
 
     def _environment(self) -> dict[str, str]:
         programs = [os.path.dirname(sys.executable), str(PROJECT / ".venv-aws/bin"), "/usr/bin:/bin:/usr/sbin:/sbin"]
         return {
             "PATH": ":".join(programs),
-            "HOME": str(self._folder / "home"),
-            "TMPDIR": str(self._folder / "tmp"),
+            "HOME": str(self._directory / "home"),
+            "TMPDIR": str(self._directory / "tmp"),
             "TERM": "dumb",
             "LC_ALL": "C.UTF-8",
             "AWS_EC2_METADATA_DISABLED": "true",
@@ -192,16 +192,16 @@ def _scratch() -> Iterator[tuple[Path, int | None]]:
     Not below pytest's directory, which only its own user may enter.
     """
     user = _ordinary_user()
-    folder = Path(tempfile.mkdtemp(prefix="docs-", dir="/tmp"))
+    directory = Path(tempfile.mkdtemp(prefix="docs-", dir="/tmp"))
     try:
-        _copy_tree(folder / "tree")
+        _copy_tree(directory / "tree")
         for name in ("home", "tmp"):
-            (folder / name).mkdir()
+            (directory / name).mkdir()
         if user is not None:
-            subprocess.run(["chown", "-R", f"{user}:{user}", str(folder)], check=True)
-        yield folder, user
+            subprocess.run(["chown", "-R", f"{user}:{user}", str(directory)], check=True)
+        yield directory, user
     finally:
-        subprocess.run(["rm", "-rf", "--", str(folder)], check=True)
+        subprocess.run(["rm", "-rf", "--", str(directory)], check=True)
 
 
 def _copy_tree(tree: Path) -> None:

@@ -49,6 +49,6 @@ class EngineBox:
     def finish(self, host: int = 0, *, fail_at: str = "") -> list[str]:
         """Let a host do all its commands, one of them badly; give the events' names."""
         done = []
-        while (command := self.engine.desk.next_for(self.hosts[host])) is not None:
+        while (command := self.engine.dispatcher.next_for(self.hosts[host])) is not None:
             done.append(self.do(host, FAILURE if command.event.name == fail_at else SUCCESS))
         return done

@@ -1,4 +1,4 @@
-"""A folder in which the examples are deployed, as their READMEs say: with the script ``try``."""
+"""A directory in which the examples are deployed, as their READMEs say: with the script ``try``."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "appspec-examples"
 
 
 class Host:
-    """One folder to deploy into."""
+    """One directory to deploy into."""
 
-    def __init__(self, folder: Path, program: str) -> None:
-        self.folder = folder
+    def __init__(self, directory: Path, program: str) -> None:
+        self.directory = directory
         self.environment = {**os.environ, "CODEDEPLOY_LOCAL": program, "LC_ALL": "C.UTF-8"}
 
     def __truediv__(self, name: str) -> Path:
-        return self.folder / name
+        return self.directory / name
 
     def attempt(self, revision: str, *options: str) -> subprocess.CompletedProcess[str]:
         """Deploy and tell how it went."""
         return subprocess.run(
-            [str(EXAMPLES / "try"), revision, str(self.folder), *options],
+            [str(EXAMPLES / "try"), revision, str(self.directory), *options],
             env=self.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -43,6 +43,6 @@ class Host:
         return done.stdout + done.stderr
 
     def tree(self, name: str) -> dict[str, str]:
-        """The files below a folder with their content."""
+        """The files below a directory with their content."""
         top = self / name
         return {str(path.relative_to(top)): path.read_text() for path in sorted(top.rglob("*")) if path.is_file()}

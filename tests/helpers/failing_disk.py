@@ -19,9 +19,9 @@ _ENVIRONMENT = {**os.environ, "PATH": TOOL_PATH}
 class FailingDisk:
     """An ext4 image, mounted at ``path`` within a ``with`` block."""
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "disk"
-        self._image = folder / "disk.img"
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "disk"
+        self._image = directory / "disk.img"
 
     def __enter__(self) -> FailingDisk:
         self.path.mkdir(parents=True)

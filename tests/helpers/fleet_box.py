@@ -71,11 +71,11 @@ def pip_wheel() -> tuple[str, bytes]:
     It is compiled, because Python compiles what lies in an archive anew at every start: that takes longer than all that
     pip does in a test. The largest part of a wheelhouse, so packed once.
     """
-    folder = Path(pip.__file__).parent
+    directory = Path(pip.__file__).parent
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for path in sorted(folder.rglob("*")):
-            name = f"pip/{path.relative_to(folder)}"
+        for path in sorted(directory.rglob("*")):
+            name = f"pip/{path.relative_to(directory)}"
             if path.suffix == ".py":
                 archive.writestr(f"{name}c", _compiled(path))
             elif path.is_file() and path.suffix != ".pyc":
@@ -115,12 +115,12 @@ def sums(files: Mapping[str, bytes]) -> bytes:
     return "".join(f"{digest(data)}  {name}\n" for name, data in files.items()).encode()
 
 
-def write_folder(folder: Path, files: Mapping[str, bytes]) -> tuple[str, str]:
-    """Write a wheelhouse as a folder; gives its path and its SHA-256."""
-    folder.mkdir(parents=True)
+def write_directory(directory: Path, files: Mapping[str, bytes]) -> tuple[str, str]:
+    """Write a wheelhouse as a directory; gives its path and its SHA-256."""
+    directory.mkdir(parents=True)
     for name, data in {**files, "SHA256SUMS": sums(files)}.items():
-        (folder / name).write_bytes(data)
-    return str(folder), digest(sums(files))
+        (directory / name).write_bytes(data)
+    return str(directory), digest(sums(files))
 
 
 def write_archive(path: Path, files: Mapping[str, bytes], *, top: str = "wheelhouse") -> tuple[str, str]:
@@ -137,14 +137,14 @@ def write_archive(path: Path, files: Mapping[str, bytes], *, top: str = "wheelho
 class StandIns:
     """Programs that note how they were called, one line a call, and do what a piece of shell says."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.log = folder / "calls.log"
-        folder.mkdir(parents=True)
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.log = directory / "calls.log"
+        directory.mkdir(parents=True)
         self.log.touch()
 
     def add(self, name: str, body: str = "") -> None:
-        path = self.folder / name
+        path = self.directory / name
         path.write_text(f'#!/bin/sh\necho "{name} $*" >>"{self.log}"\n{body}\n')
         path.chmod(0o755)
 
@@ -153,4 +153,4 @@ class StandIns:
 
     @property
     def path(self) -> str:
-        return os.pathsep.join([str(self.folder), os.path.dirname(sys.executable), "/usr/bin", "/bin"])
+        return os.pathsep.join([str(self.directory), os.path.dirname(sys.executable), "/usr/bin", "/bin"])

@@ -28,7 +28,7 @@ from agent.install.host import Host
 from agent.network.http import HttpClient, NetworkError
 from agent.sandbox.envelopes import EnvelopeSigner
 from agent.trust.envelope import SignerPolicy, TrustError, open_envelope
-from bundle_archives import BLOCK, Zip, entry, folder, hard_link, pax, symlink, tar, with_checksum
+from bundle_archives import BLOCK, Zip, directory, entry, hard_link, pax, symlink, tar, with_checksum
 from bundle_box import tree
 from envelope_forge import DOCUMENT, NOW, armour, ec_key, party, signed
 from work import work_of
@@ -78,7 +78,7 @@ def _check_envelope(_: Path, data: bytes) -> None:
     policies = [SignerPolicy(), SignerPolicy(fingerprints=(party().fingerprint,))]
 
     def use() -> None:
-        # Bytes that are no PEM stand for what is within it, where most of what can go wrong is.
+        # Bytes that are not PEM stand for what is within it, where most of what can go wrong is.
         text = data.decode("latin-1") if data.lstrip().startswith(b"-----") else armour(data)
         for policy in policies:
             with contextlib.suppress(TrustError):
@@ -128,7 +128,7 @@ def _check_specification(_: Path, data: bytes) -> None:
 def _tars() -> list[bytes]:
     version = [(b"GNU.sparse.major", b"1"), (b"GNU.sparse.minor", b"0"), (b"GNU.sparse.realsize", b"9")]
     plain = tar(
-        folder(b"./"),
+        directory(b"./"),
         entry(b"appspec.yml", b"version: 0.0\n"),
         entry(b"d/f", b"x" * 700),
         symlink(b"d/l", b"f"),
@@ -158,8 +158,8 @@ def _zips() -> list[bytes]:
     return [small.data(), Zip().add(b"stored", b"y" * 300, method=0).data(comment=b"a comment"), Zip().data()]
 
 
-def _check_archive(folder: Path, data: bytes, kinds: Sequence[str]) -> None:
-    outside, inside, archive = folder / "outside", folder / "inside", folder / "archive"
+def _check_archive(directory: Path, data: bytes, kinds: Sequence[str]) -> None:
+    outside, inside, archive = directory / "outside", directory / "inside", directory / "archive"
     for made in (outside, inside):
         made.mkdir(exist_ok=True)
     (outside / "precious").write_text("untouched")
@@ -178,17 +178,17 @@ def _check_archive(folder: Path, data: bytes, kinds: Sequence[str]) -> None:
         work_of(use, most=_limit(data), refuses=BundleError)
         assert tree(outside) == before, "something outside the directory was changed"
         assert sorted(os.listdir(inside)) == (["revision"] if unpacked else old), "something was left behind"
-        assert sorted(os.listdir(folder)) == ["archive", "inside", "outside"]
+        assert sorted(os.listdir(directory)) == ["archive", "inside", "outside"]
         if unpacked:
             written = sum(len(what[-1]) for what in tree(target).values() if isinstance(what[-1], bytes))
             assert written <= MOST_WRITTEN
 
 
-def _check_tar(folder: Path, data: bytes) -> None:
-    _check_archive(folder, data, ("tar", "tgz"))
+def _check_tar(directory: Path, data: bytes) -> None:
+    _check_archive(directory, data, ("tar", "tgz"))
     right = _with_right_checksums(data)
     if right != data:
-        _check_archive(folder, right, ("tar",))
+        _check_archive(directory, right, ("tar",))
 
 
 def _with_right_checksums(data: bytes) -> bytes:
@@ -308,21 +308,21 @@ def _lists() -> list[bytes]:
     ]
 
 
-def _check_list(folder: Path, data: bytes) -> None:
+def _check_list(directory: Path, data: bytes) -> None:
     listed, told, extra = [*data.split(CUT, 2), b"", b""][:3]
-    top = folder / "top"
-    instructions = folder / "instructions"
-    for made in (top / "app", instructions, folder / "extra"):
+    top = directory / "top"
+    instructions = directory / "instructions"
+    for made in (top / "app", instructions, directory / "extra"):
         made.mkdir(parents=True, exist_ok=True)
     (top / "app" / "f").touch()
-    file = CleanupFile(str(instructions / "g-cleanup"), str(folder / "extra" / "g.json"))
+    file = CleanupFile(str(instructions / "g-cleanup"), str(directory / "extra" / "g.json"))
     place = os.fsencode(top)
     written = listed.replace(b"/top", place)
     Path(file.path).write_bytes(written)
     Path(file.instructions).write_bytes(told.replace(b"/top", place))
     # What is in the agent's own directory only the agent writes, but a power cut may tear it.
     Path(file.extra).write_bytes(extra.replace(b"/top", place).replace(b"DIGEST", digest(written).encode()))
-    before = tree(folder)
+    before = tree(directory)
 
     def use() -> None:
         paths = file.paths()
@@ -331,11 +331,11 @@ def _check_list(folder: Path, data: bytes) -> None:
         identities = [one for one in file.directories().values() if one is not None]
         assert all(isinstance(number, int) for one in identities for number in one)
         found = plan_cleanup(paths, Host())
-        assert len(found.files) + len(found.folders) + len(found.rules) <= len(paths)
+        assert len(found.files) + len(found.directories) + len(found.rules) <= len(paths)
         other_lists(str(instructions), but="h")
 
     work_of(use, most=_limit(data))
-    assert tree(folder) == before, "reading a list changed something"
+    assert tree(directory) == before, "reading a list changed something"
 
 
 TARGETS = (
@@ -395,7 +395,7 @@ TARGETS = (
             b"\1\0\x08\0",
             bytes(4),
         ),
-        lambda folder, data: _check_archive(folder, data, ("zip",)),
+        lambda directory, data: _check_archive(directory, data, ("zip",)),
     ),
     Target(
         "YAML",

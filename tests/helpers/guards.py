@@ -62,25 +62,25 @@ def _python(program: str, *arguments: str) -> None:
     _run(sys.executable, "-ISc", program, *arguments)
 
 
-def _root(folder: str) -> None:
+def _root(directory: str) -> None:
     if os.geteuid() != 0:
         raise _LackingError(f"this is user number {os.geteuid()}")
-    _python(_GIVE_AWAY, f"{folder}/given")
+    _python(_GIVE_AWAY, f"{directory}/given")
 
 
 def _users(_: str) -> None:
     _python(_BECOME)
 
 
-def _mount(folder: str) -> None:
-    _run("unshare", "--mount", "mount", "-t", "tmpfs", "none", folder)
+def _mount(directory: str) -> None:
+    _run("unshare", "--mount", "mount", "-t", "tmpfs", "none", directory)
 
 
-def _disks(folder: str) -> None:
+def _disks(directory: str) -> None:
     from failing_disk import FailingDisk  # it imports this file
 
     try:
-        with FailingDisk(Path(folder)) as disk:
+        with FailingDisk(Path(directory)) as disk:
             disk.turn_read_only()
             disk.repair()
             disk.die()
@@ -88,22 +88,22 @@ def _disks(folder: str) -> None:
         raise _LackingError(str(error)) from error
 
 
-def _images(folder: str) -> None:
-    image = f"{folder}/image"
+def _images(directory: str) -> None:
+    image = f"{directory}/image"
     with open(image, "wb") as file:
         file.truncate(8 * 1024 * 1024)
     _run("mkfs.ext4", "-q", "-F", image)
-    _run("unshare", "--mount", "mount", "-o", "loop", image, folder)
+    _run("unshare", "--mount", "mount", "-o", "loop", image, directory)
 
 
-def _netns(folder: str) -> None:
-    _run("unshare", "--mount", "--net", "sh", "-c", _CABLES.format(folder))
+def _netns(directory: str) -> None:
+    _run("unshare", "--mount", "--net", "sh", "-c", _CABLES.format(directory))
 
 
-def _boot(folder: str) -> None:
+def _boot(directory: str) -> None:
     from host_leftovers import cgroup_parents  # tests of this file's own have no hosts
 
-    _run("unshare", "--mount", "--pid", "--net", "--fork", "--mount-proc", "sh", "-c", _LAYERS.format(folder))
+    _run("unshare", "--mount", "--pid", "--net", "--fork", "--mount-proc", "sh", "-c", _LAYERS.format(directory))
     parents = cgroup_parents()
     if not parents:
         raise _LackingError("there is no hierarchy of control groups for systemd")
@@ -124,21 +124,21 @@ def _mirror(_: str) -> None:
         raise _LackingError(str(error)) from error
 
 
-def _immutable(folder: str) -> None:
-    path = f"{folder}/immutable"
+def _immutable(directory: str) -> None:
+    path = f"{directory}/immutable"
     Path(path).touch()
     _run("chattr", "+i", path)
     _run("chattr", "-i", path)
 
 
-def _tracing(folder: str) -> None:
+def _tracing(directory: str) -> None:
     child = subprocess.Popen([sys.executable, "-ISc", _TRACED], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert child.stdin is not None
     assert child.stdout is not None
     child.stdout.readline()
     tracer = None
     try:
-        command = ["strace", "-p", str(child.pid), "-o", f"{folder}/calls"]
+        command = ["strace", "-p", str(child.pid), "-o", f"{directory}/calls"]
         tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "PATH": TOOL_PATH})
         assert tracer.stderr is not None
         said = tracer.stderr.readline().strip()
@@ -153,12 +153,12 @@ def _tracing(folder: str) -> None:
             tracer.communicate()
 
 
-def _devices(folder: str) -> None:
-    _python(_DEVICE, f"{folder}/device")
+def _devices(directory: str) -> None:
+    _python(_DEVICE, f"{directory}/device")
 
 
-def _labels(folder: str) -> None:
-    _python(_LABEL, f"{folder}/labelled")
+def _labels(directory: str) -> None:
+    _python(_LABEL, f"{directory}/labelled")
 
 
 def _localhost(_: str) -> None:
@@ -207,12 +207,12 @@ WANTS = {
 @cache
 def lacking(want: str) -> str:
     """Return why this machine does not grant something, or nothing where it does."""
-    with tempfile.TemporaryDirectory(prefix="codedeploy-probe-") as folder:
-        os.chmod(folder, 0o755)
+    with tempfile.TemporaryDirectory(prefix="codedeploy-probe-") as directory:
+        os.chmod(directory, 0o755)
         try:
-            WANTS[want].probe(folder)
+            WANTS[want].probe(directory)
         except _LackingError as error:
-            return f"needs {WANTS[want].meaning}: {str(error).replace(folder, '…')}"
+            return f"needs {WANTS[want].meaning}: {str(error).replace(directory, '…')}"
     return ""
 
 
@@ -237,13 +237,15 @@ def unavailable_unless(reasons: Iterable[str]) -> None:
 
 
 def summary(reasons: Iterable[str]) -> list[str]:
-    """Return what the tests skipped for these reasons wanted, one line each, and what would run them."""
+    """Return what the tests skipped for these reasons desired, one line each, and what would run them."""
     counts: Counter[str] = Counter()
     total = 0
     for text in reasons:
-        wanted = {one.removeprefix("needs ").partition(": ")[0] for one in text.split("; ") if one.startswith("needs ")}
-        counts.update(wanted)
-        total += bool(wanted)
+        desired = {
+            one.removeprefix("needs ").partition(": ")[0] for one in text.split("; ") if one.startswith("needs ")
+        }
+        counts.update(desired)
+        total += bool(desired)
     if not total:
         return []
     lines = [f"{count:>6}  {want}" for want, count in sorted(counts.items(), key=lambda row: (-row[1], row[0]))]

@@ -42,16 +42,16 @@ class Haproxy:
 
     def __init__(
         self,
-        folder: Path,
+        directory: Path,
         servers: Sequence[tuple[str, int | str, int]],
         *,
         address: str = "127.0.0.1",
         check: str = "50ms",
     ) -> None:
         self.address = address
-        self.socket = str(folder / "admin.sock")
+        self.socket = str(directory / "admin.sock")
         self.port, self.runtime_port = free_port(address), free_port(address)
-        self._path = folder / "haproxy.cfg"
+        self._path = directory / "haproxy.cfg"
         self._process: subprocess.Popen[bytes] | None = None
         self._path.write_text(
             CONFIGURATION.format(

@@ -1,4 +1,4 @@
-"""Root folders of Debian releases that test hosts boot from, made once by debootstrap and kept outside the project.
+"""Root directories of Debian releases that test hosts boot from, made once by debootstrap and kept outside the project.
 
 They are kept in ``$CODEDEPLOY_TEST_IMAGES``, else below ``$XDG_CACHE_HOME``, else below /var/cache.
 Packages come from ``$CODEDEPLOY_TEST_MIRROR``, else from the Debian mirror that this machine's apt uses.
@@ -43,11 +43,11 @@ _SUITES = {"bookworm", "trixie", "forky", "sid", "oldstable", "stable", "testing
 
 
 class ImageError(Exception):
-    """A root folder could not be made; the message ends with debootstrap's last lines."""
+    """A root directory could not be made; the message ends with debootstrap's last lines."""
 
 
 class Image(NamedTuple):
-    """What is to be in a root folder."""
+    """What is to be in a root directory."""
 
     release: str
     """Debian's name for the release, such as ``bookworm``."""
@@ -56,7 +56,7 @@ class Image(NamedTuple):
 
     @property
     def stamp(self) -> str:
-        """A folder name that is another one as soon as the image would be another one."""
+        """A directory name that is another one as soon as the image would be another one."""
         recipe = json.dumps([_RECIPE, self.release, sorted(self.packages)])
         return f"{self.release}-{self.variant}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
@@ -71,13 +71,13 @@ IMAGES = {
 }
 
 
-def image_folder(name: str | Image) -> Path:
+def image_directory(name: str | Image) -> Path:
     """Return the root directory of an image, after making it when it is not there yet.
 
     Processes that want the same one wait for the first. A directory under its final name is whole.
     """
     image = IMAGES[name] if isinstance(name, str) else name
-    cache = cache_folder()
+    cache = cache_directory()
     cache.mkdir(parents=True, exist_ok=True)
     final = cache / image.stamp
     with _locked(cache / f"{image.release}-{image.variant}.lock"):
@@ -87,7 +87,7 @@ def image_folder(name: str | Image) -> Path:
     return final
 
 
-def cache_folder() -> Path:
+def cache_directory() -> Path:
     """Where the images are kept."""
     own = os.environ.get("CODEDEPLOY_TEST_IMAGES")
     if own:
@@ -184,19 +184,19 @@ def _make(image: Image, final: Path) -> None:
     partial = final.with_name(final.name + ".partial")
     _remove(partial)
     log = final.with_name(final.name + ".log")
-    # debootstrap mounts within the folder that it fills. In namespaces of its own, which end with this process, it
-    # leaves no mount behind, whatever happens, for the next one's removal of a partial folder to run into.
+    # debootstrap mounts within the directory that it fills. In namespaces of its own, which end with this process, it
+    # leaves no mount behind, whatever happens, for the next one's removal of a partial directory to run into.
     wrapped = shlex.split("setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child --mount-proc")
     source = mirror()
-    wanted = [f"--include={','.join(image.packages)}", image.release, str(partial), source.address]
-    command = [*wrapped, "debootstrap", "--variant=minbase", *source.options, *wanted]
+    desired = [f"--include={','.join(image.packages)}", image.release, str(partial), source.address]
+    command = [*wrapped, "debootstrap", "--variant=minbase", *source.options, *desired]
     with open(log, "wb") as output:
         status = subprocess.call(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=_environment())
     if status != 0:
         last = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
         raise ImageError(f"{shlex.join(command)} ended with {status}:\n{last}\n(all of it is in {log})")
     _finish(partial)
-    os.sync()  # a folder under its final name is whole, even after the machine's own power cut
+    os.sync()  # a directory under its final name is whole, even after the machine's own power cut
     partial.rename(final)
 
 

@@ -20,7 +20,7 @@ import pytest
 
 import host_leftovers
 from booted_host import BootedHost
-from host_images import image_folder
+from host_images import image_directory
 from host_network import HostNetwork, in_namespace
 
 NEEDED = [
@@ -37,10 +37,10 @@ class HostLab:
     def __init__(self) -> None:
         """Make the network, after removing what killed runs have left."""
         self._outside = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        self.folder = host_leftovers.new_lab_folder()
+        self.directory = host_leftovers.new_lab_directory()
         self.hosts: list[BootedHost] = []
         try:
-            self.network = HostNetwork(f"{self.folder.name}-switch")
+            self.network = HostNetwork(f"{self.directory.name}-switch")
         except BaseException:
             self.close()
             raise
@@ -57,12 +57,12 @@ class HostLab:
         """Make a host without starting it, so that files may be put there before its first boot.
 
         ``image`` is a key of host_images.IMAGES; ``disk`` is how much may be written, as in tmpfs(5);
-        ``read_only`` maps paths inside the host to folders or files of this machine; ``layers`` lie over the image,
+        ``read_only`` maps paths inside the host to directories or files of this machine; ``layers`` lie over the image,
         the topmost first, and are what BootedHost.written has given.
         """
         with self.outside():  # an image may have to be made first, and is fetched
-            lower = [*layers, image_folder(image)]
-        host = BootedHost(name, lower, lab=self.folder, network=self.network, disk=disk, read_only=read_only or {})
+            lower = [*layers, image_directory(image)]
+        host = BootedHost(name, lower, lab=self.directory, network=self.network, disk=disk, read_only=read_only or {})
         self.hosts.append(host)
         return host
 
@@ -82,7 +82,7 @@ class HostLab:
 
     def close(self) -> None:
         """Kill the hosts and remove all that they have made."""
-        host_leftovers.remove_lab(self.folder)
+        host_leftovers.remove_lab(self.directory)
         os.close(self._outside)
         for host in self.hosts:
             host.forget_process()

@@ -1,8 +1,8 @@
 """What a lab of test hosts makes on the machine, by its names, and one way to remove it.
 
-A lab named N has the folder BASE/N, network namespaces N-*, control groups N-* and machines N-*. The folder is made
-before anything else and removed after everything else. The lab's own end and the sweep that comes after a run which
-was killed are the same function, so the sweep needs to know nothing but the folder.
+A lab named N has the directory BASE/N, network namespaces N-*, control groups N-* and machines N-*. The directory is
+made before anything else and removed after everything else. The lab's own end and the sweep that comes after a run
+which was killed are the same function, so the sweep needs to know nothing but the directory.
 """
 
 from __future__ import annotations
@@ -21,47 +21,47 @@ from waiting import Guard
 
 BASE = Path("/run/codedeploy-test-hosts")
 _PREFIX = "cdh"
-_CGROUPS = "cgroups"  # in a lab's folder: where its control groups are, one folder a line
+_CGROUPS = "cgroups"  # in a lab's directory: where its control groups are, one directory a line
 _NSPAWN = Path("/run/systemd/nspawn/propagate")
 
 _serial = 0
 
 
-def new_lab_folder() -> Path:
-    """Make the folder of a new lab of this process, after removing the labs of processes that are no more."""
+def new_lab_directory() -> Path:
+    """Make the directory of a new lab of this process, after removing the labs of processes that are no more."""
     global _serial
     BASE.mkdir(mode=0o700, parents=True, exist_ok=True)
     with open(BASE / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for folder in BASE.glob(f"{_PREFIX}-*"):
-            if not _owner_is_alive(folder.name):
-                remove_lab(folder)
+        for directory in BASE.glob(f"{_PREFIX}-*"):
+            if not _owner_is_alive(directory.name):
+                remove_lab(directory)
         _serial += 1
-        folder = BASE / f"{_PREFIX}-{os.getpid()}-{_start_time(os.getpid())}-{_serial}"
-        folder.mkdir()
-        (folder / _CGROUPS).write_text("".join(f"{path}\n" for path in cgroup_parents()))
-    return folder
+        directory = BASE / f"{_PREFIX}-{os.getpid()}-{_start_time(os.getpid())}-{_serial}"
+        directory.mkdir()
+        (directory / _CGROUPS).write_text("".join(f"{path}\n" for path in cgroup_parents()))
+    return directory
 
 
-def remove_lab(folder: Path) -> None:
+def remove_lab(directory: Path) -> None:
     """Remove all that a lab has made: processes first, then what they held."""
-    groups = [path for parent in _recorded_parents(folder) for path in parent.glob(f"{folder.name}-*")]
+    groups = [path for parent in _recorded_parents(directory) for path in parent.glob(f"{directory.name}-*")]
     # What runs inside first: systemd-nspawn then collects its host's process 1 and ends by itself.
     kill_all(group / "payload" for group in groups)
     _wait_until_empty(groups)
     kill_all(groups)
-    _unmount_below(folder)
-    for name in host_network.namespaces(f"{folder.name}-"):
+    _unmount_below(directory)
+    for name in host_network.namespaces(f"{directory.name}-"):
         host_network.remove_namespace(name)
     for group in groups:
         remove_cgroup(group)
-    for path in _NSPAWN.glob(f"{folder.name}-*"):
+    for path in _NSPAWN.glob(f"{directory.name}-*"):
         path.rmdir()
-    subprocess.run(["rm", "-rf", "--one-file-system", "--", str(folder)], check=True)
+    subprocess.run(["rm", "-rf", "--one-file-system", "--", str(directory)], check=True)
 
 
 def cgroup_parents() -> list[Path]:
-    """Folders of the control groups that this process is in, in each hierarchy that systemd keeps processes in."""
+    """Directories of the control groups that this process is in, in each hierarchy that systemd keeps processes in."""
     ours = {}
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
@@ -80,9 +80,9 @@ def cgroup_processes(groups: Iterable[Path]) -> set[int]:
     """The processes in these control groups and in those below them."""
     found: set[int] = set()
     # Groups come and go meanwhile; os.walk() passes over those that have gone.
-    for folder in [folder for group in groups for folder, _, _ in os.walk(group)]:
+    for directory in [directory for group in groups for directory, _, _ in os.walk(group)]:
         with suppress(OSError):
-            found.update(int(pid) for pid in Path(folder, "cgroup.procs").read_text().split())
+            found.update(int(pid) for pid in Path(directory, "cgroup.procs").read_text().split())
     return found - {0}
 
 
@@ -100,9 +100,9 @@ def kill_all(groups: Iterable[Path]) -> None:
 
 def remove_cgroup(group: Path) -> None:
     """Remove a control group and those below it, when nothing runs there any more."""
-    for folder, _, _ in os.walk(group, topdown=False):
+    for directory, _, _ in os.walk(group, topdown=False):
         with suppress(FileNotFoundError):
-            os.rmdir(folder)
+            os.rmdir(directory)
 
 
 def _wait_until_empty(groups: list[Path], timeout: float = 2.0) -> None:
@@ -111,16 +111,16 @@ def _wait_until_empty(groups: list[Path], timeout: float = 2.0) -> None:
         time.sleep(0.01)
 
 
-def _recorded_parents(folder: Path) -> list[Path]:
+def _recorded_parents(directory: Path) -> list[Path]:
     with suppress(FileNotFoundError):
-        return [Path(line) for line in (folder / _CGROUPS).read_text().splitlines()]
+        return [Path(line) for line in (directory / _CGROUPS).read_text().splitlines()]
     return []
 
 
-def _unmount_below(folder: Path) -> None:
-    """Unmount what is mounted below a folder, the latest first."""
+def _unmount_below(directory: Path) -> None:
+    """Unmount what is mounted below a directory, the latest first."""
     points = [line.split(" ")[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    for point in reversed([point for point in points if point.startswith(f"{folder}/")]):
+    for point in reversed([point for point in points if point.startswith(f"{directory}/")]):
         subprocess.run(["umount", "--", point], check=True)
 
 

@@ -95,11 +95,11 @@ def in_namespace(path: Path) -> Iterator[None]:
     """Let this thread, and each process that it starts, use another network namespace."""
     before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        wanted = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        desired = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            _set_namespace(wanted)
+            _set_namespace(desired)
         finally:
-            os.close(wanted)
+            os.close(desired)
         try:
             yield
         finally:

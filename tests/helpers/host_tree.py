@@ -1,8 +1,8 @@
-"""A folder tree as short lines of text, so that two trees compare and a difference can be read.
+"""A directory tree as short lines of text, so that two trees compare and a difference can be read.
 
 One entry a path, relative to the top:
 
-    dir 0755                        a folder
+    dir 0755                        a directory
     file 0644 "one\\n"               a regular file with its content
     file 0640 games:games "x"       owner and group, where they are not root
     link -> target                  a symbolic link
@@ -46,9 +46,9 @@ def snapshot(top: str, *, rename: Callable[[str], str] = str) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def _walk(folder: str, prefix: str, found: dict[str, str], rename: Callable[[str], str]) -> None:
+def _walk(directory: str, prefix: str, found: dict[str, str], rename: Callable[[str], str]) -> None:
     try:
-        entries = list(os.scandir(folder))
+        entries = list(os.scandir(directory))
     except FileNotFoundError:
         return
     for entry in entries:

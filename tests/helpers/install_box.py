@@ -1,6 +1,6 @@
-"""A small host for tests of Installs: a destination folder, the agent's root folder, and revisions made from tables.
+"""A small host for tests of Installs: a destination, the agent's root directory, and revisions made from tables.
 
-A tree is a table of relative paths with their content: a text, ``Link`` or ``None`` for a folder.
+A tree is a table of relative paths with their content: a text, ``Link`` or ``None`` for a directory.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Mappings = Iterable[tuple[str, str]]
 
 
 def put(path: str, content: Content = None, *, mode: int | None = None) -> str:
-    """Make a file, a link or a folder, with the folders above it; give its path."""
+    """Make a file, a link or a directory, with the directories above it; give its path."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     if content is None:
         os.makedirs(path, exist_ok=True)
@@ -50,11 +50,11 @@ def put(path: str, content: Content = None, *, mode: int | None = None) -> str:
 
 
 def tree(top: str) -> dict[str, Content]:
-    """Everything below a folder as a table; empty where there is no folder. Special files show as their kind."""
+    """Everything below a directory as a table; empty where there is no directory. Special files show as their kind."""
     found: dict[str, Content] = {}
-    for folder, folders, files in os.walk(top):
-        for name in [*folders, *files]:
-            path = os.path.join(folder, name)
+    for directory, directories, files in os.walk(top):
+        for name in [*directories, *files]:
+            path = os.path.join(directory, name)
             found[os.path.relpath(path, top)] = content_of(path)
     return found
 
@@ -91,7 +91,7 @@ class Box:
         return InstallState(self.root)
 
     def revision(self, files: Tree) -> str:
-        """Make an unpacked revision; give its archive folder."""
+        """Make an unpacked revision; give its archive directory."""
         self.count += 1
         archive = f"{self.root}/{GROUP}/d-{self.count}/deployment-archive"
         os.makedirs(archive)
@@ -111,7 +111,7 @@ class Box:
     ) -> InstallRequest:
         """What the agent is asked for.
 
-        ``to`` is where the revision's folder "app" goes, below the destination folder, or pairs of source and
+        ``to`` is where the revision's directory "app" goes, below the destination directory, or pairs of source and
         destination as the AppSpec would have them.
         """
         archive = revision if isinstance(revision, str) else self.revision(revision)
@@ -149,7 +149,7 @@ class Box:
         return plan_install(request, options=InstallOptions())
 
     def put(self, path: str, content: Content = None, *, mode: int | None = None) -> str:
-        """Put something foreign below the destination folder."""
+        """Put something foreign below the destination directory."""
         return put(f"{self.dest}/{path}", content, mode=mode)
 
     def tree(self, path: str = "") -> dict[str, Content]:
@@ -159,7 +159,7 @@ class Box:
         return content_of(f"{self.dest}/{path}")
 
     def listed(self, group: str = GROUP) -> list[str]:
-        """The clean-up list's paths, those below the destination folder relative to it."""
+        """The clean-up list's paths, those below the destination directory relative to it."""
         return [path.removeprefix(f"{self.dest}/") for path in self.state.cleanup_file(group).paths()]
 
     def raw_list(self, group: str = GROUP) -> str:
@@ -224,12 +224,12 @@ def _become_nobody() -> None:
 
 
 def give_to_ordinary_user(top: str) -> None:
-    """Give a whole folder to the user of ``as_ordinary_user``."""
+    """Give a whole directory to the user of ``as_ordinary_user``."""
     if os.geteuid() != 0:
         return
-    for folder, folders, files in os.walk(top):
-        for name in [".", *folders, *files]:
-            os.chown(os.path.join(folder, name), NOBODY, NOBODY, follow_symlinks=False)
+    for directory, directories, files in os.walk(top):
+        for name in [".", *directories, *files]:
+            os.chown(os.path.join(directory, name), NOBODY, NOBODY, follow_symlinks=False)
 
 
 def with_own_mounts(action: Callable[[], object], *commands: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 Missing is a statement that syncs or writes down what another command believes, and of the installer also one that
 renames or removes. The others are in ``CHANGED``.
 
-By hand, from the project's folder, with the project's Python:
+By hand, from the project's directory, with the project's Python:
 
     python tests/helpers/install_mutants.py            list them
     python tests/helpers/install_mutants.py PART...    run the tests on those whose name holds one of the parts
@@ -43,19 +43,19 @@ OF_COMMANDS = (
     "traffic/record.py",
     "worker/bundle_cache.py",
 )
-_SAVE = "save(self._folder, saved)"
+_SAVE = "save(self._directory, saved)"
 CHANGED = {
     # Not durable before the acknowledgement; removed under its name; the turn let go before the outcome is saved.
-    ("worker/command.py", "self._folder.save_progress(self.state, durably=True)"): (
-        "self._folder.save_progress(self.state, durably=False)"
+    ("worker/command.py", "self._directory.save_progress(self.state, durably=True)"): (
+        "self._directory.save_progress(self.state, durably=False)"
     ),
-    ("store/commands.py", "os.rename(folder.path, gone)"): "_remove_if_there(folder.path)",
+    ("store/commands.py", "os.rename(directory.path, gone)"): "_remove_if_there(directory.path)",
     ("worker/command.py", _SAVE): f"self._turn and self._turn.release(); {_SAVE}",
 }
 """Statements that become others, by their module and text."""
 
 # A statement that only calls one of these is a mutant without it.
-SYNCS = frozenset({"fsync", "sync", "_sync", "sync_folder", "sync_file_systems", "sync_file_system"})
+SYNCS = frozenset({"fsync", "sync", "_sync", "sync_directory", "sync_file_systems", "sync_file_system"})
 NAMES = frozenset(
     {"rename", "rename_to_free_name", "take", "link", "unlink", "rmdir", "remove_if_there", "remove_tree"}
     | {"remove_file", "remove_empty", "remove_all"}
@@ -66,7 +66,7 @@ RECORDS = frozenset({"mark", "begin", "end", "write_durably", "append_durably", 
 # tests of their own module. The walks take minutes.
 FIRST = ("tests/install/walk/test_scenes.py", "tests/install/walk/test_durable_order.py")
 WALKS = ("tests/install/walk/test_crash_walk.py", "tests/install/walk/test_fault_walk.py")
-FOLDERS = ("tests/install", "tests/filesystem")
+DIRECTORIES = ("tests/install", "tests/filesystem")
 COMMANDS = "tests/worker/test_durable_order.py"
 _FAILED = 1
 
@@ -85,11 +85,11 @@ class Mutant:
     indent: int
     instead: str = "pass"
 
-    def make(self, folder: Path) -> None:
-        """Write the whole package, with this statement changed, into a folder. Raises RuntimeError if it has moved."""
+    def make(self, directory: Path) -> None:
+        """Write the whole package into a directory, with this statement changed. Raises RuntimeError if it moved."""
         if self not in mutants():
             raise RuntimeError(f"agent/{self.module} has been changed since its mutants were listed")
-        package = folder / "agent"
+        package = directory / "agent"
         shutil.copytree(PROJECT / "agent", package, ignore=shutil.ignore_patterns("__pycache__"))
         lines = (package / self.module).read_text(encoding="utf-8").splitlines(keepends=True)
         gap = "\n" * (self.end_line - self.line)
@@ -103,7 +103,7 @@ def mutants() -> list[Mutant]:
     """All mutants, in the order of modules and lines."""
     found: list[Mutant] = []
     for module in dict.fromkeys([*MODULES, *OF_COMMANDS, *(module for module, _ in CHANGED)]):
-        wanted = SYNCS | RECORDS | NAMES if module in MODULES else SYNCS | RECORDS if module in OF_COMMANDS else set()
+        desired = SYNCS | RECORDS | NAMES if module in MODULES else SYNCS | RECORDS if module in OF_COMMANDS else set()
         tree = ast.parse((PROJECT / "agent" / module).read_text(encoding="utf-8"))
         names: dict[str, int] = {}
         for function, statement in _statements(tree, Path(module).stem):
@@ -113,7 +113,7 @@ def mutants() -> list[Mutant]:
             if names[name] > 1:
                 name = f"{name} ({names[name]})"
             place = (module, statement.lineno, statement.end_lineno or statement.lineno, statement.col_offset)
-            if _called(statement.value) in wanted:
+            if _called(statement.value) in desired:
                 found.append(Mutant(name, *place))
             if instead := CHANGED.get((module, text)):
                 found.append(Mutant(f"{name} -> {instead}", *place, instead))
@@ -138,25 +138,25 @@ def _called(value: ast.expr) -> str:
 
 def tests_for(mutant: Mutant) -> list[str]:
     """The test files for a mutant, in the order in which they are run."""
-    folder, module = os.path.split(mutant.module)
-    own = PROJECT / "tests" / folder / f"test_{module}"
-    if f"tests/{folder}" not in FOLDERS:
-        beside = sorted((PROJECT / "tests" / folder).glob("test_*.py"))
+    directory, module = os.path.split(mutant.module)
+    own = PROJECT / "tests" / directory / f"test_{module}"
+    if f"tests/{directory}" not in DIRECTORIES:
+        beside = sorted((PROJECT / "tests" / directory).glob("test_*.py"))
         return [COMMANDS, *dict.fromkeys(str(path) for path in (own, *beside) if path.exists())]
-    others = (path for name in FOLDERS for path in sorted((PROJECT / name).glob("test_*.py")))
+    others = (path for name in DIRECTORIES for path in sorted((PROJECT / name).glob("test_*.py")))
     return [*FIRST, *dict.fromkeys(str(path) for path in (own, *others) if path.exists()), *WALKS]
 
 
 def is_noticed(mutant: Mutant) -> bool:
     """Run the tests on a mutant until one fails; tell whether one did. Raises RuntimeError if they cannot be run."""
-    with tempfile.TemporaryDirectory(prefix="codedeploy-mutant-") as folder:
-        mutant.make(Path(folder))
+    with tempfile.TemporaryDirectory(prefix="codedeploy-mutant-") as directory:
+        mutant.make(Path(directory))
         environment = {
             **os.environ,
-            "PYTHONPATH": folder,
-            "AGENT_UNDER_TEST": f"{folder}/agent",
+            "PYTHONPATH": directory,
+            "AGENT_UNDER_TEST": f"{directory}/agent",
         }
-        # -P: not the package that lies in the current folder.
+        # -P: not the package that lies in the current directory.
         command = [sys.executable, "-P", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--part", "both"]
         command += tests_for(mutant)
         done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, check=False)

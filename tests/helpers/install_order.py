@@ -20,13 +20,13 @@ class Order:
     """The changing calls of one process that succeeded; the rules give what is broken, for a person."""
 
     def __init__(self, calls: Sequence[Call], place: Place, *, file_systems: Sequence[str] = ()) -> None:
-        """``file_systems`` are the folders that they are mounted on, the host's own folder standing for its own."""
+        """``file_systems`` are the directories that they are mounted on; the host's own stands for its file system."""
         self._calls = [call for call in calls if call.changes and call.succeeded]
         self._place = place
         self._file_systems = file_systems or [place.host]
 
     def state_files(self) -> list[str]:
-        """Every file below the root folder is replaced whole and durably, every other change there is made to last."""
+        """Every file below the root directory is replaced whole and durably, every other change there is lasting."""
         broken = []
         for at, call in enumerate(self._calls):
             if not all(path.startswith(self._place.root) for path in call.changed):
@@ -141,7 +141,7 @@ class Order:
         return found[0] if found else -1
 
     def _on_host(self, call: Call) -> bool:
-        """Whether something below the host's folder changes."""
+        """Whether something below the host's directory changes."""
         return call.name not in ("fsync", "syncfs") and any(
             path.startswith(self._place.host + "/") for path in call.changed
         )

@@ -32,11 +32,11 @@ Picture = Mapping[str, Seen]
 
 
 def take(top: str) -> Picture:
-    """Everything below a folder, by its path from there; not the folder itself."""
+    """Everything below a directory, by its path from there; not the directory itself."""
     found: dict[str, Seen] = {}
-    for folder, folders, files in os.walk(top):
-        for name in [*folders, *files]:
-            path = os.path.join(folder, name)
+    for directory, directories, files in os.walk(top):
+        for name in [*directories, *files]:
+            path = os.path.join(directory, name)
             found[os.path.relpath(path, top)] = _look(path)
     return found
 
@@ -48,7 +48,7 @@ def _look(path: str) -> Seen:
     if stat.S_ISLNK(status.st_mode):
         return Seen("link", 0, owner, os.fsencode(os.readlink(path)), status.st_nlink, (b"", b""), 0)
     if stat.S_ISDIR(status.st_mode):
-        return Seen("folder", mode, owner, b"", 0, _acls(path), 0)
+        return Seen("directory", mode, owner, b"", 0, _acls(path), 0)
     with open(path, "rb") as file:
         content = file.read()
     return Seen("file", mode, owner, content, status.st_nlink, _acls(path), status.st_mtime_ns)
@@ -65,40 +65,40 @@ def _acls(path: str) -> tuple[bytes, bytes]:
 
 
 def identities(top: str) -> dict[str, int]:
-    """The inode of everything below a folder."""
+    """The inode of everything below a directory."""
     return {
-        os.path.relpath(os.path.join(folder, name), top): os.lstat(os.path.join(folder, name)).st_ino
-        for folder, folders, files in os.walk(top)
-        for name in [*folders, *files]
+        os.path.relpath(os.path.join(directory, name), top): os.lstat(os.path.join(directory, name)).st_ino
+        for directory, directories, files in os.walk(top)
+        for name in [*directories, *files]
     }
 
 
-def differences(wanted: Picture, found: Picture) -> list[str]:
-    """Every path that is not as wanted, for a person."""
+def differences(desired: Picture, found: Picture) -> list[str]:
+    """Every path that is not as desired, for a person."""
     lines = []
-    for path in sorted({*wanted, *found}):
-        one, two = wanted.get(path), found.get(path)
+    for path in sorted({*desired, *found}):
+        one, two = desired.get(path), found.get(path)
         if one != two:
-            lines.append(f"{path!r}:\n      wanted {one or 'nothing'}\n      found  {two or 'nothing'}")
+            lines.append(f"{path!r}:\n      desired {one or 'nothing'}\n      found  {two or 'nothing'}")
     return lines
 
 
 def cleaned_up(picture: Picture, listed: Sequence[str], top: str) -> set[str]:
     """The paths that are left when the official agent has worked off a clean-up list (behaviour of 1.8.1).
 
-    Last line first: a link or file is removed, a folder if it is empty by then, what is not there is passed over. The
-    listed paths are absolute; what lies outside ``top`` is not looked at.
+    Last line first: a link or file is removed, a directory if it is empty by then, what is not there is passed over.
+    The listed paths are absolute; what lies outside ``top`` is not looked at.
     """
     left = set(picture)
     for line in reversed(listed):
-        folder, name = os.path.split(os.path.normpath(line))
-        path = os.path.relpath(os.path.join(os.path.realpath(folder), name), top)
+        directory, name = os.path.split(os.path.normpath(line))
+        path = os.path.relpath(os.path.join(os.path.realpath(directory), name), top)
         if path not in left:
             continue
-        if picture[path].kind != "folder" or not _has_children(path, left):
+        if picture[path].kind != "directory" or not _has_children(path, left):
             left.remove(path)
     return left
 
 
-def _has_children(folder: str, paths: Iterable[str]) -> bool:
-    return any(path.startswith(folder + "/") for path in paths)
+def _has_children(directory: str, paths: Iterable[str]) -> bool:
+    return any(path.startswith(directory + "/") for path in paths)

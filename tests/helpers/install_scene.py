@@ -2,7 +2,7 @@
 
 Version 1 is installed undisturbed, then somebody works on the host by hand; version 2 is the Install that the walks
 disturb; version 3 has to succeed afterwards. A revision is a table of paths with their content: a text, ``Link`` or
-``None`` for a folder.
+``None`` for a directory.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ Content = str | Link | None
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """``foreign`` prepares the host, ``by_hand`` changes it after version 1; both get the host's folder.
+    """``foreign`` prepares the host, ``by_hand`` changes it after version 1; both get the host's directory.
 
-    ``mappings`` are pairs of source and destination below the host's folder; ``replaced`` are foreign paths that
+    ``mappings`` are pairs of source and destination below the host's directory; ``replaced`` are foreign paths that
     version 2 takes over; ``in_place`` are paths that something is mounted on, with the file that is mounted.
     """
 
@@ -52,7 +52,7 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The folder in which a scene is played: the agent's root folder, the host's folder, and what lies where."""
+    """The directory in which a scene is played: the agent's root directory, the host's, and what lies where."""
 
     top: str
 
@@ -106,7 +106,7 @@ def prepare(scene: Scene, place: Place) -> None:
 
 
 def put(path: str, content: Content) -> None:
-    """Make a file, a link or a folder with its parents; files get an old time, so that it can be seen to be kept."""
+    """Make a file, a link or a directory with its parents; files get an old time, so that it can be seen to be kept."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     if content is None:
         os.makedirs(path, exist_ok=True)
@@ -141,12 +141,12 @@ def _permissions(scene: Scene, place: Place, version: str) -> tuple[Permission, 
     owner = str(SOMEBODY) if os.geteuid() == 0 else None
     named = (AclEntry("user", str(SOMEBODY), 4), AclEntry("mask", "", 6))
     inherited = (AclEntry("user", str(SOMEBODY), 5, default=True),)
-    files, folders = frozenset({"file"}), frozenset({"directory"})
+    files, directories = frozenset({"file"}), frozenset({"directory"})
     return (
         Permission(f"{place.host}/app/leads-out", mode=0o604),
         Permission(f"{place.host}/app", "*.sh", mode=0o750, owner=owner, group=owner, types=files),
         Permission(f"{place.host}/app", "replaced.*", mode=0o640, acls=named, types=files),
-        Permission(f"{place.host}/app", "*folder", mode=0o2770, owner=owner, acls=inherited, types=folders),
+        Permission(f"{place.host}/app", "*directory", mode=0o2770, owner=owner, acls=inherited, types=directories),
     )
 
 
@@ -171,12 +171,12 @@ def _foreign(host: str) -> None:
 def _by_hand(host: str) -> None:
     app = f"{host}/app"
     os.chmod(f"{app}/replaced.conf", 0o444)
-    os.chmod(f"{app}/kept-folder", 0o2711)
+    os.chmod(f"{app}/kept-directory", 0o2711)
     os.setxattr(f"{app}/kept-plain", "system.posix_acl_access", acl_for(SOMEBODY, 7))
     os.setxattr(f"{app}/kept-plain", "system.posix_acl_default", acl_for(SOMEBODY, 5))
     if os.geteuid() == 0:
-        os.chown(f"{app}/kept-folder", -1, SOMEBODY)
-        os.chmod(f"{app}/kept-folder", 0o2711)
+        os.chown(f"{app}/kept-directory", -1, SOMEBODY)
+        os.chmod(f"{app}/kept-directory", 0o2711)
         os.chown(f"{app}/kept-plain", SOMEBODY, SOMEBODY)
         os.chown(f"{app}/gone.txt", SOMEBODY, SOMEBODY)
     os.link(f"{app}/linked.txt", f"{host}/theirs/other-name")
@@ -193,54 +193,54 @@ _ONE: dict[str, Content] = {
     "app/same": "same",
     "app/gone.txt": "gone",
     "app/linked.txt": "one of two names",
-    "app/old-folder/a": "a",
-    "app/old-folder/b/c": "c",
+    "app/old-directory/a": "a",
+    "app/old-directory/b/c": "c",
     "app/old-but-used/x": "x",
-    "app/becomes-folder": "file",
+    "app/becomes-directory": "file",
     "app/becomes-file/z/y": "z",
     "app/becomes-link": "text",
     "app/was-link": Link("same"),
-    "app/kept-folder/f": "f1",
+    "app/kept-directory/f": "f1",
     "app/kept-plain/f": "f1",
     "app/new\nline": "odd 1",
-    "app/blank ": "odd 1",
+    "app/space ": "odd 1",
     "app/caf\udce9": "latin 1",
-    "app/odd folder /inner": "odd 1",
+    "app/odd directory /inner": "odd 1",
     "one.conf": "one",
 }
 _TWO: dict[str, Content] = {
     "app/replaced.conf": "two is longer",
     "app/same": "same",
     "app/linked.txt": "two",
-    "app/becomes-folder/in/side": "now a folder",
+    "app/becomes-directory/in/side": "now a directory",
     "app/becomes-file": "now a file",
     "app/becomes-link": Link("same"),
     "app/was-link": "now a file",
-    "app/kept-folder/f": "f2",
-    "app/kept-folder/sub/run.sh": "#!/bin/sh",
+    "app/kept-directory/f": "f2",
+    "app/kept-directory/sub/run.sh": "#!/bin/sh",
     "app/kept-plain/f": "f2",
     "app/kept-plain/sub/new": "new",
     "app/leads-out": Link("../theirs/data"),
     "app/run.sh": "#!/bin/sh",
     "app/new\nline": "odd 2",
-    "app/blank ": "odd 2",
+    "app/space ": "odd 2",
     "app/second ": "odd and new",
     "app/caf\udce9": "latin 2",
     "app/overwritten": "now ours",
     "app/points-out": "now ours",
     "app/dangling": "now ours",
     "app/already-there/new": "new",
-    "app/new-folder/deep/er/file": "deep",
-    "app/new-folder/link": Link("deep"),
+    "app/new-directory/deep/er/file": "deep",
+    "app/new-directory/link": Link("deep"),
     "app/big": BIG,
     "one.conf": "one, second edition",
     "two.conf": "two",
 }
 _THREE: dict[str, Content] = {
     "app/replaced.conf": "three",
-    "app/becomes-folder": "a file again",
+    "app/becomes-directory": "a file again",
     "app/becomes-file/z/y": "z again",
-    "app/new-folder/deep/er/file": "deeper",
+    "app/new-directory/deep/er/file": "deeper",
     "app/kept-plain/f": "f3",
     "app/overwritten": "still ours",
     "app/points-out": "still ours",
@@ -290,7 +290,7 @@ def _nothing(host: str) -> None:
     """Nobody touches the host."""
 
 
-# No version 1: the agent's own folders are made by the Install that is disturbed.
+# No version 1: the agent's own directories are made by the Install that is disturbed.
 _FIRST = Scene(
     name="first",
     behavior="DISALLOW",

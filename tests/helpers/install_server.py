@@ -14,8 +14,6 @@ import socket
 import sys
 import traceback
 
-import agent.install.permissions
-import agent.install.settled  # noqa: F401  (imported late by the installer; here once for all children)
 import install_scene
 from agent.errors import AgentError
 from agent.install.installer import InstallOptions, install, recover

@@ -40,13 +40,13 @@ class State:
 
 
 class Stage:
-    """A scene in a folder of its own; ``reset`` makes the host as it is before the Install of version 2."""
+    """A scene in a directory of its own; ``reset`` makes the host as it is before the Install of version 2."""
 
-    def __init__(self, scene: str, folder: str, server: Server) -> None:
+    def __init__(self, scene: str, directory: str, server: Server) -> None:
         self.scene = SCENES[scene]
-        self.place = Place(os.path.join(folder, "play"))
+        self.place = Place(os.path.join(directory, "play"))
         self._server = server
-        self._template = os.path.join(folder, "template")
+        self._template = os.path.join(directory, "template")
         prepare(self.scene, self.place)
         if self.scene.first:
             ending = self.run("install", version=self.scene.first)
@@ -129,16 +129,16 @@ class Stage:
     def leftovers(self) -> list[str]:
         """Every temporary name, and every journal, open or set aside."""
         found = []
-        for folder, folders, files in os.walk(self.place.top):
-            for name in [*folders, *files]:
+        for directory, directories, files in os.walk(self.place.top):
+            for name in [*directories, *files]:
                 if name.startswith(".codedeploy-") or name.endswith("~") or ".journal" in name:
-                    found.append(f"left over: {os.path.join(folder, name)}")
+                    found.append(f"left over: {os.path.join(directory, name)}")
         return found
 
     def has_journal(self) -> bool:
         return os.path.exists(self.place.journal)
 
-    def settled(self) -> tuple[str, list[str]]:
+    def finalized(self) -> tuple[str, list[str]]:
         """Tell which state the host is in, old or new, with everything that is not exactly so."""
         found = self.state()
         problems = {OLD: self.old.differences(found), NEW: self.new.differences(found)}
@@ -146,7 +146,7 @@ class Stage:
         return which, [*problems[which], *self.leftovers()]
 
     def kept_identity(self, before: dict[str, int], which: str) -> list[str]:
-        """What was replaced by another object although it stays: all in the old state, else folders and foreign."""
+        """What was replaced by another object although it stays: all in the old state, else directories and foreign."""
         now = identities(self.place.host)
         lines = []
         for path, inode in before.items():
@@ -157,13 +157,13 @@ class Stage:
 
     def _is_kept(self, path: str) -> bool:
         one, two = self.old.host[path], self.new.host[path]
-        return one.kind == two.kind and (one.kind == "folder" or f"{self.place.host}/{path}" not in self._new_paths)
+        return one.kind == two.kind and (one.kind == "directory" or f"{self.place.host}/{path}" not in self._new_paths)
 
     @cached_property
     def _new_paths(self) -> frozenset[str]:
         real = [os.path.realpath(os.path.dirname(path)) for path in self.new.listed or ()]
         return frozenset(
-            f"{folder}/{os.path.basename(path)}" for folder, path in zip(real, self.new.listed or (), strict=True)
+            f"{directory}/{os.path.basename(path)}" for directory, path in zip(real, self.new.listed or (), strict=True)
         )
 
     @cached_property
@@ -202,7 +202,7 @@ class Stage:
                 lines.append(f"a reader of {path!r} sees {seen}")
         for path, seen in self.old.host.items():
             other = self.new.host.get(path)
-            stays = other is not None and "folder" not in (seen.kind, other.kind)
+            stays = other is not None and "directory" not in (seen.kind, other.kind)
             if stays and path not in picture:
                 lines.append(f"a reader of {path!r} finds nothing, though both revisions have it")
         return lines
@@ -249,7 +249,7 @@ class Stage:
         ending = self.run("recover")
         if not ending.ok:
             return "", [f"the recovery failed: {ending.text}"]
-        which, lines = self.settled()
+        which, lines = self.finalized()
         return which, [*lines, *self.kept_identity(before, which)]
 
     def check_next(self, which: str) -> list[str]:

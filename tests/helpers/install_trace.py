@@ -103,7 +103,7 @@ def _count(calls: Sequence[Call], name: str, last: int) -> int:
 class Server:
     """The forking process (see ``install_server``); to be closed."""
 
-    def __init__(self, log_folder: str) -> None:
+    def __init__(self, log_directory: str) -> None:
         ours, theirs = socket.socketpair()
         program = os.path.join(os.path.dirname(__file__), "install_server.py")
         self._process = subprocess.Popen(
@@ -113,7 +113,7 @@ class Server:
         )
         theirs.close()
         self._control = ours
-        self._log = os.path.join(log_folder, "strace.log")
+        self._log = os.path.join(log_directory, "strace.log")
 
     def close(self) -> None:
         self._control.close()
@@ -219,7 +219,7 @@ def parse(log: bytes) -> list[Call]:
 
 
 def _changed(name: str, texts: Sequence[str]) -> tuple[str, ...]:
-    """Which of the texts are paths that the call changes: absolute, names in open folders joined to them."""
+    """Which of the texts are paths that the call changes: absolute, names in open directories joined to them."""
     if name.startswith("rename"):
         paths = _joined(texts)
         return paths[-2:] if len(paths) < 4 else (paths[1], paths[3])

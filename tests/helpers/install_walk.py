@@ -137,16 +137,16 @@ def _after_fault(
     problems = stage.check_at_once()
     if ending.ok:
         # What failed after the commit is left to the recovery.
-        which, more = stage.check_recovered(before) if stage.has_journal() else stage.settled()
-        wanted = NEW
+        which, more = stage.check_recovered(before) if stage.has_journal() else stage.finalized()
+        desired = NEW
     elif PARTLY in ending.text:
         which, more = stage.check_recovered(before)
-        wanted = ""
+        desired = ""
     else:
         problems += [f"said to be as before, but {line}" for line in stage.old.differences(stage.state())]
-        which, more = stage.check_recovered(before) if lasting or stage.has_journal() else stage.settled()
-        wanted = OLD
-    if wanted not in ("", which):
+        which, more = stage.check_recovered(before) if lasting or stage.has_journal() else stage.finalized()
+        desired = OLD
+    if desired not in ("", which):
         more.append(f"the Install said {ending.text or 'that it succeeded'!r}, but the host is in the {which} state")
     return which, [*problems, *more, *stage.kept_identity(before, which)]
 
@@ -163,7 +163,7 @@ def fail_recoveries(stage: Stage, calls: Sequence[Call], what: str, most: int, *
             ending = stage.run("recover", faults=faults)
             problems = [f"the recovery crashed: {ending.text}"] if ending.crashed else []
             if ending.ok:
-                problems += stage.settled()[1]
+                problems += stage.finalized()[1]
             which, more = stage.check_recovered(before)
             walk.note(f"{call}, then {inner}", [*problems, *more, *(stage.check_next(which) if which else [])])
     return walk
@@ -208,10 +208,10 @@ def _deploy_officially(stage: Stage, *, same_paths: bool) -> None:
             elif os.path.lexists(line):
                 os.unlink(line)
         except OSError:
-            continue  # a folder that is not empty stays
+            continue  # a directory that is not empty stays
     made = []
-    wanted = sorted(stage.new.listed or ()) if same_paths else [f"{place.host}/app", f"{place.host}/app/official"]
-    lines = [line for line in wanted if line == line.strip() and "\n" not in line]
+    desired = sorted(stage.new.listed or ()) if same_paths else [f"{place.host}/app", f"{place.host}/app/official"]
+    lines = [line for line in desired if line == line.strip() and "\n" not in line]
     for line in lines:
         if any(other.startswith(line + "/") for other in lines) or os.path.isdir(line):
             os.makedirs(line, exist_ok=True)

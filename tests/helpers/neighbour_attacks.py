@@ -79,8 +79,8 @@ def swap(path: str, bait: Bait) -> int:
 def temporaries(top: str) -> list[str]:
     """Return every name of the agent's below a directory that the account can see, the outermost first."""
     found = []
-    for folder, folders, files in os.walk(top):
-        found += [os.path.join(folder, name) for name in [*folders, *files] if name.startswith(TEMPORARY_PREFIX)]
+    for directory, directories, files in os.walk(top):
+        found += [os.path.join(directory, name) for name in [*directories, *files] if name.startswith(TEMPORARY_PREFIX)]
     return found
 
 
@@ -100,8 +100,8 @@ def set_id_of_root(top: str) -> list[str]:
 
 
 def _files(top: str) -> Iterator[str]:
-    for folder, _, files in os.walk(top):
-        yield from (os.path.join(folder, name) for name in files)
+    for directory, _, files in os.walk(top):
+        yield from (os.path.join(directory, name) for name in files)
 
 
 def _read(path: str) -> bytes:
@@ -179,8 +179,8 @@ def peek(top: str, marker: bytes, started: int, stop: int) -> dict[str, object]:
     read: set[str] = set()
     events = 0
     queue = _LIBC.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-    for folder, _, _ in os.walk(top):
-        watched[_LIBC.inotify_add_watch(queue, folder.encode(), _PEEKED)] = folder
+    for directory, _, _ in os.walk(top):
+        watched[_LIBC.inotify_add_watch(queue, directory.encode(), _PEEKED)] = directory
     os.write(started, b"!")
     while True:
         ready = select.select([queue, stop], [], [])[0]

@@ -26,13 +26,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 
-import agent.install.acl
-import agent.install.labels
-import agent.install.owners
-import agent.install.permissions
-import agent.install.reset
-import agent.install.selinux
-import agent.install.settled  # noqa: F401 - what an Install loads as it goes is loaded once, for all its processes
 from agent.appspec.model import Permission
 from agent.errors import AgentError
 from agent.install.installer import InstallOptions, InstallRequest, install, recover
@@ -266,22 +259,22 @@ class Host:
         own = {
             entry.st_ino
             for descriptor, _ in self._watched.values()
-            for _, _, _, folder in os.fwalk(f"/proc/self/fd/{descriptor}/")
+            for _, _, _, directory in os.fwalk(f"/proc/self/fd/{descriptor}/")
             for entry in (
-                os.fstat(folder),
-                *(os.lstat(f"/proc/self/fd/{folder}/{name}") for name in os.listdir(folder)),
+                os.fstat(directory),
+                *(os.lstat(f"/proc/self/fd/{directory}/{name}") for name in os.listdir(directory)),
             )
         }
-        for folder, folders, files in os.walk(self.home):
-            folders[:] = [name for name in folders if os.lstat(f"{folder}/{name}").st_ino not in own]
+        for directory, directories, files in os.walk(self.home):
+            directories[:] = [name for name in directories if os.lstat(f"{directory}/{name}").st_ino not in own]
             for name in files:
-                if os.lstat(f"{folder}/{name}").st_ino in own:
+                if os.lstat(f"{directory}/{name}").st_ino in own:
                     continue
-                line = describe(f"{folder}/{name}")
+                line = describe(f"{directory}/{name}")
                 if ROOTS_SECRET in line:
-                    yield f"{folder}/{name} holds root's secret: {line}"
+                    yield f"{directory}/{name} holds root's secret: {line}"
                 if line.startswith(("file 4", "file 6")) and f"{ACCOUNT}:" not in line:
-                    yield f"{folder}/{name} runs as root: {line}"
+                    yield f"{directory}/{name} runs as root: {line}"
 
 
 def make_roots_tree(top: str, names: Sequence[str] = NAMES) -> None:
@@ -290,8 +283,8 @@ def make_roots_tree(top: str, names: Sequence[str] = NAMES) -> None:
         put(f"{top}/{name}", "root's", mode=0o644)
         os.utime(f"{top}/{name}", (_OLD_TIME, _OLD_TIME))
     put(f"{top}/secret", ROOTS_SECRET, mode=0o600)
-    for folder, _, _ in os.walk(top):
-        os.chmod(folder, 0o755)
+    for directory, _, _ in os.walk(top):
+        os.chmod(directory, 0o755)
 
 
 def own_mounts() -> None:

@@ -17,8 +17,8 @@ from typing import Any
 
 import psutil
 
-from agent.daemon.leftovers import take_over_tracked
-from agent.store.commands import CommandFolder, key_of
+from agent.daemon.orphans import take_over_tracked
+from agent.store.commands import CommandDirectory, key_of
 from agent_host import revision, specification
 from command_service import HOST, CommandService
 from guards import TOOL_PATH
@@ -71,29 +71,29 @@ class PowerHost:
 
     def specification(self, deployment: str, files: Content) -> dict[str, Any]:
         """Make a revision with these files; it is not on the images."""
-        folder = Path(self.top, f"revision-{deployment}")
+        directory = Path(self.top, f"revision-{deployment}")
         hooks = {"BeforeInstall": ":", "AfterInstall": ":"}
-        revision(folder, hooks, files={**files, MOUNTED: deployment}, to=Path(self.destination))
-        return specification(folder, deployment=deployment, group=GROUP)
+        revision(directory, hooks, files={**files, MOUNTED: deployment}, to=Path(self.destination))
+        return specification(directory, deployment=deployment, group=GROUP)
 
-    def run(self, event: str, wanted: dict[str, Any]) -> str:
+    def run(self, event: str, desired: dict[str, Any]) -> str:
         """Do one command to its end; return its status."""
-        command = self.host.take_on(event, wanted)
+        command = self.host.take_on(event, desired)
         self.host.work(command)
         return self.status(command)
 
-    def watch(self, event: str, wanted: dict[str, Any]) -> list[Call]:
+    def watch(self, event: str, desired: dict[str, Any]) -> list[Call]:
         """Do one command to its end; return the calls of its worker."""
-        return self.host.work(self.host.take_on(event, wanted), watched=True)
+        return self.host.work(self.host.take_on(event, desired), watched=True)
 
-    def cut_within(self, event: str, wanted: dict[str, Any], faults: Sequence[Fault]) -> CommandFolder:
+    def cut_within(self, event: str, desired: dict[str, Any], faults: Sequence[Fault]) -> CommandDirectory:
         """Begin a command, and cut the power when a fault kills its worker."""
-        command = self.host.take_on(event, wanted)
+        command = self.host.take_on(event, desired)
         self.host.work(command, faults=faults)
         self.cut()
         return command
 
-    def status(self, command: CommandFolder) -> str:
+    def status(self, command: CommandDirectory) -> str:
         """How the service was told that a command has ended; it must be one way only."""
         told = {
             body["CommandStatus"]

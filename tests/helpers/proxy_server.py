@@ -38,7 +38,7 @@ class ProxyServer:
         self.asked: list[str] = []
         self.seen: list[bytes] = []
         self._ports = dict(ports)
-        self._wanted = None if password is None else b"Basic " + base64.b64encode(password.encode())
+        self._desired = None if password is None else b"Basic " + base64.b64encode(password.encode())
         self._refuse = refuse
         self._drips = drips
         self._tls = tls
@@ -121,7 +121,7 @@ class ProxyServer:
     def _refusal(self, head: bytes) -> int | None:
         if self._refuse is not None:
             return self._refuse
-        if self._wanted is not None and b"Proxy-Authorization: " + self._wanted not in head:
+        if self._desired is not None and b"Proxy-Authorization: " + self._desired not in head:
             return 407
         return None
 

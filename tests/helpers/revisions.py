@@ -1,4 +1,4 @@
-"""Writing revisions for tests: a folder with an AppSpec, files and scripts."""
+"""Writing revisions for tests: a directory with an AppSpec, files and scripts."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ HEAD = "version: 0.0\nos: linux\n"
 
 
 def write_revision(
-    folder: str, files: Mapping[str, str], *, appspec: str | None = "", name: str = "appspec.yml"
+    directory: str, files: Mapping[str, str], *, appspec: str | None = "", name: str = "appspec.yml"
 ) -> str:
-    """Write files into a folder; those that begin with ``#!`` become executable.
+    """Write files into a directory; those that begin with ``#!`` become executable.
 
     ``appspec`` is put behind the two lines that every AppSpec file begins with; None writes none.
     """
-    os.makedirs(folder, exist_ok=True)
+    os.makedirs(directory, exist_ok=True)
     if appspec is not None:
         files = {**files, name: HEAD + appspec}
     for path, content in files.items():
-        full = os.path.join(folder, path)
+        full = os.path.join(directory, path)
         os.makedirs(os.path.dirname(full), exist_ok=True)
         with open(full, "w", encoding="utf-8") as file:
             file.write(content)
         if content.startswith("#!"):
             os.chmod(full, 0o755)
-    return folder
+    return directory
 
 
 def hooks(**events: str) -> str:

@@ -26,12 +26,12 @@ START = "import sys; from agent.cli.main import main; sys.exit(main())"
 
 
 class SandboxServer:
-    """A running sandbox; ``folder`` holds what it has written."""
+    """A running sandbox; ``directory`` holds what it has written."""
 
-    def __init__(self, folder: Path, process: subprocess.Popen[bytes]) -> None:
-        self.folder = folder
+    def __init__(self, directory: Path, process: subprocess.Popen[bytes]) -> None:
+        self.directory = directory
         self.process = process
-        self.description: dict[str, Any] = json.loads((folder / "sandbox.json").read_text())
+        self.description: dict[str, Any] = json.loads((directory / "sandbox.json").read_text())
         self.url: str = self.description["url"]
         self.region: str = self.description["region"]
         self.account: str = self.description["account"]
@@ -49,8 +49,8 @@ class SandboxServer:
             "AWS_SECRET_ACCESS_KEY": self.description["secret_access_key"],
             "AWS_DEFAULT_REGION": self.region,
             "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_CONFIG_FILE": str(self.folder / "no-config"),
-            "AWS_SHARED_CREDENTIALS_FILE": str(self.folder / "no-credentials"),
+            "AWS_CONFIG_FILE": str(self.directory / "no-config"),
+            "AWS_SHARED_CREDENTIALS_FILE": str(self.directory / "no-credentials"),
             "AWS_PAGER": "",
             **({"AWS_CA_BUNDLE": self.ca_bundle} if self.ca_bundle else {}),
         }
@@ -105,14 +105,14 @@ class SandboxServer:
 
     # -- hosts
 
-    def register_on_premises(self, name: str, tags: Mapping[str, str], *, folder: Path | None = None) -> Path:
+    def register_on_premises(self, name: str, tags: Mapping[str, str], *, directory: Path | None = None) -> Path:
         """Register a host under an IAM user of its own; give the path of its codedeploy.onpremises.yml."""
         iam = self.client("iam")
         arn = iam.create_user(UserName=name)["User"]["Arn"]
         key = iam.create_access_key(UserName=name)["AccessKey"]
         self._register(name, tags, iamUserArn=arn)
         return self._write_on_premises(
-            folder or self.folder / "hosts" / name,
+            directory or self.directory / "hosts" / name,
             {
                 "region": self.region,
                 "iam_user_arn": arn,
@@ -121,12 +121,12 @@ class SandboxServer:
             },
         )
 
-    def register_session(self, name: str, tags: Mapping[str, str], *, folder: Path | None = None) -> Path:
+    def register_session(self, name: str, tags: Mapping[str, str], *, directory: Path | None = None) -> Path:
         """Register a host under a role's session; give the path of its codedeploy.onpremises.yml.
 
         The credentials file lies beside it; ``renew_session`` writes it anew.
         """
-        place = folder or self.folder / "hosts" / name
+        place = directory or self.directory / "hosts" / name
         place.mkdir(parents=True, exist_ok=True)
         arn = self.renew_session(name, place / "credentials")["AssumedRoleUser"]["Arn"]
         self._register(name, tags, iamSessionArn=arn)
@@ -187,9 +187,9 @@ class SandboxServer:
         if tags:
             deploy.add_tags_to_on_premises_instances(instanceNames=[name], tags=_pairs(tags))
 
-    def _write_on_premises(self, folder: Path, values: Mapping[str, str]) -> Path:
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "codedeploy.onpremises.yml"
+    def _write_on_premises(self, directory: Path, values: Mapping[str, str]) -> Path:
+        directory.mkdir(parents=True, exist_ok=True)
+        path = directory / "codedeploy.onpremises.yml"
         path.touch(mode=0o600)
         path.write_text("---\n" + "".join(f"{name}: {value}\n" for name, value in values.items()))
         return path
@@ -212,7 +212,7 @@ class SandboxServer:
         )
 
     def upload(self, bucket: str, key: str, source: Path | bytes, *, bundle_type: str = "zip") -> dict[str, Any]:
-        """Put a bundle (a folder is zipped) into a bucket, which is made if need be; give it as a revision."""
+        """Put a bundle (a directory is zipped) into a bucket, which is made if need be; give it as a revision."""
         s3 = self.client("s3")
         s3.create_bucket(Bucket=bucket)
         data = source if isinstance(source, bytes) else _zipped(source)
@@ -297,15 +297,15 @@ class SandboxServer:
 
 
 @contextlib.contextmanager
-def running_sandbox(folder: Path, *arguments: str) -> Iterator[SandboxServer]:
-    """Run ``codedeploy-agent sandbox`` with its files in ``folder``/sandbox; it ends with the block.
+def running_sandbox(directory: Path, *arguments: str) -> Iterator[SandboxServer]:
+    """Run ``codedeploy-agent sandbox`` with its files in ``directory``/sandbox; it ends with the block.
 
     About two seconds to start, so share one where that is possible.
     """
-    place = folder / "sandbox"
+    place = directory / "sandbox"
     place.mkdir(mode=0o700)
     log = place / "log"
-    command = [sys.executable, "-c", START, "sandbox", "--folder", str(place), *arguments]
+    command = [sys.executable, "-c", START, "sandbox", "--directory", str(place), *arguments]
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=ROOT)
     try:
@@ -321,9 +321,9 @@ def _pairs(tags: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
-def _zipped(folder: Path) -> bytes:
+def _zipped(directory: Path) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(folder.rglob("*")):
-            archive.write(path, path.relative_to(folder))
+        for path in sorted(directory.rglob("*")):
+            archive.write(path, path.relative_to(directory))
     return buffer.getvalue()

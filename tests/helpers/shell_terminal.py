@@ -21,9 +21,9 @@ SIZE = (50, 100)  # lines, columns
 class Terminal:
     """A shell that keeps its directory and variables from one block of commands to the next."""
 
-    def __init__(self, folder: Path, tree: Path, environment: Mapping[str, str], user: int | None) -> None:
-        folder.mkdir(mode=0o755)
-        self._script = folder / "typed.sh"
+    def __init__(self, directory: Path, tree: Path, environment: Mapping[str, str], user: int | None) -> None:
+        directory.mkdir(mode=0o755)
+        self._script = directory / "typed.sh"
         self._end = re.compile(rf"\n\[{(mark := secrets.token_hex(8))} (\d+)\]\n")
         self._screen, tty = pty.openpty()
         termios.tcsetwinsize(tty, SIZE)

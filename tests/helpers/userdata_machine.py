@@ -33,45 +33,45 @@ def archive_files() -> dict[str, bytes]:
 class Machine:
     """Runs a script with stand-ins for the package managers, and with no Python but what they install."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.programs = StandIns(folder / "programs")
-        self.log = folder / "install.log"
-        self.note = folder / "note.json"
-        self.place, self.sha256 = write_archive(folder / "source.tar.gz", archive_files())
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.programs = StandIns(directory / "programs")
+        self.log = directory / "install.log"
+        self.note = directory / "note.json"
+        self.place, self.sha256 = write_archive(directory / "source.tar.gz", archive_files())
         for tool in ("date", "mkdir", "mktemp", "rm", "sleep", "cat", "sed", "sh", "env"):
-            os.symlink(f"/usr/bin/{tool}", self.programs.folder / tool)
+            os.symlink(f"/usr/bin/{tool}", self.programs.directory / tool)
         self.programs.add("id", "echo 0")
 
     def is_system(self, name: str, version: str, *, like: str = "") -> None:
         """Say in os-release what the system is."""
         text = f'NAME="The {name} system"\nID="{name}"\nID_LIKE="{like}"\nVERSION_ID="{version}"\n'
-        (self.folder / "os-release").write_text(text)
+        (self.directory / "os-release").write_text(text)
 
     def is_debian_with_python(self) -> None:
         """Have all that is needed from the start."""
         self.is_system("debian", "12")
         self.programs.add("apt-get")
-        os.symlink(sys.executable, self.programs.folder / "python3")
+        os.symlink(sys.executable, self.programs.directory / "python3")
 
     def python(self, name: str) -> str:
         """The shell that makes a Python appear under a name."""
-        return f"/usr/bin/ln -sf {sys.executable} {self.programs.folder}/{name}"
+        return f"/usr/bin/ln -sf {sys.executable} {self.programs.directory}/{name}"
 
     def run(self, script: Path = SCRIPT, **parameters: str) -> subprocess.CompletedProcess[str]:
         """Run a script as root would, with the wheelhouse's parameters in the environment."""
         environment = {"AGENT_SOURCE": self.place, "AGENT_SHA256": self.sha256, **self.environment(), **parameters}
-        return subprocess.run(["/bin/sh", script], env=environment, capture_output=True, text=True, cwd=self.folder)
+        return subprocess.run(["/bin/sh", script], env=environment, capture_output=True, text=True, cwd=self.directory)
 
     def environment(self) -> dict[str, str]:
         """What keeps a script inside the machine."""
         return {
-            "PATH": str(self.programs.folder),
+            "PATH": str(self.programs.directory),
             "NOTE": str(self.note),
             "AGENT_LOG": str(self.log),
-            "AGENT_OS_RELEASE": str(self.folder / "os-release"),
+            "AGENT_OS_RELEASE": str(self.directory / "os-release"),
             "AGENT_PAUSE": "0",
-            "TMPDIR": str(self.folder),
+            "TMPDIR": str(self.directory),
         }
 
     def arguments(self) -> list[str]:

@@ -17,10 +17,10 @@ require "json"
 class Machine
   attr_accessor :hostname, :box
   attr_reader :found
-  def initialize; @found = { "networks" => [], "provisions" => [], "folders" => [] }; end
+  def initialize; @found = { "networks" => [], "provisions" => [], "directories" => [] }; end
   def network(kind, **options) = @found["networks"] << [kind, options]
   def provision(kind, **options) = @found["provisions"] << [kind, options]
-  def synced_folder(from, to, **options) = @found["folders"] << [from, to]
+  def synced_folder(from, to, **options) = @found["directories"] << [from, to]
   def provider(*); end
 end
 class Configuration
@@ -38,7 +38,7 @@ module Vagrant
     all.vm.owner = all
     yield all
     machines = all.machines.map { |name, one| one.vm.found.merge("name" => name, "hostname" => one.vm.hostname) }
-    puts JSON.generate("box" => all.vm.box, "folders" => all.vm.found["folders"], "machines" => machines)
+    puts JSON.generate("box" => all.vm.box, "directories" => all.vm.found["directories"], "machines" => machines)
   end
 end
 load ARGV[0]
@@ -68,18 +68,18 @@ class Vagrantfile(NamedTuple):
     machines: list[VagrantMachine]
 
 
-def project_copy(folder: Path, archive: Path) -> Path:
+def project_copy(directory: Path, archive: Path) -> Path:
     """Copy what Vagrant gives to its machines, with a wheelhouse where the Vagrantfile looks for one."""
     for name in _SYNCED:
         source = PROJECT / name
         if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, folder / name)
-    (folder / "dist").mkdir()
-    shutil.copy(archive, folder / "dist")
-    return folder
+            directory.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, directory / name)
+    (directory / "dist").mkdir()
+    shutil.copy(archive, directory / "dist")
+    return directory
 
 
 def read_vagrantfile(project: Path) -> Vagrantfile:
@@ -89,7 +89,7 @@ def read_vagrantfile(project: Path) -> Vagrantfile:
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    ((source, synced),) = found["folders"]
+    ((source, synced),) = found["directories"]
     assert source == "."
     return Vagrantfile(found["box"], synced, [_machine(each) for each in found["machines"]])
 

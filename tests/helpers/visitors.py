@@ -26,8 +26,8 @@ class Visitors:
 
     def wait_for_more(self, count: int = 30) -> None:
         """Wait until so many more requests have been answered, or have failed."""
-        wanted = len(self.answers) + len(self.failures) + count
-        until(lambda: len(self.answers) + len(self.failures) >= wanted, "more visitors")
+        desired = len(self.answers) + len(self.failures) + count
+        until(lambda: len(self.answers) + len(self.failures) >= desired, "more visitors")
 
     def _visit(self) -> None:
         while not self._over.wait(0.01):

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 Found = TypeVar("Found")
 
-PATIENCE = 120.0
+TIMEOUT = 120.0
 """Seconds of a quiet machine after which something will never come that takes one or two of them."""
 
 _PAUSE = 0.02
@@ -18,7 +18,7 @@ _PAUSE = 0.02
 class Guard:
     """Tells when a wait is in vain. The busier the machine, the slower its seconds count, so load never ends a wait."""
 
-    def __init__(self, seconds: float = PATIENCE) -> None:
+    def __init__(self, seconds: float = TIMEOUT) -> None:
         self._seconds = seconds
         self._last = time.monotonic()
         self._spent = 0.0

@@ -251,14 +251,14 @@ def running_server(*, tls: ssl.SSLContext | None = None, address: str = "127.0.0
 class Authority:
     """An issuer of certificates of its own; ``path`` is its certificate as a PEM file."""
 
-    def __init__(self, folder: str | os.PathLike[str], name: str = "test authority") -> None:
+    def __init__(self, directory: str | os.PathLike[str], name: str = "test authority") -> None:
         from cryptography.hazmat.primitives.asymmetric import ec
 
-        self._folder = os.fspath(folder)
+        self._directory = os.fspath(directory)
         self._name = name
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._count = 0
-        self.path = os.path.join(self._folder, f"{name.replace(' ', '-')}.pem")
+        self.path = os.path.join(self._directory, f"{name.replace(' ', '-')}.pem")
         certificate = self._certify(name, self._key.public_key(), None, 0, 1)
         with open(self.path, "wb") as file:
             file.write(certificate)
@@ -300,7 +300,7 @@ class Authority:
         pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
         pem += self._certify(names[0], key.public_key(), list(names), since, until)
         self._count += 1
-        path = os.path.join(self._folder, f"server-{self._count}-{self._name.replace(' ', '-')}.pem")
+        path = os.path.join(self._directory, f"server-{self._count}-{self._name.replace(' ', '-')}.pem")
         with open(path, "wb") as file:
             file.write(pem)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

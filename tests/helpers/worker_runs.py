@@ -14,7 +14,7 @@ from agent.config.settings import Settings
 from agent.identity.identity import HostIdentity
 from agent.identity.on_premises import OnPremises
 from agent.network.credentials import Credentials
-from agent.store.commands import CommandFolder, CommandStore, new_record
+from agent.store.commands import CommandDirectory, CommandStore, new_record
 from agent.worker.handoff import Handoff
 from agent.worker.host import layout_of
 from command_service import HOST, CommandService
@@ -25,16 +25,16 @@ WATCHED = (*CHANGING, "sendto", "close", "clone", "clone3", "fork", "vfork")
 
 
 class WorkerHost:
-    """A host below ``folder`` whose commands are done when a test says so; ``settings`` are the agent's own."""
+    """A host below ``directory`` whose commands are done when a test says so; ``settings`` are the agent's own."""
 
-    def __init__(self, folder: str, service: CommandService, **settings: Any) -> None:
-        self.folder = folder
+    def __init__(self, directory: str, service: CommandService, **settings: Any) -> None:
+        self.directory = directory
         self.service = service
         self.settings = Settings(
-            root_dir=f"{folder}/root",
-            log_dir=f"{folder}/log",
-            pid_dir=f"{folder}/pid",
-            on_premises_config_file=f"{folder}/none.yml",
+            root_dir=f"{directory}/root",
+            log_dir=f"{directory}/log",
+            pid_dir=f"{directory}/pid",
+            on_premises_config_file=f"{directory}/none.yml",
             deploy_control_endpoint=service.url,
             **{"kill_agent_max_wait_time_seconds": 10.0, **settings},
         )
@@ -48,7 +48,7 @@ class WorkerHost:
         keys = OnPremises(HOST, "eu-central-1", "AKIAEXAMPLE", "secret", None, "a test")
         return Handoff(self.settings, identity, keys, Credentials("AKIAEXAMPLE", "secret")).render()
 
-    def take_on(self, event: str, specification: dict[str, Any]) -> CommandFolder:
+    def take_on(self, event: str, specification: dict[str, Any]) -> CommandDirectory:
         """Have the service hand a command out, and write it down as the supervisor does."""
         self.service.add(event, specification)
         _, answer = self.service.answer("PollHostCommand", {})
@@ -61,16 +61,18 @@ class WorkerHost:
         }
         return self.store.add(new_record(fields, now=time.time()))
 
-    def work(self, folder: CommandFolder, *, watched: bool = False, faults: Sequence[Fault] = ()) -> list[Call]:
+    def work(self, directory: CommandDirectory, *, watched: bool = False, faults: Sequence[Fault] = ()) -> list[Call]:
         """Run the worker of a command to its end, which a fault may bring; return its own calls if it is watched."""
-        return self.run("agent.worker.process", folder.path, given=self.handoff, watched=watched, faults=faults)
+        return self.run("agent.worker.process", directory.path, given=self.handoff, watched=watched, faults=faults)
 
     def run(
         self, module: str, *arguments: str, given: bytes, watched: bool = False, faults: Sequence[Fault] = ()
     ) -> list[Call]:
         """Run one of the agent's programs."""
         command = [sys.executable, "-P", "-m", module, *arguments]
-        return run_traced(command, given=given, log=f"{self.folder}.calls" if watched or faults else "", faults=faults)
+        return run_traced(
+            command, given=given, log=f"{self.directory}.calls" if watched or faults else "", faults=faults
+        )
 
 
 def run_traced(command: Sequence[str], *, given: bytes = b"", log: str, faults: Sequence[Fault] = ()) -> list[Call]:

@@ -17,7 +17,7 @@ from agent.config.settings import Settings
 from agent.filesystem.locks import FileLock
 from agent.identity.identity import HostIdentity
 from agent.identity.on_premises import OnPremises
-from agent.store.commands import CommandFolder, CommandStore, new_record
+from agent.store.commands import CommandDirectory, CommandStore, new_record
 from agent.worker.handoff import Handoff
 from agent.worker.host import layout_of
 from agent_host import revision, specification
@@ -45,23 +45,23 @@ class Point(NamedTuple):
 class WorkerWalk:
     """A host without a supervisor: commands come from the service, and each worker is started by hand."""
 
-    def __init__(self, service: CommandService, folder: Path, root: Path) -> None:
+    def __init__(self, service: CommandService, directory: Path, root: Path) -> None:
         self._service = service
-        self._out = folder / "out"
-        self._runs = folder / "runs"
-        self._log = folder / "strace.log"
+        self._out = directory / "out"
+        self._runs = directory / "runs"
+        self._log = directory / "strace.log"
         self._settings = Settings(
             root_dir=str(root),
-            log_dir=str(folder / "log"),
-            pid_dir=str(folder / "pid"),
+            log_dir=str(directory / "log"),
+            pid_dir=str(directory / "pid"),
             deploy_control_endpoint=service.url,
         )
-        (folder / "pid").mkdir()
-        self._supervisor = FileLock(str(folder / "pid" / "lock"), purpose="the test")
+        (directory / "pid").mkdir()
+        self._supervisor = FileLock(str(directory / "pid" / "lock"), purpose="the test")
         self._supervisor.acquire()  # so that a worker knows of somebody who tries again
         self._layout = layout_of(self._settings)
         self._store = CommandStore(self._layout)
-        self._revisions = [self._make_revision(folder, text) for text in ("one", "two")]
+        self._revisions = [self._make_revision(directory, text) for text in ("one", "two")]
         for number in (0, 1):
             self._finish(self.add("DownloadBundle", number))
 
@@ -70,12 +70,12 @@ class WorkerWalk:
         self._supervisor.release()
         shutil.rmtree(self._layout.kept, ignore_errors=True)
 
-    def _make_revision(self, folder: Path, text: str) -> Path:
+    def _make_revision(self, directory: Path, text: str) -> Path:
         script = f"echo begin >> {self._runs}\necho end >> {self._runs}"
         files = {"index.html": text}
-        return revision(folder / f"revision-{text}", {"BeforeInstall": script}, files=files, to=self._out)
+        return revision(directory / f"revision-{text}", {"BeforeInstall": script}, files=files, to=self._out)
 
-    def add(self, event: str, number: int) -> CommandFolder:
+    def add(self, event: str, number: int) -> CommandDirectory:
         """Take on a command of one of the two deployments."""
         spec = specification(self._revisions[number], deployment=f"d-{number}")
         self._service.add(event, spec)
@@ -94,31 +94,31 @@ class WorkerWalk:
         return [point for event in EVENTS for point in self._points(event)]
 
     def _points(self, event: str) -> list[Point]:
-        folder = self.add(event, self.other())
-        calls = self._traced(folder, [])
-        assert not folder.exists()
-        first = next(number for number, call in enumerate(calls) if any(folder.key in text for text in call.texts))
+        directory = self.add(event, self.other())
+        calls = self._traced(directory, [])
+        assert not directory.exists()
+        first = next(number for number, call in enumerate(calls) if any(directory.key in text for text in call.texts))
         files = [call for call in calls[first:] if call.texts and call.texts[0].startswith(("/", "."))]
         return [Point(event, call, calls) for call in files]
 
     def disturb(self, point: Point, error: str) -> list[str]:
         """Let a worker meet an error, and others bring its command to its end; gives everything that is wrong then."""
-        self._settle()
+        self._finalize()
         number, before = self.other(), self.installed()
-        folder = self.add(point.event, number)
-        identifier = folder.record().command_identifier
-        self._traced(folder, fault_at(point.calls, point.call, f"error={error}"))
-        self._finish(folder)
+        directory = self.add(point.event, number)
+        identifier = directory.record().command_identifier
+        self._traced(directory, fault_at(point.calls, point.call, f"error={error}"))
+        self._finish(directory)
         return self._judge(point.event, identifier, number, before)
 
     def interrupt(self, point: Point, break_disk: Callable[[], None], repair: Callable[[], None]) -> list[str]:
         """As ``disturb``, but the worker is stopped at the call, and the disk breaks before it goes on."""
-        self._settle()
+        self._finalize()
         number, before = self.other(), self.installed()
-        folder = self.add(point.event, number)
-        identifier = folder.record().command_identifier
+        directory = self.add(point.event, number)
+        identifier = directory.record().command_identifier
         stop = fault_at(point.calls, point.call, "signal=STOP")
-        worker = self._start(folder, ["strace", *self._options(stop)])
+        worker = self._start(directory, ["strace", *self._options(stop)])
         try:
             until(lambda: _STOPPED in self._log.read_text() or worker.poll() is not None, "the worker to stop")
             break_disk()
@@ -127,7 +127,7 @@ class WorkerWalk:
                 os.kill(child, signal.SIGCONT)
         worker.wait()
         repair()
-        self._finish(folder)
+        self._finish(directory)
         return self._judge(point.event, identifier, number, before)
 
     def installed(self) -> str:
@@ -139,7 +139,7 @@ class WorkerWalk:
         """The deployment that is not installed."""
         return 1 if self.installed() == "one" else 0
 
-    def _settle(self) -> None:
+    def _finalize(self) -> None:
         """Let an undisturbed Install end what an interrupted one has left."""
         if list(Path(self._layout.state).glob("install/*.journal")):
             self._finish(self.add("Install", self.other()))
@@ -155,34 +155,34 @@ class WorkerWalk:
         if event == "BeforeInstall" and runs != (["begin", "end"] if succeeded else []):
             wrong.append(f"the script ran so far: {runs}")
         if event == "Install" and PARTLY not in result["message"]:
-            wanted = ("one", "two")[number] if succeeded else before
-            if self.installed() != wanted:
-                wrong.append(f"{self.installed()!r} is installed, and not {wanted!r}")
+            desired = ("one", "two")[number] if succeeded else before
+            if self.installed() != desired:
+                wrong.append(f"{self.installed()!r} is installed, and not {desired!r}")
         archive = Path(self._layout.archive(self._layout.deployment("group-1", f"d-{number}")))
         if event == "DownloadBundle" and succeeded and not (archive / "appspec.yml").exists():
             wrong.append("there is no revision")
         return [f"{line}; the result: {result}" for line in wrong]
 
-    def _finish(self, folder: CommandFolder) -> None:
+    def _finish(self, directory: CommandDirectory) -> None:
         """Start workers as long as there is something to do for them."""
         for _ in range(STARTS_AT_MOST):
-            if not folder.exists():
+            if not directory.exists():
                 return
-            self._start(folder, []).wait()
+            self._start(directory, []).wait()
         log = Path(self._settings.log_dir, "codedeploy-agent.log").read_text()
-        raise AssertionError(f"{folder.path} is never closed:\n{log[-4000:]}")
+        raise AssertionError(f"{directory.path} is never closed:\n{log[-4000:]}")
 
-    def _traced(self, folder: CommandFolder, faults: Sequence[Fault]) -> list[Call]:
-        self._start(folder, ["strace", *self._options(faults)]).wait()
+    def _traced(self, directory: CommandDirectory, faults: Sequence[Fault]) -> list[Call]:
+        self._start(directory, ["strace", *self._options(faults)]).wait()
         return parse(self._log.read_bytes())
 
     def _options(self, faults: Sequence[Fault]) -> list[str]:
         return strace_options(self._log, faults)
 
-    def _start(self, folder: CommandFolder, before: Sequence[str]) -> subprocess.Popen[bytes]:
+    def _start(self, directory: CommandDirectory, before: Sequence[str]) -> subprocess.Popen[bytes]:
         self._log.unlink(missing_ok=True)
         self._log.touch()
-        command = [*before, sys.executable, "-I", "-m", "agent.worker.process", folder.path]
+        command = [*before, sys.executable, "-I", "-m", "agent.worker.process", directory.path]
         # Its own messages are in its log; a traceback of what could not even start tells nothing here.
         worker = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
         assert worker.stdin is not None

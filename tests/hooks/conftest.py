@@ -55,15 +55,15 @@ class Recorder:
 
 @dataclass
 class Revision:
-    """A folder with scripts, and the event that runs them."""
+    """A directory with scripts, and the event that runs them."""
 
-    folder: str
+    directory: str
     recorder: Recorder = field(default_factory=Recorder)
     timeouts: ClassVar = (1, 4, 16, 64, 256)
     """Seconds, of which the first that are enough on a machine as busy as this one decide."""
 
     def path(self, name: str) -> str:
-        return os.path.join(self.folder, name)
+        return os.path.join(self.directory, name)
 
     def script(self, text: str, name: str = "script.sh", *, mode: int = 0o755, first: str = "#!/bin/sh\n") -> str:
         path = self.path(name)
@@ -79,7 +79,7 @@ class Revision:
 
     def run(self, *scripts: Script | str, **options: object) -> Recorder:
         """Run an event with these scripts; a text is a script's location."""
-        context = EventContext("AfterInstall", self.folder, VARIABLES, cwd="/")
+        context = EventContext("AfterInstall", self.directory, VARIABLES, cwd="/")
         listed = [Script(script) if isinstance(script, str) else script for script in scripts]
         run_event(listed, context, sinks=[self.recorder], options=HookOptions(**options))
         return self.recorder
@@ -108,11 +108,11 @@ def revision(tmp_path) -> Revision:
 
 @pytest.fixture
 def open_revision() -> Iterator[Revision]:
-    """A revision that every user may reach; pytest's own folders are closed to others."""
-    folder = tempfile.mkdtemp(prefix="hooks-test-")
-    os.chmod(folder, 0o777)
-    yield Revision(folder)
-    shutil.rmtree(folder)
+    """A revision that every user may reach; pytest's own directories are closed to others."""
+    directory = tempfile.mkdtemp(prefix="hooks-test-")
+    os.chmod(directory, 0o777)
+    yield Revision(directory)
+    shutil.rmtree(directory)
 
 
 def is_alive(pid: int) -> bool:
@@ -136,16 +136,16 @@ AGENT = """
 import logging, os, signal, sys
 from agent.appspec.model import Script
 from agent.hooks.runner import EventContext, HookOptions, run_event
-folder = sys.argv[1]
+directory = sys.argv[1]
 class File:
     def __init__(self):
-        self.stream = open(folder + "/agent.out", "ab", buffering=0)
+        self.stream = open(directory + "/agent.out", "ab", buffering=0)
     def header(self, text):
         self.stream.write(text.encode() + b"\\n")
     def output(self, stream, data):
         self.stream.write(data)
 def run(location="script.sh", *, timeout=3600, on_started=None, **options):
-    context = EventContext("AfterInstall", folder, {"DEPLOYMENT_ID": "d-1"}, "/")
+    context = EventContext("AfterInstall", directory, {"DEPLOYMENT_ID": "d-1"}, "/")
     run_event([Script(location, timeout=timeout)], context, sinks=[File()], options=HookOptions(**options),
               on_started=on_started)
 """
@@ -157,7 +157,7 @@ def start_agent() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     started: list[subprocess.Popen[bytes]] = []
 
     def start(revision: Revision, text: str, **options: object) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-c", AGENT + textwrap.dedent(text), revision.folder]
+        command = [sys.executable, "-c", AGENT + textwrap.dedent(text), revision.directory]
         started.append(subprocess.Popen(command, **options))
         return started[-1]
 

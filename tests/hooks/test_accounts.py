@@ -7,7 +7,7 @@ import pwd
 
 import pytest
 
-from agent.hooks.accounts import Account, find_account, first_closed_folder
+from agent.hooks.accounts import Account, find_account, first_closed_directory
 
 
 def test_an_account_is_found_by_name_and_by_number():
@@ -25,11 +25,11 @@ def test_nobody_is_a_lookup_error(name):
         find_account(name)
 
 
-def test_the_outermost_folder_that_is_closed_to_a_user_is_found(open_revision):
+def test_the_outermost_directory_that_is_closed_to_a_user_is_found(open_revision):
     os.makedirs(open_revision.path("a/b/c"))
     path = open_revision.script("", "a/b/c/script.sh")
     os.chmod(open_revision.path("a/b"), 0o754)
     stranger = Account("stranger", 12345, 12345, (12345,), "/", "/bin/sh")
     member = Account("member", 12345, 12345, (12345, os.stat(open_revision.path("a/b")).st_gid), "/", "/bin/sh")
-    assert first_closed_folder(open_revision.path(path), stranger) == open_revision.path("a/b")
-    assert first_closed_folder(open_revision.path(path), member) is None
+    assert first_closed_directory(open_revision.path(path), stranger) == open_revision.path("a/b")
+    assert first_closed_directory(open_revision.path(path), member) is None

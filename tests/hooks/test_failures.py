@@ -36,11 +36,11 @@ def test_a_command_that_is_not_found_is_not_blamed_on_line_ends(revision):
     assert "CRLF" not in str(revision.fail("script.sh"))
 
 
-def test_a_folder_in_place_of_a_script_is_told(revision):
+def test_a_directory_in_place_of_a_script_is_told(revision):
     os.mkdir(revision.path("scripts"))
     error = revision.fail("scripts")
     assert error.code is DiagnosticCode.SCRIPT_FAILED
-    assert "is a folder" in str(error)
+    assert "is a directory" in str(error)
 
 
 def test_an_interpreter_without_execute_permission_is_named(revision):

@@ -14,9 +14,9 @@ from agent.appspec.model import Script
 from agent.errors import DiagnosticCode
 from agent.hooks.accounts import Account
 from agent.hooks.follower import Follower
-from agent.hooks.keeper import Keeper
 from agent.hooks.launch import Launch
 from agent.hooks.output import Sinks
+from agent.hooks.supervisor import ScriptSupervisor
 
 WHO = 'echo "$(id -u):$(id -g) $HOME $USER $LOGNAME $SHELL $DEPLOYMENT_ID"'
 
@@ -39,7 +39,7 @@ def test_a_script_gets_three_descriptors_and_nothing_else(revision):
     finally:
         os.close(leak)
     listed = lines[lines.index("/proc/self/fd:") + 1 :]
-    assert listed == ["0", "1", "2", "3"]  # 3 is the folder that ls itself reads
+    assert listed == ["0", "1", "2", "3"]  # 3 is the directory that ls itself reads
 
 
 def test_standard_input_is_empty(revision):
@@ -108,12 +108,12 @@ def test_supplementary_groups_are_those_of_the_user(open_revision):
     account = Account("games", 5, 60, (60, 4, 24), "/usr/games", "/bin/sh")
     launch = Launch([os.fsencode(path)], {b"PATH": b"/bin:/usr/bin"}, b"/", 0o022, switch_to=account)
     deadline = time.monotonic() + 3600
-    with Keeper(launch, deadline=deadline, grace=1.0) as keeper:
-        follower = Follower(keeper, Sinks([open_revision.recorder]), on_started=lambda pid, start: None)
-        keeper.let_signals_in()
+    with ScriptSupervisor(launch, deadline=deadline, grace=1.0) as supervisor:
+        follower = Follower(supervisor, Sinks([open_revision.recorder]), on_started=lambda pid, start: None)
+        supervisor.let_signals_in()
         follower.until_ended(deadline)
         follower.rest()
-        keeper.release()
+        supervisor.release()
     assert sorted(open_revision.recorder.lines()[0].split(), key=int) == ["4", "24", "60"]
 
 
@@ -147,12 +147,12 @@ def test_the_log_says_why_a_script_was_not_started(revision):
 
 
 @pytest.mark.needs("root", "users")
-def test_a_folder_that_the_user_may_not_pass_is_named(open_revision):
+def test_a_directory_that_the_user_may_not_pass_is_named(open_revision):
     open_revision.script("echo ran", "closed/script.sh")
     os.chmod(open_revision.path("closed"), 0o700)
     error = open_revision.fail(Script("closed/script.sh", runas="games"))
     assert error.code is DiagnosticCode.SCRIPT_FAILED
-    assert f"user games may not pass the folder {open_revision.path('closed')}" in str(error)
+    assert f"user games may not pass the directory {open_revision.path('closed')}" in str(error)
 
 
 @pytest.mark.needs("root", "users")
@@ -221,11 +221,11 @@ def test_a_user_that_cannot_be_changed_to_is_told(open_revision, as_user):
 
     def run():
         launch = Launch([path], {}, b"/", 0o022, switch_to=Account("games", 5, 60, (60,), "/", "/bin/sh"))
-        with Keeper(launch, deadline=time.monotonic() + 3600, grace=1.0) as keeper:
-            follower = Follower(keeper, Sinks([open_revision.recorder]), on_started=lambda pid, start: None)
-            keeper.let_signals_in()
+        with ScriptSupervisor(launch, deadline=time.monotonic() + 3600, grace=1.0) as supervisor:
+            follower = Follower(supervisor, Sinks([open_revision.recorder]), on_started=lambda pid, start: None)
+            supervisor.let_signals_in()
             ending = follower.until_ended(time.monotonic() + 3600)
-            keeper.release()
+            supervisor.release()
         return [ending.failed_step, ending.error, open_revision.recorder.lines()]
 
     assert as_user("nobody", run) == ["user", 1, []]

@@ -95,7 +95,7 @@ def test_no_shell_takes_a_part_of_a_path_for_a_command(open_revision, name, shel
     user = choose_user(runas="root", sudo=False, login=True)
     assert user.account is not None
     user = user._replace(account=user.account._replace(shell=program))
-    launch = plan_launch(open_revision.path(name), user, os.environ, folder="/", umask=0o022)
+    launch = plan_launch(open_revision.path(name), user, os.environ, directory="/", umask=0o022)
     command = launch.arguments[launch.arguments.index(b"-c") + 1]
     read_by = program if "\n" not in name else "/bin/sh"
     done = subprocess.run([read_by, "-c", command], capture_output=True, text=True, check=False)
@@ -123,7 +123,7 @@ def test_an_interpreter_that_is_not_there_is_named(open_revision):
 
 def test_at_its_time_limit_nothing_of_a_script_is_left_and_su_writes_nothing(open_revision, alive):
     open_revision.script(f"sleep 3600 & setsid sleep 3600 & echo $! $$ >{open_revision.path('pids')}; sleep 3600")
-    os.chmod(open_revision.folder, 0o777)
+    os.chmod(open_revision.directory, 0o777)
     error = time_out(open_revision)
     assert "did not end within its timeout" in str(error)
     pids = list(map(int, open_revision.read("pids").split()))
@@ -139,19 +139,19 @@ def time_out(revision) -> ScriptError:
     raise AssertionError("the script has never started")
 
 
-def test_a_script_whose_keeper_is_killed_leaves_nothing(open_revision, alive):
+def test_a_script_whose_supervisor_is_killed_leaves_nothing(open_revision, alive):
     open_revision.script("sleep 3600")
     pids: list[int] = []
 
-    def kill_the_keeper(started):
+    def kill_the_supervisor(started):
         until(lambda: processes.descendants(started.pid), "su to start the script")
         pids.extend([started.pid, *(process.pid for process in processes.descendants(started.pid))])
-        os.kill(started.keeper_pid, signal.SIGKILL)
+        os.kill(started.supervisor_pid, signal.SIGKILL)
 
-    context = EventContext("AfterInstall", open_revision.folder, {}, cwd="/")
+    context = EventContext("AfterInstall", open_revision.directory, {}, cwd="/")
     scripts, sinks = [Script("script.sh", runas="games")], [open_revision.recorder]
     with pytest.raises(ScriptError, match="failed, because the agent's process"):
-        run_event(scripts, context, sinks=sinks, options=HookOptions(), on_started=kill_the_keeper)
+        run_event(scripts, context, sinks=sinks, options=HookOptions(), on_started=kill_the_supervisor)
     until(lambda: not any(map(alive, pids)), "the processes to end")
 
 

@@ -63,8 +63,8 @@ def test_who_holds_a_pipe_is_found_among_the_likely_and_else_anywhere(sleeper):
 
 
 def test_a_process_is_described_by_its_command(sleeper, waiting, tmp_path):
-    wanted = f"{sleeper.pid} ({tmp_path}/a) S 1 (b 60)"
-    waiting(lambda: processes.describe(sleeper.pid) == wanted, what=wanted)
+    desired = f"{sleeper.pid} ({tmp_path}/a) S 1 (b 60)"
+    waiting(lambda: processes.describe(sleeper.pid) == desired, what=desired)
 
 
 def test_a_long_command_is_cut():

@@ -107,8 +107,8 @@ def test_a_location_may_go_up_and_down_inside_the_revision(revision):
 
 def test_a_location_outside_the_revision_is_refused_only_by_the_setting(revision, tmp_path):
     revision.script("echo ran")
-    revision.folder = str(tmp_path / "archive")
-    os.mkdir(revision.folder)
+    revision.directory = str(tmp_path / "archive")
+    os.mkdir(revision.directory)
     assert revision.run("../script.sh").lines() == ["ran"]
     error = revision.fail("../script.sh", reject_path_traversal=True)
     assert error.code is DiagnosticCode.SCRIPT_FAILED
@@ -116,16 +116,16 @@ def test_a_location_outside_the_revision_is_refused_only_by_the_setting(revision
     assert revision.recorder.lines() == ["ran"]
 
 
-def test_the_working_folder_and_the_umask_are_those_asked_for(revision, tmp_path):
+def test_the_working_directory_and_the_umask_are_those_asked_for(revision, tmp_path):
     revision.script("pwd; umask")
-    context = EventContext("AfterInstall", revision.folder, {}, cwd=str(tmp_path))
+    context = EventContext("AfterInstall", revision.directory, {}, cwd=str(tmp_path))
     run_event([Script("script.sh")], context, sinks=[revision.recorder], options=HookOptions(umask=0o027))
     assert revision.recorder.lines() == [str(tmp_path), "0027"]
 
 
-def test_a_working_folder_that_is_gone_is_told(revision):
+def test_a_working_directory_that_is_gone_is_told(revision):
     revision.script("echo ran")
-    context = EventContext("AfterInstall", revision.folder, {}, cwd=revision.path("gone"))
+    context = EventContext("AfterInstall", revision.directory, {}, cwd=revision.path("gone"))
     with pytest.raises(Exception, match=r"its working directory .*/gone cannot be entered: No such file") as caught:
         run_event([Script("script.sh")], context, sinks=[revision.recorder], options=HookOptions())
     assert caught.value.code is DiagnosticCode.SCRIPT_FAILED
@@ -149,7 +149,7 @@ def test_lines_arrive_while_the_script_still_runs(revision, waiting):
             with open(revision.path("go"), "w"):
                 pass
 
-    context = EventContext("AfterInstall", revision.folder, {}, cwd="/")
+    context = EventContext("AfterInstall", revision.directory, {}, cwd="/")
     sinks = [Answering(), revision.recorder]
     run_event([Script("script.sh", timeout=3600)], context, sinks=sinks, options=HookOptions())
     assert revision.recorder.lines() == ["first", "last"]
@@ -164,7 +164,7 @@ def test_a_sink_on_a_full_disk_fails_neither_the_script_nor_the_other_sinks(revi
             raise OSError(28, "No space left on device")
 
     revision.script("echo one; echo two")
-    context = EventContext("AfterInstall", revision.folder, {}, cwd="/")
+    context = EventContext("AfterInstall", revision.directory, {}, cwd="/")
     run_event([Script("script.sh")], context, sinks=[Full(), revision.recorder], options=HookOptions())
     assert revision.recorder.lines() == ["one", "two"]
     assert caplog.text.count("No space left on device") == 1
@@ -246,7 +246,8 @@ class Counter:
 def run(location):
     counter = Counter()
     try:
-        run_event([Script(location)], EventContext("E", {folder!r}, {{}}, "/"), sinks=[counter], options=HookOptions())
+        context = EventContext("E", {directory!r}, {{}}, "/")
+        run_event([Script(location)], context, sinks=[counter], options=HookOptions())
     except ScriptError as error:
         return counter, error
 def peak():
@@ -265,7 +266,7 @@ def test_a_line_without_an_end_costs_no_memory(revision, program):
     revision.script("exit 1", "small")
     revision.script("head -c 50000000 /dev/zero | tr '\\0' x; exit 1", "flood")
     result = subprocess.run(
-        [program("python"), "-c", FLOOD.format(folder=revision.folder)], check=True, stdout=subprocess.PIPE
+        [program("python"), "-c", FLOOD.format(directory=revision.directory)], check=True, stdout=subprocess.PIPE
     )
     assert int(result.stdout) < 8 * 1024  # KiB
 

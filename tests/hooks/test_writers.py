@@ -19,7 +19,7 @@ GAMES, GAMES_GROUP = 5, 60
 @pytest.fixture
 def closed(open_revision):
     """A revision that belongs to root, with one script in a directory of its own."""
-    os.chmod(open_revision.folder, 0o755)
+    os.chmod(open_revision.directory, 0o755)
     open_revision.script("echo ran", "scripts/start.sh")
     os.chmod(open_revision.path("scripts"), 0o755)
     return open_revision
@@ -132,7 +132,7 @@ def test_a_root_directory_that_lies_in_a_directory_of_another_account_is_named(t
     home = tmp_path / "home"
     archive = home / "root" / "archive"
     archive.mkdir(parents=True)
-    open_revision.folder = str(archive)
+    open_revision.directory = str(archive)
     open_revision.script("echo ran", "start.sh")
     os.chown(home, GAMES, GAMES_GROUP)
     assert f"user games (5) owns {home}. What lies outside the revision" in refused(open_revision, "start.sh")
@@ -160,7 +160,7 @@ def test_a_script_that_is_refused_is_not_made_executable(closed):
 
 @pytest.mark.parametrize("link", [os.symlink, os.link])
 def test_a_link_that_another_account_made_gives_no_file_of_the_host_another_mode(closed, link):
-    secret = f"{closed.folder}.secret"
+    secret = f"{closed.directory}.secret"
     with open(secret, "w") as file:
         file.write("echo ran")
     os.chmod(secret, 0o600)

@@ -50,16 +50,16 @@ def host_with_accounts(fleet: Fleet) -> BootedHost:
     return host
 
 
-def revision(folder: Path, hooks: str, scripts: dict[str, str]) -> Path:
-    (folder / "scripts").mkdir(parents=True)
-    (folder / "index.html").write_text("hello")
-    (folder / "appspec.yml").write_text(
+def revision(directory: Path, hooks: str, scripts: dict[str, str]) -> Path:
+    (directory / "scripts").mkdir(parents=True)
+    (directory / "index.html").write_text("hello")
+    (directory / "appspec.yml").write_text(
         f"version: 0.0\nos: linux\nfiles:\n  - source: index.html\n    destination: {SITE}\nhooks:\n{hooks}"
     )
     for name, text in scripts.items():
-        (folder / "scripts" / name).write_text(text)
-        (folder / "scripts" / name).chmod(0o755)
-    return folder
+        (directory / "scripts" / name).write_text(text)
+        (directory / "scripts" / name).chmod(0o755)
+    return directory
 
 
 def test_scripts_of_each_kind_of_account_find_what_they_found_under_su(fleet: Fleet) -> None:
@@ -69,7 +69,7 @@ def test_scripts_of_each_kind_of_account_find_what_they_found_under_su(fleet: Fl
     by_su = "".join(f"su {forced.get(name, '')}{name} -c '/srv/probe /srv/by-su' || exit 1\n" for name in names)
     by_agent = "".join(f"    - location: scripts/probe\n      runas: {name}\n" for name in names)
     source = revision(
-        fleet.folder / "probes",
+        fleet.directory / "probes",
         f"  BeforeInstall:\n    - location: scripts/by-su\n  AfterInstall:\n{by_agent}",
         {"by-su": f"#!/bin/sh\n{by_su}", "probe": "#!/bin/sh\nexec /srv/probe /srv/by-agent\n"},
     )
@@ -99,7 +99,7 @@ def test_a_script_without_an_interpreter_is_read_by_the_shell_of_its_account(fle
     text = "[[ a == a ]] && echo bash >/srv/by-agent/$(id -un)\n"
     scripts = {"with-bash": text, "homeless": text}
     scripts |= {name: "\n#!/bin/bash\necho $0 >/srv/by-agent/`id -un`\n" for name in DEPLOYED_AS if name not in scripts}
-    source = revision(fleet.folder / "texts", f"  AfterInstall:\n{hooks}", scripts)
+    source = revision(fleet.directory / "texts", f"  AfterInstall:\n{hooks}", scripts)
     deployment = fleet.deploy(fleet.upload(source))
     assert deployment["status"] == "Succeeded", fleet.failure(deployment["deploymentId"], host)
     found = {name: host.run(["cat", f"/srv/by-agent/{name}"]).stdout.strip() for name in DEPLOYED_AS}
@@ -110,7 +110,7 @@ def test_a_script_without_an_interpreter_is_read_by_the_shell_of_its_account(fle
 def test_an_account_that_has_expired_fails_its_script_with_the_words_of_su(fleet: Fleet) -> None:
     host = host_with_accounts(fleet)
     hooks = "  AfterInstall:\n    - location: scripts/a\n      runas: expired\n"
-    source = revision(fleet.folder / "expired", hooks, {"a": "#!/bin/sh\ntouch /srv/ran\n"})
+    source = revision(fleet.directory / "expired", hooks, {"a": "#!/bin/sh\ntouch /srv/ran\n"})
     failed = fleet.failure(fleet.deploy(fleet.upload(source))["deploymentId"], host)
     assert "as user expired failed with exit code 1" in failed["diagnostics"]["message"]
     assert "expired" in failed["diagnostics"]["logTail"]
@@ -121,7 +121,7 @@ def test_a_time_limit_ends_what_is_in_the_session_of_an_account(fleet: Fleet) ->
     host = host_with_accounts(fleet)
     hooks = "  AfterInstall:\n    - location: scripts/a\n      runas: with-bash\n      timeout: 5\n"
     text = "#!/bin/sh\nsetsid sleep 4321 &\nnohup sleep 4321 &\nsleep 4321\n"
-    source = revision(fleet.folder / "slow", hooks, {"a": text})
+    source = revision(fleet.directory / "slow", hooks, {"a": text})
     failed = fleet.failure(fleet.deploy(fleet.upload(source))["deploymentId"], host)
     assert failed["diagnostics"]["errorCode"] == "ScriptTimedOut"
     assert "Session terminated" not in failed["diagnostics"]["logTail"]

@@ -30,12 +30,12 @@ HELD = f"[ ! -e /run/hold ] || ({WAITING})"
 class Shop:
     """Three hosts with version v1, in one deployment group and behind one HAProxy, which they leave by themselves."""
 
-    def __init__(self, fleet: Fleet, folder: Path) -> None:
+    def __init__(self, fleet: Fleet, directory: Path) -> None:
         self.fleet = fleet
         hosts = [fleet.create(name) for name in ("one", "two", "three")]
         servers = [(host.name, f"{host.address}:8080", 100) for host in hosts]
         # Half a second to find out that a host is down: whoever is not taken out before that is missed.
-        self.haproxy = Haproxy(folder, servers, address=MACHINE_ADDRESS, check="500ms")
+        self.haproxy = Haproxy(directory, servers, address=MACHINE_ADDRESS, check="500ms")
         self.haproxy.start()
         for host in hosts:
             self._configure(host)
@@ -66,7 +66,7 @@ class Shop:
 
     def begin(self, version: str, **options: Any) -> str:
         """Begin the deployment of a version; give its id."""
-        source = service_revision(self.fleet.folder, version, hooks={"BeforeInstall": HELD})
+        source = service_revision(self.fleet.directory, version, hooks={"BeforeInstall": HELD})
         return self.fleet.begin(self.fleet.upload(source), **options)
 
     def deploy(self, version: str, **options: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import pytest
 import host_leftovers
 import host_network
 from booted_host import BootedHost, HostError
-from host_images import IMAGES, ImageError, image_folder, mirror
+from host_images import IMAGES, ImageError, image_directory, mirror
 from host_lab import NEEDED, HostLab
 from waiting import until
 
@@ -99,7 +99,7 @@ def test_testinfra_sees_the_units_and_files_of_a_host(lab: HostLab) -> None:
     host = lab.boot("web")
     host.put(
         "/etc/systemd/system/hello.service",
-        "[Service]\nExecStart=sleep 1000\nRestart=always\n[Install]\nWantedBy=basic.target\n",
+        "[Service]\nExecStart=sleep 1000\nRestart=always\n[Install]\nDesiredBy=basic.target\n",
     )
     host.put("/srv/greeting", "grüß Gott", mode=0o640)
     host.run("systemctl daemon-reload; systemctl start hello")
@@ -150,7 +150,9 @@ def test_a_metadata_service_answers_at_the_address_where_hosts_look_for_it(
 @pytest.mark.parametrize("image", RELEASES)
 def test_a_reboot_keeps_files_and_is_another_boot(lab: HostLab, image: str) -> None:
     host = lab.boot("web", image)
-    host.put("/etc/systemd/system/hello.service", "[Service]\nExecStart=sleep 1000\n[Install]\nWantedBy=basic.target\n")
+    host.put(
+        "/etc/systemd/system/hello.service", "[Service]\nExecStart=sleep 1000\n[Install]\nDesiredBy=basic.target\n"
+    )
     host.run("systemctl enable --now hello; touch /run/gone")
     before, main = host.boot_id, process_one_started(host)
     assert before != Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -218,7 +220,7 @@ def test_a_small_disk_is_full_until_it_is_made_larger(lab: HostLab) -> None:
     host.run(fill)
 
 
-def test_a_folder_is_copied_to_a_host_with_its_modes(lab: HostLab, tmp_path: Path) -> None:
+def test_a_directory_is_copied_to_a_host_with_its_modes(lab: HostLab, tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep/hook").write_text("#!/bin/sh\necho run\n")
     (tmp_path / "deep/hook").chmod(0o755)
@@ -232,7 +234,7 @@ def test_a_folder_is_copied_to_a_host_with_its_modes(lab: HostLab, tmp_path: Pat
 
 def test_a_host_that_does_not_boot_tells_which_unit_failed(lab: HostLab) -> None:
     host = lab.create("web")
-    unit = "[Service]\nType=oneshot\nExecStart=false\n[Install]\nWantedBy=multi-user.target\n"
+    unit = "[Service]\nType=oneshot\nExecStart=false\n[Install]\nDesiredBy=multi-user.target\n"
     host.put("/etc/systemd/system/broken.service", unit)
     host.run_off("systemctl enable broken.service")
     with pytest.raises(HostError, match=r"degraded\n.*broken\.service"):
@@ -242,7 +244,7 @@ def test_a_host_that_does_not_boot_tells_which_unit_failed(lab: HostLab) -> None
 def test_nothing_is_left_when_a_test_ends() -> None:
     with HostLab() as lab:
         host = lab.boot("web")
-        name, leader = lab.folder.name, host.leader
+        name, leader = lab.directory.name, host.leader
         assert traces(name)
         host.run("setsid sleep 1000 >/dev/null 2>&1 &")  # belongs to no unit of the host
     assert traces(name) == []
@@ -250,7 +252,9 @@ def test_nothing_is_left_when_a_test_ends() -> None:
 
 
 def test_nothing_is_left_of_a_run_that_was_killed_once_another_has_started() -> None:
-    script = "from host_lab import HostLab; lab = HostLab(); host = lab.boot('web'); print(lab.folder.name, flush=True)"
+    script = (
+        "from host_lab import HostLab; lab = HostLab(); host = lab.boot('web'); print(lab.directory.name, flush=True)"
+    )
     environment = {**os.environ, "PYTHONPATH": str(HELPERS)}
     command = [sys.executable, "-c", f"{script}; input()"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as run:
@@ -265,7 +269,7 @@ def test_nothing_is_left_of_a_run_that_was_killed_once_another_has_started() -> 
 
 
 def traces(lab: str) -> list[str]:
-    """What there is of a lab: mounts, namespaces, control groups, processes, folders."""
+    """What there is of a lab: mounts, namespaces, control groups, processes, directories."""
     found = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if lab in line]
     found += host_network.namespaces(lab)
     found += [str(path) for parent in host_leftovers.cgroup_parents() for path in parent.glob(f"{lab}*")]
@@ -289,7 +293,7 @@ SOURCES = {
     ),
     "the deb822 form with a list of mirrors, as on cloud images": (
         "debian.sources",
-        "Types: deb\nURIs: mirror+file://{folder}/mirrors.list\nSuites: trixie\nSigned-By:\n /a/key.gpg\n",
+        "Types: deb\nURIs: mirror+file://{directory}/mirrors.list\nSuites: trixie\nSigned-By:\n /a/key.gpg\n",
     ),
     "the form of one line": (
         "debian.list",
@@ -305,7 +309,7 @@ def test_images_come_from_the_mirror_that_the_machine_uses(form: str, tmp_path: 
     monkeypatch.delenv("CODEDEPLOY_TEST_MIRROR", raising=False)
     name, text = SOURCES[form]
     (tmp_path / "sources.list.d").mkdir()
-    (tmp_path / "sources.list.d" / name).write_text(text.replace("{folder}", str(tmp_path)))
+    (tmp_path / "sources.list.d" / name).write_text(text.replace("{directory}", str(tmp_path)))
     (tmp_path / "mirrors.list").write_text("# ours\nhttp://mirror.example.org/debian\tpriority:1\n")
     found = mirror(tmp_path)
     assert found == ("http://mirror.example.org/debian", "/a/key.gpg")
@@ -324,7 +328,7 @@ def test_an_image_that_cannot_be_made_says_why_and_is_not_taken_for_whole(tmp_pa
     monkeypatch.setenv("CODEDEPLOY_TEST_MIRROR", "http://127.0.0.1:9/debian")  # nobody listens there
     for _ in range(2):
         with pytest.raises(ImageError, match=r"127\.0\.0\.1:9/debian"):
-            image_folder("debian12")
+            image_directory("debian12")
     assert not (tmp_path / IMAGES["debian12"].stamp).exists()
 
 

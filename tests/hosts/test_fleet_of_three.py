@@ -46,7 +46,7 @@ class Three:
             "BeforeInstall": NOTE.format(what="began"),
             "ValidateService": f"{NOTE.format(what='ended')}\n! grep -qsx {version} /srv/broken",
         }
-        source = revision(self.fleet.folder / version, hooks, files={"version": version}, to=Path(SITE))
+        source = revision(self.fleet.directory / version, hooks, files={"version": version}, to=Path(SITE))
         return self.fleet.deploy(self.fleet.upload(source), **options)
 
     def spans(self, deployment: str) -> dict[str, tuple[int, int]]:

@@ -65,7 +65,7 @@ def test_a_host_joins_by_a_cloud_config_that_fetches_the_script(fleet: Fleet) ->
     wait_for_cloud_init(host)
     fleet.wait_for_poll(host)
     fleet.group()
-    assert fleet.deploy(fleet.upload(service_revision(fleet.folder, "v1")))["status"] == "Succeeded"
+    assert fleet.deploy(fleet.upload(service_revision(fleet.directory, "v1")))["status"] == "Succeeded"
     assert said(host) == "v1"
     the_agent_is_a_service_as_promised(host)
     nothing_temporary_is_left(host)
@@ -135,7 +135,7 @@ def test_a_server_in_a_rack_joins_by_one_command_and_leaves_by_another(fleet: Fl
     assert host.testinfra.file(ON_PREMISES).mode == 0o600
     fleet.sandbox.wait_for_poll(f"arn:aws:iam::{fleet.sandbox.account}:user/AWS/CodeDeploy/{host.name}")
     fleet.group()
-    assert fleet.deploy(fleet.upload(service_revision(fleet.folder, "v1")))["status"] == "Succeeded"
+    assert fleet.deploy(fleet.upload(service_revision(fleet.directory, "v1")))["status"] == "Succeeded"
     assert said(host) == "v1"
     for path in ("/etc", "/opt/codedeploy-agent", "/var/log"):
         assert host.run(["grep", "-rlF", "-e", key["secret_access_key"], path], check=False).stdout == ""
@@ -169,7 +169,7 @@ def test_the_commands_of_the_guide_do_what_it_says(fleet: Fleet) -> None:
     first, newer = fleet.wheelhouse(), fleet.wheelhouse(NEXT_VERSION)
     host.put("/home/me/codedeploy-agent.sh", USERDATA / "codedeploy-agent.sh")
     host.run(f"cp {first.source} /home/me/")
-    for name in ("ssl", "venv", "zlib", "hashlib", "agent", "pip"):  # what somebody may have left in the folder
+    for name in ("ssl", "venv", "zlib", "hashlib", "agent", "pip"):  # what somebody may have left in the directory
         host.put(f"/home/me/{name}.py", "open('/srv/was-run', 'w')\n")
     (by_hand,) = guide("By hand")
     assert f"/codedeploy-agent-{first.version}-" in by_hand
@@ -188,7 +188,7 @@ def test_the_commands_of_the_guide_do_what_it_says(fleet: Fleet) -> None:
     # As logrotate does it.
     host.run(f"mv {LOG} {LOG}.1 && systemctl reload codedeploy-agent")
     fleet.group()
-    assert fleet.deploy(fleet.upload(service_revision(fleet.folder, "v1")))["status"] == "Succeeded"
+    assert fleet.deploy(fleet.upload(service_revision(fleet.directory, "v1")))["status"] == "Succeeded"
     assert "ApplicationStart" in host.run(["cat", LOG]).stdout
     assert host.testinfra.service("codedeploy-agent").systemd_properties["NRestarts"] == "0"
 
@@ -201,7 +201,7 @@ def test_the_commands_of_the_guide_do_what_it_says(fleet: Fleet) -> None:
 def test_an_image_of_a_host_that_was_deployed_to_makes_hosts_of_their_own(fleet: Fleet) -> None:
     first = fleet.join("first")
     fleet.group()
-    assert fleet.deploy(fleet.upload(service_revision(fleet.folder, "v1")))["status"] == "Succeeded"
+    assert fleet.deploy(fleet.upload(service_revision(fleet.directory, "v1")))["status"] == "Succeeded"
     first.run("\n".join(["set -e", *guide("An image with the agent in it")]))
     first.poweroff()
     fleet.sandbox.client("codedeploy").deregister_on_premises_instance(instanceName=first.name)
@@ -211,7 +211,7 @@ def test_an_image_of_a_host_that_was_deployed_to_makes_hosts_of_their_own(fleet:
     fleet.register(second)
     second.start()
     fleet.wait_for_poll(second)
-    assert fleet.deploy(fleet.upload(service_revision(fleet.folder, "v2")))["status"] == "Succeeded"
+    assert fleet.deploy(fleet.upload(service_revision(fleet.directory, "v2")))["status"] == "Succeeded"
     assert said(second) == "v2"
     told = second.run(
         ["grep", "-rl", first.name, "/opt/codedeploy-agent", "/etc/codedeploy-agent", "/var/log/aws"], check=False
@@ -227,7 +227,7 @@ def test_a_hardened_agent_deploys_an_application_that_systemd_starts(fleet: Flee
     fleet.wait_for_poll(host)
     assert host.testinfra.service("codedeploy-agent").systemd_properties["ProtectKernelModules"] == "yes"
     fleet.group()
-    assert fleet.deploy(fleet.upload(service_revision(fleet.folder, "v1")))["status"] == "Succeeded"
+    assert fleet.deploy(fleet.upload(service_revision(fleet.directory, "v1")))["status"] == "Succeeded"
     assert said(host) == "v1"
 
 
@@ -240,7 +240,7 @@ def test_an_agent_that_is_not_root_deploys_where_it_may_write(fleet: Fleet) -> N
     host.start()
     fleet.wait_for_poll(host)
     fleet.group()
-    source = revision(fleet.folder / "v1", {"AfterInstall": f"id -un >{SITE}/hook"}, to=Path(SITE))
+    source = revision(fleet.directory / "v1", {"AfterInstall": f"id -un >{SITE}/hook"}, to=Path(SITE))
     assert fleet.deploy(fleet.upload(source))["status"] == "Succeeded"
 
     assert host.run(f"cat {SITE}/hook").stdout == "codedeploy\n"
@@ -254,7 +254,7 @@ def deploy_by_command_line(fleet: Fleet, version: str) -> None:
     """Push and deploy by the real AWS CLI, as users do."""
     aws, name = fleet.sandbox.aws, fleet.application
     aws("s3", "mb", f"s3://{name}")
-    source = service_revision(fleet.folder, version)
+    source = service_revision(fleet.directory, version)
     place = f"s3://{name}/hello.zip"
     aws("deploy", "push", "--application-name", name, "--s3-location", place, "--source", str(source))
     location = f"bucket={name},key=hello.zip,bundleType=zip"
@@ -290,8 +290,8 @@ def the_application_is_as_its_appspec_says(host: BootedHost) -> None:
     assert host.testinfra.socket("tcp://0.0.0.0:8080").is_listening
     program = host.testinfra.file("/srv/hello/hello.py")
     assert (program.user, program.group, program.mode) == ("root", "www-data", 0o640)
-    folder = host.testinfra.file("/srv/hello")
-    assert (folder.user, folder.group, folder.mode) == ("root", "www-data", 0o750)
+    directory = host.testinfra.file("/srv/hello")
+    assert (directory.user, directory.group, directory.mode) == ("root", "www-data", 0o750)
     unit = host.testinfra.file("/etc/systemd/system/hello.service")
     assert (unit.user, unit.group, unit.mode) == ("root", "root", 0o644)
     (process,) = host.testinfra.process.filter(user="www-data", comm="python3")
@@ -299,7 +299,7 @@ def the_application_is_as_its_appspec_says(host: BootedHost) -> None:
 
 
 def files_are_readable_by_those_who_may(host: BootedHost) -> None:
-    wanted = {
+    desired = {
         CONFIG: 0o644,
         ON_PREMISES: 0o600,
         LOG: 0o644,
@@ -310,8 +310,8 @@ def files_are_readable_by_those_who_may(host: BootedHost) -> None:
         "/opt/codedeploy-agent/installed.json": 0o644,
         "/etc/systemd/system/codedeploy-agent.service": 0o644,
     }
-    found = {path: host.testinfra.file(path) for path in wanted}
-    assert {path: file.mode for path, file in found.items()} == wanted
+    found = {path: host.testinfra.file(path) for path in desired}
+    assert {path: file.mode for path, file in found.items()} == desired
     assert {file.user for file in found.values()} == {"root"}
     log = host.run(["cat", LOG]).stdout
     assert "LifecycleEvent" not in log or "secret" not in log.lower()

@@ -24,7 +24,7 @@ FAILED_AFTER_RESTART = 7  # error code of the official agents
 def begin_waiting(fleet: Fleet, host: BootedHost, version: str = "v1", *, then: str = "") -> str:
     """Begin a deployment and wait until its hook runs, which goes on when /run/go is there; gives its id."""
     host.run("rm -f /run/here /run/go")
-    source = service_revision(fleet.folder, version, hooks={"BeforeInstall": f"({WAITING}) || exit 1\n{then}"})
+    source = service_revision(fleet.directory, version, hooks={"BeforeInstall": f"({WAITING}) || exit 1\n{then}"})
     deployment = fleet.begin(fleet.upload(source))
     until(exists(host, "/run/here"), "the hook to run")
     return deployment
@@ -91,7 +91,7 @@ def test_a_stopped_agent_leaves_what_was_deployed_alone(fleet: Fleet) -> None:
     # One process that systemd started, and one that the hook has left behind, in the agent's own control group.
     own = "setsid python3 -m http.server 8081 --directory /srv/hello </dev/null >/dev/null 2>&1 &"
     start = f"systemctl restart hello\n{own}"
-    source = service_revision(fleet.folder, "v1", hooks={"ApplicationStart": start})
+    source = service_revision(fleet.directory, "v1", hooks={"ApplicationStart": start})
     assert fleet.deploy(fleet.upload(source))["status"] == "Succeeded"
     asked = "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:8081/version').read().decode())"
     until(lambda: host.run(["python3", "-c", asked], check=False).stdout == "v1\n", "the program to serve")
@@ -123,7 +123,7 @@ def test_a_host_that_goes_down_during_a_hook_reports_that_after_the_boot(fleet: 
     assert "BeforeInstall" in payload["message"]
     # It was not run a second time, and the host is well.
     assert host.run("cat /srv/runs").stdout == "begun\n"
-    assert fleet.deploy(fleet.upload(service_revision(fleet.folder, "v2")))["status"] == "Succeeded"
+    assert fleet.deploy(fleet.upload(service_revision(fleet.directory, "v2")))["status"] == "Succeeded"
     assert said(host) == "v2"
     reported_once(fleet, host)
 
@@ -134,7 +134,7 @@ MANY = 3000
 def many_files(fleet: Fleet, version: str) -> Path:
     """A revision of many files, each of which holds the version, and some of which no other version has."""
     names = [f"{n:05}-{version if n % 10 == 0 else 'always'}" for n in range(MANY)]
-    return revision(fleet.folder / version, {}, files=dict.fromkeys(names, version), to=Path(SITE))
+    return revision(fleet.directory / version, {}, files=dict.fromkeys(names, version), to=Path(SITE))
 
 
 def installed(host: BootedHost) -> set[str]:
@@ -189,8 +189,8 @@ def test_a_result_arrives_after_the_network_was_away(fleet: Fleet, soak: bool) -
 def test_a_full_disk_is_named_and_a_deployment_succeeds_once_there_is_room(fleet: Fleet) -> None:
     host = fleet.join(disk="64m")
     fleet.group()
-    assert fleet.deploy(fleet.upload(service_revision(fleet.folder, "v1")))["status"] == "Succeeded"
-    large = service_revision(fleet.folder, "v2")
+    assert fleet.deploy(fleet.upload(service_revision(fleet.directory, "v1")))["status"] == "Succeeded"
+    large = service_revision(fleet.directory, "v2")
     (large / "app/large").write_bytes(bytes(80 << 20))  # which packs well, so that it is unpacking that fails
     bundle = fleet.upload(large)
     found = fleet.deploy(bundle)
@@ -207,10 +207,10 @@ def test_a_full_disk_is_named_and_a_deployment_succeeds_once_there_is_room(fleet
 def test_a_command_that_comes_while_the_disk_is_full_waits_for_room(fleet: Fleet) -> None:
     host = fleet.join(disk="48m")
     fleet.group()
-    bundle = fleet.upload(service_revision(fleet.folder, "v1"))
+    bundle = fleet.upload(service_revision(fleet.directory, "v1"))
     host.run("dd if=/dev/zero of=/srv/fill bs=64k; dd if=/dev/zero of=/srv/rest bs=1", check=False)
     deployment = fleet.begin(bundle)
-    until(lambda: "space" in told_to_systemd(host)["StatusText"], "the trouble to be told")
+    until(lambda: "space" in told_to_systemd(host)["StatusText"], "the problem to be told")
     host.run("rm /srv/fill /srv/rest")
     assert fleet.sandbox.wait(deployment)["status"] == "Succeeded"
     assert said(host) == "v1"
@@ -250,7 +250,7 @@ def test_an_outage_of_the_service_restarts_no_agent_and_a_stuck_agent_is_restart
     host.run(f"kill -STOP {main}")
     until(lambda: told_to_systemd(host)["NRestarts"] == "1", "systemd to start another")
     fleet.group()
-    assert fleet.deploy(fleet.upload(service_revision(fleet.folder, "v1")))["status"] == "Succeeded"
+    assert fleet.deploy(fleet.upload(service_revision(fleet.directory, "v1")))["status"] == "Succeeded"
     assert main_process(host) != main
 
 
@@ -262,8 +262,8 @@ def test_a_clock_that_is_a_day_off_is_named(fleet: Fleet) -> None:
     lines += ["Environment=LD_PRELOAD=/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"]
     host.put(f"{DROP_INS}/clock.conf", "\n".join([*lines, ""]))
     host.start()
-    trouble = until(lambda: (status(host).get("trouble") or {}).get("text"), "the agent to see that")
-    assert "clock" in trouble
+    problem = until(lambda: (status(host).get("problem") or {}).get("text"), "the agent to see that")
+    assert "clock" in problem
     assert "clock" in told_to_systemd(host)["StatusText"]
     shown = host.run("codedeploy-agent status", check=False)
     assert "clock" in shown.stdout + shown.stderr
@@ -286,7 +286,7 @@ def official_package(host: BootedHost) -> None:
         "---\n:root_dir: /opt/codedeploy-agent/deployment-root\n",
     )
     host.put(f"{build}/opt/codedeploy-agent/bin/codedeploy-agent", "#!/bin/sh\nexec sleep 10000\n", mode=0o755)
-    unit = "[Service]\nExecStart=/opt/codedeploy-agent/bin/codedeploy-agent\n[Install]\nWantedBy=multi-user.target\n"
+    unit = "[Service]\nExecStart=/opt/codedeploy-agent/bin/codedeploy-agent\n[Install]\nDesiredBy=multi-user.target\n"
     host.put(f"{build}/usr/lib/systemd/system/codedeploy-agent.service", unit)
     host.run(
         f"dpkg-deb --build {build} /root/official.deb && dpkg -i /root/official.deb && rm -r {build} /root/official.deb"
@@ -296,8 +296,8 @@ def official_package(host: BootedHost) -> None:
 
 def official_state(host: BootedHost, group: str) -> None:
     """What the official agent has installed and noted for one deployment of a group."""
-    folder = f"{ROOT}/{group}/d-OFFICIAL1"
-    archive = f"{folder}/deployment-archive"
+    directory = f"{ROOT}/{group}/d-OFFICIAL1"
+    archive = f"{directory}/deployment-archive"
     appspec = "version: 0.0\nos: linux\nhooks:\n  ApplicationStop:\n    - location: stop.sh\n"
     host.put(f"{archive}/appspec.yml", appspec)
     host.put(f"{archive}/stop.sh", "#!/bin/sh\ntouch /srv/old-one-was-stopped\n", mode=0o755)
@@ -308,8 +308,8 @@ def official_state(host: BootedHost, group: str) -> None:
     host.put(f"{notes}-cleanup", "".join(f"{path}\n" for path in listed))
     copies = [{"type": "copy", "source": archive, "destination": path} for path in listed]
     host.put(f"{notes}-install.json", json.dumps({"instructions": copies}))
-    host.put(f"{notes}_last_successful_install", folder)
-    host.put(f"{notes}_most_recent_install", folder)
+    host.put(f"{notes}_last_successful_install", directory)
+    host.put(f"{notes}_most_recent_install", directory)
 
 
 def the_official_agent_runs_again_where_its_package_stays(host: BootedHost, fleet: Fleet) -> None:
@@ -352,7 +352,7 @@ def test_an_official_agents_host_is_taken_over_with_what_it_has_deployed(fleet: 
     fleet.wait_for_poll(host)
     kept = host.run(["dpkg-query", "--show", "--showformat=${db:Status-Status}", "codedeploy-agent"]).stdout
     assert kept == "config-files"
-    assert fleet.deploy(fleet.upload(service_revision(fleet.folder, "v1")))["status"] == "Succeeded"
+    assert fleet.deploy(fleet.upload(service_revision(fleet.directory, "v1")))["status"] == "Succeeded"
     assert said(host) == "v1"
     assert host.testinfra.file("/srv/old-one-was-stopped").exists
     assert host.run("find /srv/hello/old").stdout.split() == ["/srv/hello/old", "/srv/hello/old/foreign"]
@@ -373,7 +373,7 @@ def test_nothing_is_left_of_an_agent_that_was_removed(fleet: Fleet) -> None:
     host.run(["sh", "-c", user_data(fleet.wheelhouse(), AGENT_CONFIG=fleet.site.config)])
     fleet.wait_for_poll(host)
     fleet.group()
-    assert fleet.deploy(fleet.upload(service_revision(fleet.folder, "v1")))["status"] == "Succeeded"
+    assert fleet.deploy(fleet.upload(service_revision(fleet.directory, "v1")))["status"] == "Succeeded"
 
     host.run("codedeploy-agent uninstall --purge")
 

@@ -34,7 +34,7 @@ hooks:
   ApplicationStart:
     - location: start.sh
 """
-UNIT = "[Service]\nExecStart=python3 -m http.server --directory /srv/www 80\n[Install]\nWantedBy=multi-user.target\n"
+UNIT = "[Service]\nExecStart=python3 -m http.server --directory /srv/www 80\n[Install]\nDesiredBy=multi-user.target\n"
 START = (
     "#!/bin/sh\nhostname >>/srv/www/index.html\nsystemctl daemon-reload\nsystemctl enable www\nsystemctl restart www\n"
 )
@@ -80,7 +80,7 @@ class Machines:
     def _run(self, host: BootedHost, step: Provision) -> None:
         host.put("/tmp/vagrant-shell", self.project / step.path, mode=0o755)
         environment = [f"{name}={value}" for name, value in step.environment.items()]
-        host.run(["env", "--chdir=/tmp", *environment, "/tmp/vagrant-shell"], patience=PROVISIONED)
+        host.run(["env", "--chdir=/tmp", *environment, "/tmp/vagrant-shell"], timeout=PROVISIONED)
 
 
 def aws(service: BootedHost, command: str) -> dict[str, Any]:

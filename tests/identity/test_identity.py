@@ -67,14 +67,14 @@ def test_an_environment_that_says_everything_needs_no_metadata(server, metadata)
     ("name", "value"),
     [("AWS_REGION", "eu-west-1b"), ("AWS_REGION", "a.b"), ("AWS_HOST_IDENTIFIER", "a b"), ("AWS_HOST_IDENTIFIER", "é")],
 )
-def test_a_wrong_environment_is_an_error_that_waiting_does_not_mend(server, metadata, name, value):
+def test_a_wrong_environment_is_an_error_that_waiting_does_not_fix(server, metadata, name, value):
     with pytest.raises(IdentityError, match=f"{name} of the environment") as caught:
         find_identity(None, metadata, {name: value})
     assert not caught.value.passing
     assert server.asked == []
 
 
-def test_metadata_in_trouble_is_worth_another_attempt(server, metadata):
+def test_metadata_in_problem_is_worth_another_attempt(server, metadata):
     server.faults["/latest/dynamic/instance-identity/document"] = ("500 Oops", b"")
     with pytest.raises(MetadataError) as caught:
         find_identity(None, metadata, {})

@@ -148,12 +148,12 @@ def test_metadata_is_never_asked_for_through_a_proxy(server):
 
 def test_a_token_with_a_line_end_never_becomes_a_header(server, metadata):
     server.faults[TOKEN] = ("200 OK", b"abc\r\nHost: attacker.example")
-    with pytest.raises(MetadataError, match="something that is no token"):
+    with pytest.raises(MetadataError, match="something that is not a token"):
         metadata.document()
 
 
 @pytest.mark.parametrize("status", ["400 Bad Request", "500 Oops", "301 Moved"])
-def test_a_service_in_trouble_is_not_asked_without_a_token(server, metadata, status):
+def test_a_service_in_problem_is_not_asked_without_a_token(server, metadata, status):
     server.faults[TOKEN] = (status, b"")
     with pytest.raises(MetadataError, match=f"status {status[:3]}"):
         metadata.document()

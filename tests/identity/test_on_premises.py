@@ -71,7 +71,7 @@ def test_a_session_of_a_role_is_read():
         REGISTERED + "...\nanything\n",
         REGISTERED.replace("region: eu", "region: &r eu") + "# the end",
     ],
-    ids=["colons", "one colon", "tabs", "quotes", "blanks in quotes", "byte order mark", "a rest", "anchor"],
+    ids=["colons", "one colon", "tabs", "quotes", "spaces in quotes", "byte order mark", "a rest", "anchor"],
 )
 def test_the_ways_to_write_the_same_mean_the_same(text):
     assert read(text) == USER
@@ -112,7 +112,7 @@ def test_all_problems_are_reported_at_once():
         "op.yml: aws_access_key_id is missing; iam_user_arn needs it",
         "op.yml:1:15: iam_user_arn is 'web1', which is not an ARN",
         "op.yml:2:9: The region 'eu-west-1b' is an availability zone; its region is eu-west-1",
-        "op.yml:3:24: aws_secret_access_key holds blanks or characters that no key has",
+        "op.yml:3:24: aws_secret_access_key holds spaces or characters that no key has",
     ]
 
 
@@ -228,7 +228,7 @@ def test_a_link_that_leads_nowhere_is_warned_of(tmp_path):
     assert "leads nowhere" in warning.message
 
 
-def test_a_folder_or_a_fifo_in_its_place_is_an_error(tmp_path):
+def test_a_directory_or_a_fifo_in_its_place_is_an_error(tmp_path):
     os.mkfifo(tmp_path / "op.yml")
     for path in (tmp_path, tmp_path / "op.yml"):
         with pytest.raises(IdentityError, match="not a regular file") as caught:

@@ -51,7 +51,7 @@ def test_an_end_that_nobody_can_read_is_no_end(path, file, clock):
         WHOLE.replace("aws_", "  aws_").rstrip(),
         WHOLE + "region = eu-west-1\nnonsense\n",
     ],
-    ids=["windows", "capitals", "other sections", "old name", "quotes", "blanks", "more lines"],
+    ids=["windows", "capitals", "other sections", "old name", "quotes", "spaces", "more lines"],
 )
 def test_the_ways_to_write_the_same_mean_the_same(path, file, text):
     path.write_text(text)
@@ -66,8 +66,8 @@ def test_the_ways_to_write_the_same_mean_the_same(path, file, text):
         ("[profile]\naws_access_key_id = A\n", "has no section [default]"),
         ("[default]\n", "lacks aws_access_key_id and aws_secret_access_key and aws_session_token"),
         (WHOLE.replace("token==", ""), "lacks aws_session_token in its section [default]"),
-        (WHOLE.replace("ASIA1", "AS IA"), "has blanks or other characters that no key has in aws_access_key_id"),
-        (WHOLE.replace("hush", "hüsh"), "has blanks or other characters that no key has in aws_secret_access_key"),
+        (WHOLE.replace("ASIA1", "AS IA"), "has spaces or other characters that no key has in aws_access_key_id"),
+        (WHOLE.replace("hush", "hüsh"), "has spaces or other characters that no key has in aws_secret_access_key"),
         (WHOLE + "#" * 300_000, "has more than 262144 bytes"),
         (WHOLE + "expiration = 2027-01-15T08:00:00Z", "holds a session that ended at 2027-01-15 08:00:00 UTC"),
     ],

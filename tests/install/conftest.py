@@ -21,7 +21,7 @@ def box(tmp_path: Path) -> Box:
 
 @pytest.fixture
 def open_box() -> Iterator[Box]:
-    """A host of its own in a folder that every user can pass through, which those of pytest are not."""
+    """A host of its own in a directory that every user can pass through, which those of pytest are not."""
     top = tempfile.mkdtemp(prefix="codedeploy-test-")
     os.chmod(top, 0o711)
     yield Box(top)

@@ -147,9 +147,9 @@ MIXES = [
 def test_the_kernel_holds_the_same_as_after_the_official_agents_setfacl(tmp_path, entries):
     for number, mode in enumerate([0o777, 0o750, 0o640, 0o004, 0o2775, 0o1777]):
         ours, theirs = tmp_path / f"ours{number}", tmp_path / f"theirs{number}"
-        for folder in (ours, theirs):
-            folder.mkdir()
-            folder.chmod(mode)
+        for directory in (ours, theirs):
+            directory.mkdir()
+            directory.chmod(mode)
         set_on(ours, resolved(*entries))
         official_setfacl(entries, str(theirs))
         assert acl.read(str(ours)) == acl.read(str(theirs))

@@ -69,7 +69,7 @@ def test_an_owner_that_stays_the_same_clears_them_too(file, by_descriptor):
 
 @by_both
 @pytest.mark.needs("root")
-def test_a_folder_keeps_its_setgid_bit_through_the_change_of_owner(tmp_path, by_descriptor):
+def test_a_directory_keeps_its_setgid_bit_through_the_change_of_owner(tmp_path, by_descriptor):
     apply_to(tmp_path, given(mode=0o2775, uid=GAMES, gid=GAMES), by_descriptor=by_descriptor)
     assert described(tmp_path) == ("0o2775", GAMES, GAMES)
 
@@ -105,7 +105,7 @@ def test_without_a_mode_an_acl_is_completed_by_the_one_it_finds(file, by_descrip
 
 
 @by_both
-def test_a_folder_gets_its_default_list(tmp_path, by_descriptor):
+def test_a_directory_gets_its_default_list(tmp_path, by_descriptor):
     tmp_path.chmod(0o700)
     entry = AclEntry("user", "games", 5, default=True)
     apply_to(tmp_path, given(mode=0o750, acls=(entry,)), by_descriptor=by_descriptor)

@@ -26,48 +26,48 @@ def cleanup(top: str, *listed: str) -> Cleanup:
     """Plan for paths below ``top``; the answer is relative to it too."""
     found = plan_cleanup([f"{top}/{path}" for path in listed], Host())
     found.files[:] = [path.removeprefix(f"{top}/") for path in found.files]
-    found.folders[:] = [path.removeprefix(f"{top}/") for path in found.folders]
+    found.directories[:] = [path.removeprefix(f"{top}/") for path in found.directories]
     return found
 
 
-def test_files_and_their_folders_go_the_innermost_first(top: str) -> None:
+def test_files_and_their_directories_go_the_innermost_first(top: str) -> None:
     make(top, {"a/b/one": "1", "a/two": "2"})
     found = cleanup(top, "a", "a/two", "a/b", "a/b/one")
     assert found.files == ["a/b/one", "a/two"]
-    assert found.folders == ["a/b", "a"]
+    assert found.directories == ["a/b", "a"]
 
 
-def test_a_folder_that_holds_a_foreign_file_stays_and_so_do_those_above_it(top: str) -> None:
+def test_a_directory_that_holds_a_foreign_file_stays_and_so_do_those_above_it(top: str) -> None:
     make(top, {"a/b/ours": "1", "a/b/theirs": "2", "a/c/ours": "3"})
     found = cleanup(top, "a", "a/b", "a/b/ours", "a/c", "a/c/ours")
     assert found.files == ["a/c/ours", "a/b/ours"]
-    assert found.folders == ["a/c"]
+    assert found.directories == ["a/c"]
 
 
 def test_a_link_goes_and_what_it_leads_to_stays(top: str) -> None:
     make(top, {"a/link": Link("../theirs"), "theirs/file": "x", "a/dangling": Link("nowhere")})
     found = cleanup(top, "a", "a/link", "a/dangling")
     assert sorted(found.files) == ["a/dangling", "a/link"]
-    assert found.folders == ["a"]
+    assert found.directories == ["a"]
 
 
 def test_what_is_missing_is_passed_over(top: str) -> None:
     make(top, {"a/file": "x"})
     found = cleanup(top, "a", "a/file", "a/gone", "a/gone/deeper", "a/file/below")
     assert found.files == ["a/file"]
-    assert found.folders == ["a"]
+    assert found.directories == ["a"]
 
 
-def test_a_file_that_is_a_folder_now_goes_when_it_is_empty(top: str) -> None:
+def test_a_file_that_is_a_directory_now_goes_when_it_is_empty(top: str) -> None:
     make(top, {"empty": None, "full/theirs": "x"})
     found = cleanup(top, "empty", "full")
     assert found.files == []
-    assert found.folders == ["empty"]
+    assert found.directories == ["empty"]
 
 
-def test_a_folder_that_is_a_file_now_goes(top: str) -> None:
-    make(top, {"was-folder": "by hand"})
-    assert cleanup(top, "was-folder", "was-folder/inner").files == ["was-folder"]
+def test_a_directory_that_is_a_file_now_goes(top: str) -> None:
+    make(top, {"was-directory": "by hand"})
+    assert cleanup(top, "was-directory", "was-directory/inner").files == ["was-directory"]
 
 
 def test_special_files_go_too(top: str) -> None:
@@ -75,7 +75,7 @@ def test_special_files_go_too(top: str) -> None:
     assert cleanup(top, "pipe").files == ["pipe"]
 
 
-def test_a_folder_replaced_by_a_link_is_followed_as_the_official_agent_follows_it(top: str) -> None:
+def test_a_directory_replaced_by_a_link_is_followed_as_the_official_agent_follows_it(top: str) -> None:
     make(top, {"elsewhere/file": "x", "a": Link("elsewhere")})
     assert cleanup(top, "a", "a/file").files == ["elsewhere/file", "a"]
 
@@ -118,7 +118,7 @@ def test_dots_and_double_slashes_do_not_hide_a_file(top: str) -> None:
 
 
 @pytest.mark.parametrize("line", ["/", "//", "/."])
-def test_the_root_folder_is_never_removed(line: str) -> None:
+def test_the_root_directory_is_never_removed(line: str) -> None:
     assert plan_cleanup([line], Host()) == Cleanup([], [], [])
 
 
@@ -134,8 +134,8 @@ def test_planning_touches_nothing(top: str) -> None:
     assert tree(top) == before
 
 
-def test_a_folder_is_not_emptied_by_names_that_are_not_listed_below_it(top: str) -> None:
+def test_a_directory_is_not_emptied_by_names_that_are_not_listed_below_it(top: str) -> None:
     make(top, {"a/file": "x", "ab/file": "y"})
     found = cleanup(top, "a", "ab", "ab/file")
     assert found.files == ["ab/file"]
-    assert found.folders == ["ab"]
+    assert found.directories == ["ab"]

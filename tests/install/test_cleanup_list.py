@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from agent.install.cleanup_list import CleanupFile, decode, digest, encode, other_lists
 from install_box import NOBODY, official_instructions, put
 
-ASCII_BLANKS = " \t\n\v\f\r\0"
+ASCII_SPACES = " \t\n\v\f\r\0"
 
 
 @pytest.fixture
@@ -31,11 +31,11 @@ def by_another_agent(file: CleanupFile, *lines: str, instructed: Iterable[str] |
 
 def by_ruby(content: bytes) -> list[str]:
     """What 1.8.1 reads from a list: a last line without newline does not count, and lines are stripped."""
-    return [line.strip(ASCII_BLANKS) for line in os.fsdecode(content).split("\n")[:-1]]
+    return [line.strip(ASCII_SPACES) for line in os.fsdecode(content).split("\n")[:-1]]
 
 
 def by_rust(content: bytes) -> list[str]:
-    """What 2.x reads: blanks of Unicode are stripped too."""
+    """What 2.x reads: spaces of Unicode are stripped too."""
     return [line.strip() for line in os.fsdecode(content).split("\n")[:-1]]
 
 
@@ -83,13 +83,13 @@ def test_empty_lines_are_passed_over_silently(caplog: pytest.LogCaptureFixture) 
     assert not caplog.text
 
 
-def test_blanks_around_a_path_do_not_count() -> None:
+def test_spaces_around_a_path_do_not_count() -> None:
     assert decode(b"  /srv/a \t\r\n") == ["/srv/a"]
 
 
-@pytest.mark.parametrize("blank", ["\u00a0", "\u0085", "\u3000", "\x1c"])
-def test_a_name_that_ends_in_a_wide_blank_does_not_become_its_neighbours_name(blank: str) -> None:
-    assert decode(os.fsencode(f"/srv/name{blank}\n")) == [f"/srv/name{blank}"]
+@pytest.mark.parametrize("space", ["\u00a0", "\u0085", "\u3000", "\x1c"])
+def test_a_name_that_ends_in_a_wide_space_does_not_become_its_neighbours_name(space: str) -> None:
+    assert decode(os.fsencode(f"/srv/name{space}\n")) == [f"/srv/name{space}"]
 
 
 def test_dots_within_a_name_are_no_climbing() -> None:
@@ -126,18 +126,18 @@ def test_no_agent_ever_reads_a_path_that_was_not_put_in(listed: list[str]) -> No
 
 @given(st.lists(paths, unique=True, max_size=8))
 def test_every_path_that_was_put_in_comes_back(tmp_path_factory: pytest.TempPathFactory, listed: list[str]) -> None:
-    folder = tmp_path_factory.mktemp("list")
-    file = CleanupFile(f"{folder}/g-cleanup", f"{folder}/g.json")
+    directory = tmp_path_factory.mktemp("list")
+    file = CleanupFile(f"{directory}/g-cleanup", f"{directory}/g.json")
     file.write(listed)
     assert sorted(file.paths()) == sorted(listed)
 
 
 def test_odd_names_are_cleaned_up_at_the_next_deployment(file: CleanupFile) -> None:
-    file.write(["/srv", "/srv/new\nline", "/srv/blank ", "/srv/plain"])
-    assert sorted(file.paths()) == sorted(["/srv", "/srv/new\nline", "/srv/blank ", "/srv/plain"])
+    file.write(["/srv", "/srv/new\nline", "/srv/space ", "/srv/plain"])
+    assert sorted(file.paths()) == sorted(["/srv", "/srv/new\nline", "/srv/space ", "/srv/plain"])
 
 
-def test_an_odd_folder_comes_before_what_it_holds(file: CleanupFile) -> None:
+def test_an_odd_directory_comes_before_what_it_holds(file: CleanupFile) -> None:
     listed = ["/srv", "/srv/odd ", "/srv/odd /child", "/srv/odd /deep\n", "/srv/odd /deep\n/leaf", "/srv/z"]
     file.write(listed)
     order = file.paths()
@@ -219,7 +219,7 @@ def test_a_list_that_everybody_may_write_is_left_out(file: CleanupFile, caplog: 
     assert file.path in caplog.text
 
 
-def test_a_fifo_or_folder_in_the_lists_place_does_not_hang_the_agent(file: CleanupFile) -> None:
+def test_a_fifo_or_directory_in_the_lists_place_does_not_hang_the_agent(file: CleanupFile) -> None:
     os.mkfifo(file.path)
     assert file.content() is None
     os.unlink(file.path)
@@ -254,7 +254,7 @@ def test_restoring_no_list_leaves_none(file: CleanupFile) -> None:
 
 
 def test_two_megabytes_of_paths_are_read_and_written(file: CleanupFile) -> None:
-    listed = [f"/srv/{'folder' * 12}/{number:08}" for number in range(25_000)]
+    listed = [f"/srv/{'directory' * 12}/{number:08}" for number in range(25_000)]
     assert len(file.write(listed)) > 2_000_000
     assert file.paths() == listed
 

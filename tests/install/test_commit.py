@@ -103,8 +103,8 @@ def test_something_that_appears_meanwhile_is_not_overwritten(box: Box) -> None:
 
 
 @pytest.mark.parametrize("revision", [{"app/d/f": "2"}, {"app/d/g": "2"}, {"app/x": "2"}], ids=["same", "new", "gone"])
-def test_a_folder_exchanged_for_a_link_meanwhile_is_not_followed(box: Box, revision: Tree) -> None:
-    """Who owns a folder of the application must not be able to lead the agent's user elsewhere."""
+def test_a_directory_exchanged_for_a_link_meanwhile_is_not_followed(box: Box, revision: Tree) -> None:
+    """Who owns a directory of the application must not be able to lead the agent's user elsewhere."""
     box.install({"app/d/f": "1"})
     victim = put(f"{box.top}/victim")
     put(f"{victim}/f", "precious")
@@ -131,7 +131,7 @@ def test_an_old_file_that_somebody_removes_meanwhile_is_no_failure(box: Box) -> 
     assert box.tree("out") == {"new": "2"}
 
 
-def test_a_folder_that_stays_is_still_the_same_folder(box: Box) -> None:
+def test_a_directory_that_stays_is_still_the_same_directory(box: Box) -> None:
     box.install({"app/d/a": "1"})
     before = [os.stat(f"{box.dest}/{path}").st_ino for path in ("out", "out/d")]
     box.install({"app/d/b": "2"})
@@ -139,14 +139,14 @@ def test_a_folder_that_stays_is_still_the_same_folder(box: Box) -> None:
     assert box.tree("out") == {"d": None, "d/b": "2"}
 
 
-def test_a_process_in_a_folder_that_stays_sees_the_new_files(box: Box) -> None:
+def test_a_process_in_a_directory_that_stays_sees_the_new_files(box: Box) -> None:
     box.install({"app/d/a": "1"})
-    folder = os.open(f"{box.dest}/out/d", os.O_RDONLY)
+    directory = os.open(f"{box.dest}/out/d", os.O_RDONLY)
     try:
         box.install({"app/d/b": "2"})
-        assert os.listdir(folder) == ["b"]
+        assert os.listdir(directory) == ["b"]
     finally:
-        os.close(folder)
+        os.close(directory)
 
 
 def write_over(source: str, target: str) -> None:

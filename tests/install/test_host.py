@@ -9,28 +9,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.install.host import FILE, FOLDER, LINK, OTHER, Host, View
+from agent.install.host import DIRECTORY, FILE, LINK, OTHER, Host, View
 from install_box import Box, Link, as_ordinary_user, put
 
 
 @pytest.fixture
 def top(tmp_path: Path) -> str:
-    # Where the folder of all tests is reached through a link, the real paths would differ.
+    # Where the directory of all tests is reached through a link, the real paths would differ.
     return os.path.realpath(tmp_path)
 
 
 def test_every_kind_of_thing_is_told_apart(top: str) -> None:
     put(f"{top}/file", "x")
-    put(f"{top}/folder")
-    put(f"{top}/link", Link("folder"))
+    put(f"{top}/directory")
+    put(f"{top}/link", Link("directory"))
     put(f"{top}/dangling", Link("nowhere"))
     os.mkfifo(f"{top}/pipe")
-    expected = {"file": FILE, "folder": FOLDER, "link": LINK, "dangling": LINK, "pipe": OTHER, "missing": None}
+    expected = {"file": FILE, "directory": DIRECTORY, "link": LINK, "dangling": LINK, "pipe": OTHER, "missing": None}
     one_by_one = {name: Host().kind(f"{top}/{name}") for name in expected}
     assert one_by_one == expected
 
 
-def test_many_questions_about_a_folder_get_the_answers_of_few(top: str) -> None:
+def test_many_questions_about_a_directory_get_the_answers_of_few(top: str) -> None:
     put(f"{top}/link", Link("nowhere"))
     os.mkfifo(f"{top}/pipe")
     for number in range(20):
@@ -40,7 +40,7 @@ def test_many_questions_about_a_folder_get_the_answers_of_few(top: str) -> None:
     assert [host.kind(f"{top}/{name}") for name in ("link", "pipe", "missing")] == [LINK, OTHER, None]
 
 
-def test_below_a_file_or_a_missing_folder_there_is_nothing(top: str) -> None:
+def test_below_a_file_or_a_missing_directory_there_is_nothing(top: str) -> None:
     put(f"{top}/file", "x")
     host = Host()
     for number in range(20):
@@ -50,8 +50,8 @@ def test_below_a_file_or_a_missing_folder_there_is_nothing(top: str) -> None:
     assert host.children(f"{top}/missing") == {}
 
 
-def test_the_root_folder_is_a_folder() -> None:
-    assert Host().kind("/") == FOLDER
+def test_the_root_directory_is_a_directory() -> None:
+    assert Host().kind("/") == DIRECTORY
     assert View(Host()).resolve("/") == "/"
     assert View(Host()).real("/") == "/"
 
@@ -63,7 +63,7 @@ def test_a_plan_sees_one_host_even_if_it_changes_meanwhile(top: str) -> None:
     assert host.kind(f"{top}/file") is None
 
 
-def test_a_folder_that_may_be_passed_but_not_read_is_no_obstacle(open_box: Box) -> None:
+def test_a_directory_that_may_be_passed_but_not_read_is_no_obstacle(open_box: Box) -> None:
     for number in range(20):
         put(f"{open_box.top}/closed/{number}", "x")
     os.chmod(f"{open_box.top}/closed", 0o711 if os.geteuid() == 0 else 0o300)
@@ -78,7 +78,7 @@ def test_a_folder_that_may_be_passed_but_not_read_is_no_obstacle(open_box: Box) 
         os.chmod(f"{open_box.top}/closed", 0o700)
 
 
-def test_one_question_asked_often_never_reads_a_whole_folder(open_box: Box) -> None:
+def test_one_question_asked_often_never_reads_a_whole_directory(open_box: Box) -> None:
     put(f"{open_box.top}/closed/home", "x")
     os.chmod(f"{open_box.top}/closed", 0o711 if os.geteuid() == 0 else 0o300)
 
@@ -92,7 +92,7 @@ def test_one_question_asked_often_never_reads_a_whole_folder(open_box: Box) -> N
         os.chmod(f"{open_box.top}/closed", 0o700)
 
 
-def test_links_are_followed_in_folders_but_not_in_the_name_itself(top: str) -> None:
+def test_links_are_followed_in_directories_but_not_in_the_name_itself(top: str) -> None:
     put(f"{top}/real/file", "x")
     put(f"{top}/alias", Link("real"))
     put(f"{top}/real/link", Link("file"))
@@ -171,7 +171,7 @@ places = st.lists(st.sampled_from(NAMES), min_size=1, max_size=3).map("/".join)
 def test_resolving_agrees_with_the_kernel(
     tmp_path_factory: pytest.TempPathFactory, content: list[tuple[str, str | None]], asked: str
 ) -> None:
-    # So deep that no chain of these links climbs out of the test's own folder.
+    # So deep that no chain of these links climbs out of the test's own directory.
     top = put(os.path.realpath(tmp_path_factory.mktemp("links")) + "/d" * 30)
     for path, target in content:
         try:

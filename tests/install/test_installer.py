@@ -42,7 +42,7 @@ TWO = {"app/a": "2", "app/sub/c": "2", "app/link": Link("sub/c")}
 
 
 def installed(revision: Tree) -> dict[str, Content]:
-    """What a revision's folder "app" looks like on the host."""
+    """What a revision's directory "app" looks like on the host."""
     names = {path.removeprefix("app/"): content for path, content in revision.items()}
     parents = {os.path.dirname(path): None for path in names if "/" in path}
     return {**parents, **names}
@@ -104,17 +104,17 @@ def test_an_old_destination_is_left_when_it_moves(box: Box) -> None:
 @pytest.mark.parametrize(
     ("first", "second"),
     [
-        pytest.param({"app/x": "1"}, {"app/x/y/z": "2"}, id="a file becomes a folder"),
-        pytest.param({"app/x/y/z": "1"}, {"app/x": "2"}, id="a folder becomes a file"),
-        pytest.param({"app/x/y/z": "1"}, {"app/x": Link("nowhere")}, id="a folder becomes a link to nothing"),
-        pytest.param({"app/x/y/z": "1"}, {"app/x": Link(".")}, id="a folder becomes a link to its parent"),
-        pytest.param({"app/x/y/z": "1"}, {"app/x": Link("x")}, id="a folder becomes a link to itself"),
+        pytest.param({"app/x": "1"}, {"app/x/y/z": "2"}, id="a file becomes a directory"),
+        pytest.param({"app/x/y/z": "1"}, {"app/x": "2"}, id="a directory becomes a file"),
+        pytest.param({"app/x/y/z": "1"}, {"app/x": Link("nowhere")}, id="a directory becomes a link to nothing"),
+        pytest.param({"app/x/y/z": "1"}, {"app/x": Link(".")}, id="a directory becomes a link to its parent"),
+        pytest.param({"app/x/y/z": "1"}, {"app/x": Link("x")}, id="a directory becomes a link to itself"),
         pytest.param({"app/x/y/z": "1", "app/w/v": "1"}, {"app/x": Link("w"), "app/w": "2"}, id="to a file"),
-        pytest.param({"app/x": Link("nowhere")}, {"app/x/y/z": "2"}, id="a link becomes a folder"),
-        pytest.param({"app/x": Link(".")}, {"app/x/x/x": "2"}, id="a link to its parent becomes a folder"),
+        pytest.param({"app/x": Link("nowhere")}, {"app/x/y/z": "2"}, id="a link becomes a directory"),
+        pytest.param({"app/x": Link(".")}, {"app/x/x/x": "2"}, id="a link to its parent becomes a directory"),
         pytest.param({"app/x": "1"}, {"app/x": Link("x")}, id="a file becomes a link to itself"),
         pytest.param({"app/x": Link("x")}, {"app/x": "2"}, id="a link to itself becomes a file"),
-        pytest.param({"app/x/y": "1", "app/y/x": "1"}, {"app/x/y/x": "2"}, id="folders move into each other"),
+        pytest.param({"app/x/y": "1", "app/y/x": "1"}, {"app/x/y/x": "2"}, id="directories move into each other"),
     ],
 )
 def test_one_kind_of_thing_replaces_another_and_back(box: Box, first: Tree, second: Tree) -> None:
@@ -127,7 +127,7 @@ def test_one_kind_of_thing_replaces_another_and_back(box: Box, first: Tree, seco
         }
 
 
-def test_an_old_link_to_a_folder_is_replaced_by_a_folder_and_not_followed(box: Box) -> None:
+def test_an_old_link_to_a_directory_is_replaced_by_a_directory_and_not_followed(box: Box) -> None:
     box.put("releases/1/sub/f", "foreign")
     box.install({"app/current": Link("../releases/1")})
     box.install({"app/current/sub/f": "2", "app/current/sub/deep/g": "2"})
@@ -141,7 +141,7 @@ def test_an_old_link_to_a_folder_is_replaced_by_a_folder_and_not_followed(box: B
     assert box.tree("releases") == {"1": None, "1/sub": None, "1/sub/f": "foreign"}
 
 
-def test_a_folder_that_stays_gets_the_metadata_of_a_new_one(box: Box) -> None:
+def test_a_directory_that_stays_gets_the_metadata_of_a_new_one(box: Box) -> None:
     box.install({"app/d/f": "1"})
     os.chmod(f"{box.dest}/out/d", 0o2700)
     before = os.stat(f"{box.dest}/out/d").st_ino
@@ -150,7 +150,7 @@ def test_a_folder_that_stays_gets_the_metadata_of_a_new_one(box: Box) -> None:
     assert os.stat(f"{box.dest}/out/d").st_ino == before
 
 
-def test_a_folder_with_a_foreign_file_keeps_its_metadata_and_is_ours_no_more(box: Box) -> None:
+def test_a_directory_with_a_foreign_file_keeps_its_metadata_and_is_ours_no_more(box: Box) -> None:
     box.install({"app/d/f": "1"})
     box.put("out/d/theirs", "foreign")
     os.chmod(f"{box.dest}/out/d", 0o2700)
@@ -162,14 +162,14 @@ def test_a_folder_with_a_foreign_file_keeps_its_metadata_and_is_ours_no_more(box
     assert box.tree("out") == {"d": None, "g": "3"}
 
 
-def test_an_old_folder_goes_only_when_it_is_empty(box: Box) -> None:
+def test_an_old_directory_goes_only_when_it_is_empty(box: Box) -> None:
     box.install({"app/d/e/f": "1"})
     box.put("out/d/theirs", "foreign")
     box.install({"app/g": "2"})
     assert box.tree("out") == {"d": None, "d/theirs": "foreign", "g": "2"}
 
 
-def test_a_folder_that_was_there_before_is_never_removed(box: Box) -> None:
+def test_a_directory_that_was_there_before_is_never_removed(box: Box) -> None:
     box.put("out/d", mode=0o700)
     box.install({"app/d/f": "1"})
     box.install({"app/g": "2"})
@@ -191,7 +191,7 @@ def test_files_changed_or_removed_by_hand_do_not_stop_the_next_deployment(box: B
 
 def test_names_that_no_list_can_hold_are_cleaned_up_all_the_same(box: Box) -> None:
     box.put("victim", "precious")
-    odd = {"app/new\nline": "1", "app/blank ": "1", "app/ ": "1", "app/folder /f": "1", "app/caf\udce9": "1"}
+    odd = {"app/new\nline": "1", "app/space ": "1", "app/ ": "1", "app/directory /f": "1", "app/caf\udce9": "1"}
     box.install({**odd, f"app/x\n{box.dest}/victim": "1"})
     box.install({"app/plain": "2"})
     assert box.tree("out") == {"plain": "2"}
@@ -322,7 +322,7 @@ def test_another_agents_install_in_between_makes_our_odd_names_stale(box: Box) -
 def test_an_old_selinux_rule_does_not_stop_a_host_that_cannot_remove_it(
     box: Box, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(selinux, "_SYSTEM_FOLDERS", ())
+    monkeypatch.setattr(selinux, "_SYSTEM_DIRECTORIES", ())
     monkeypatch.setenv("PATH", box.top)
     box.put("out/a", "official")
     box.write_list([f"{box.dest}/out", f"{box.dest}/out/a", f"semanage\0{box.dest}/out/a"])
@@ -331,7 +331,7 @@ def test_an_old_selinux_rule_does_not_stop_a_host_that_cannot_remove_it(
     assert f"{box.dest}/out/a" in caplog.text
 
 
-# What lies below the root folder
+# What lies below the root directory
 
 
 def test_the_pointer_names_the_deployment_without_a_newline(box: Box) -> None:
@@ -367,11 +367,11 @@ def test_nothing_but_the_official_files_lies_beside_them(box: Box) -> None:
 
 
 def test_all_state_files_have_the_modes_of_the_settings(box: Box) -> None:
-    options = InstallOptions(state_file_mode=0o600, state_folder_mode=0o700)
+    options = InstallOptions(state_file_mode=0o600, state_directory_mode=0o700)
     install(box.request({"app/a": "1", "app/odd ": "1"}), options=options)
-    folder = f"{box.root}/deployment-instructions"
-    assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700
-    assert {stat.S_IMODE(os.stat(f"{folder}/{name}").st_mode) for name in os.listdir(folder)} == {0o600}
+    directory = f"{box.root}/deployment-instructions"
+    assert stat.S_IMODE(os.stat(directory).st_mode) == 0o700
+    assert {stat.S_IMODE(os.stat(f"{directory}/{name}").st_mode) for name in os.listdir(directory)} == {0o600}
 
 
 def test_descriptors_do_not_leak(box: Box) -> None:
@@ -432,7 +432,7 @@ def test_an_install_that_fails_at_its_very_last_name_is_undone_whole(box: Box) -
             "app/link": Link("replaced"),
             "app/gone/x": "1",
             "app/becomes-file/y/z": "1",
-            "app/becomes-folder": "1",
+            "app/becomes-directory": "1",
             "app/becomes-link/x": "1",
             "app/kept/f": "1",
             "app/odd ": "1",
@@ -446,7 +446,7 @@ def test_an_install_that_fails_at_its_very_last_name_is_undone_whole(box: Box) -
             "app/replaced": "2",
             "app/link": "2",
             "app/becomes-file": "2",
-            "app/becomes-folder/x/y": "2",
+            "app/becomes-directory/x/y": "2",
             "app/becomes-link": Link("nowhere"),
             "app/kept/f": "2",
             "app/taken": "2",
@@ -470,7 +470,7 @@ def test_an_install_that_fails_at_its_very_last_name_is_undone_whole(box: Box) -
 
 @pytest.mark.needs("root", "immutable")
 @pytest.mark.parametrize("which", ["out/b", "out/gone", "out/d"])
-def test_an_immutable_file_or_folder_is_named_and_the_install_undone(box: Box, which: str) -> None:
+def test_an_immutable_file_or_directory_is_named_and_the_install_undone(box: Box, which: str) -> None:
     box.install({"app/a": "1", "app/b": "1", "app/gone": "1", "app/d/f": "1"})
     immutable = f"{box.dest}/{which}"
     subprocess.run(["chattr", "+i", immutable], check=True)
@@ -523,7 +523,7 @@ def test_a_read_only_file_system_is_named_and_the_install_undone(box: Box) -> No
 
 
 @pytest.mark.needs("root", "mount")
-def test_an_install_spans_file_systems_and_keeps_folders_that_something_is_mounted_on(box: Box) -> None:
+def test_an_install_spans_file_systems_and_keeps_directories_that_something_is_mounted_on(box: Box) -> None:
     box.put("out/volume")
     one = box.revision({"app/a": "1", "app/volume/f": "1", "app/volume/d/g": "1"})
     two = box.revision({"app/a": "2", "app/volume/d/h": "2"})
@@ -581,7 +581,7 @@ def test_what_the_image_of_a_container_brings_is_replaced_and_removed(box: Box, 
 
 
 @pytest.mark.needs("root", "mount")
-def test_a_mount_on_a_folder_of_our_own_survives_the_revision_that_made_the_folder(box: Box) -> None:
+def test_a_mount_on_a_directory_of_our_own_survives_the_revision_that_made_the_directory(box: Box) -> None:
     box.install({"app/volume/f": "1"})
     archive = box.revision({"app/a": "2"})
 
@@ -605,7 +605,7 @@ esac
 
 @pytest.fixture
 def semanage(box: Box, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Stand-ins for the SELinux programs; gives the folder where the rules are, and where "broken" makes -d fail."""
+    """Stand-ins for the SELinux programs; gives the directory where the rules are, and where "broken" makes -d fail."""
     put(f"{box.top}/bin/semanage", SEMANAGE, mode=0o755)
     put(f"{box.top}/bin/restorecon", "#!/bin/sh\n", mode=0o755)
     put(f"{box.top}/store/rules", "")
@@ -710,7 +710,7 @@ places = st.lists(st.sampled_from(NAMES), min_size=1, max_size=3).map("/".join)
 contents = st.sampled_from(["1", "2", "1", None]) | st.sampled_from(TARGETS).map(Link)
 revisions = st.lists(st.tuples(places, contents), min_size=1, max_size=8)
 by_hand = st.lists(
-    st.tuples(st.sampled_from(["remove", "file", "folder", "closed", "link a", "link ../b", "link ../x"]), places),
+    st.tuples(st.sampled_from(["remove", "file", "directory", "closed", "link a", "link ../b", "link ../x"]), places),
     max_size=4,
 )
 behaviors = st.sampled_from(["OVERWRITE", "RETAIN", "DISALLOW"])
@@ -729,10 +729,10 @@ class NaiveConflictError(Exception):
 
 
 class Naive:
-    """The official agent's Install, step by step on a real folder; where ours differs on purpose, ours.
+    """The official agent's Install, step by step on a real directory; where ours differs on purpose, ours.
 
     A clean-up backwards, then decisions about everything, then the work in order. On purpose: a name is replaced and
-    never written through; a link to a folder above itself is installed as a link.
+    never written through; a link to a directory above itself is installed as a link.
     """
 
     def __init__(self, top: str, behavior: str, *, follow: bool) -> None:
@@ -762,24 +762,24 @@ class Naive:
         real, shown = self.top, ""
         for name in destination.split("/"):
             shown = f"{shown}/{name}" if shown else name
-            real = self._folder(f"{real}/{name}", shown)
+            real = self._directory(f"{real}/{name}", shown)
         return real
 
-    def _folder(self, real: str, shown: str) -> str:
+    def _directory(self, real: str, shown: str) -> str:
         if real in self.made:
-            if self.made[real][0] != "folder":
+            if self.made[real][0] != "directory":
                 raise NaiveConflictError(real)
             return real
         if os.path.islink(real):
             target = os.path.realpath(real)
-            if self.made.get(target, ("", ""))[0] == "folder" or (os.path.isdir(real) and target not in self.made):
+            if self.made.get(target, ("", ""))[0] == "directory" or (os.path.isdir(real) and target not in self.made):
                 return target
             raise NaiveConflictError(real)
         if os.path.isdir(real):
             return real
         if os.path.lexists(real):
             raise NaiveConflictError(real)
-        self.made[real] = ("folder", "")
+        self.made[real] = ("directory", "")
         self.recorded.add(shown)
         return real
 
@@ -788,13 +788,13 @@ class Naive:
             path = f"{source}/{name}"
             is_link = os.path.islink(path) and (not self.follow or os.path.realpath(path) in above)
             if os.path.isdir(path) and not is_link:
-                inner = self._folder(f"{real}/{name}", f"{shown}/{name}")
+                inner = self._directory(f"{real}/{name}", f"{shown}/{name}")
                 self._contents(path, inner, f"{shown}/{name}", [*above, os.path.realpath(path)])
             else:
                 self._leaf(path, real, shown)
 
-    def _leaf(self, source: str, folder: str, shown: str) -> None:
-        real = f"{folder}/{os.path.basename(source)}"
+    def _leaf(self, source: str, directory: str, shown: str) -> None:
+        real = f"{directory}/{os.path.basename(source)}"
         if self.made.get(real, ("", ""))[0] == "kept":
             return
         if real in self.made:
@@ -810,7 +810,7 @@ class Naive:
 
     def work(self) -> None:
         for path, (kind, source) in self.made.items():
-            if kind == "folder":
+            if kind == "directory":
                 os.mkdir(path)
             elif kind == "leaf":
                 if os.path.lexists(path):
@@ -830,22 +830,22 @@ def change_by_hand(top: str, changes: list[tuple[str, str]]) -> None:
             else:
                 os.unlink(path)
         elif what not in ("remove", "closed") and os.path.isdir(parent) and not os.path.lexists(path):
-            put(path, {"file": "foreign", "folder": None}.get(what, Link(what.removeprefix("link "))))
+            put(path, {"file": "foreign", "directory": None}.get(what, Link(what.removeprefix("link "))))
 
 
 def real_names(box: Box, names: Iterable[str]) -> set[str]:
-    """Names below box.dest, those that lead to the same object made one: a folder may be reached through a link."""
+    """Names below box.dest, those that lead to the same object made one: a directory may be reached through a link."""
     paths = [f"{box.dest}/{name}" for name in names]
     return {f"{os.path.realpath(os.path.dirname(path))}/{os.path.basename(path)}" for path in paths}
 
 
-def make_revision(box: Box, wanted: list[tuple[str, Content]]) -> str:
+def make_revision(box: Box, desired: list[tuple[str, Content]]) -> str:
     """Make a revision of what fits together: nothing below a file or a link."""
     files: dict[str, Content] = {"app": None}
-    for place, content in wanted:
+    for place, content in desired:
         path = f"app/{place}"
         above = [path[:at] for at, sign in enumerate(path) if sign == "/"]
-        if path not in files and all(files.get(folder) is None for folder in above):
+        if path not in files and all(files.get(directory) is None for directory in above):
             files |= {**dict.fromkeys(above), path: content}
     return box.revision(files)
 
@@ -953,14 +953,14 @@ def test_a_revision_that_goes_into_the_agents_own_records_is_refused_before_anyt
 
 
 @pytest.mark.needs("root", "mount")
-@pytest.mark.parametrize("mounted", ["file", "folder", "folder with a stranger's file"])
-def test_a_mount_point_keeps_itself_and_the_folders_above_it_on_the_list(box: Box, mounted: str) -> None:
+@pytest.mark.parametrize("mounted", ["file", "directory", "directory with a stranger's file"])
+def test_a_mount_point_keeps_itself_and_the_directories_above_it_on_the_list(box: Box, mounted: str) -> None:
     put(f"{box.top}/file", "mounted")
-    put(f"{box.top}/folder/.", None)
+    put(f"{box.top}/directory/.", None)
     if "stranger" in mounted:
-        put(f"{box.top}/folder/theirs", "x")
+        put(f"{box.top}/directory/theirs", "x")
     kind = mounted.split()[0]
-    old = {"app/a": "1", "app/old/deep/file": "1", "app/old/deep/folder/f": "1"}
+    old = {"app/a": "1", "app/old/deep/file": "1", "app/old/deep/directory/f": "1"}
     new = {"app/a": "2"}
 
     box.install(old)
@@ -970,8 +970,8 @@ def test_a_mount_point_keeps_itself_and_the_folders_above_it_on_the_list(box: Bo
         box.install(second)
         return box.listed()
 
-    if kind == "folder":
-        os.unlink(f"{box.dest}/out/old/deep/folder/f")
+    if kind == "directory":
+        os.unlink(f"{box.dest}/out/old/deep/directory/f")
     where = f"{box.dest}/out/old/deep/{kind}"
     said = with_own_mounts(deploy, ["mount", "--bind", f"{box.top}/{kind}", where])
     assert said == str([box.dest, "out", "out/a", "out/old", "out/old/deep", f"out/old/deep/{kind}"])
@@ -981,7 +981,7 @@ def test_a_mount_point_keeps_itself_and_the_folders_above_it_on_the_list(box: Bo
 
 
 @pytest.mark.needs("root", "immutable")
-def test_a_folder_that_cannot_be_removed_keeps_the_folders_above_it_on_the_list(box: Box) -> None:
+def test_a_directory_that_cannot_be_removed_keeps_the_directories_above_it_on_the_list(box: Box) -> None:
     box.install({"app/a": "1", "app/old/deep/er/f": "1"})
     os.unlink(f"{box.dest}/out/old/deep/er/f")
     subprocess.run(["chattr", "+i", f"{box.dest}/out/old/deep/er"], check=True)

@@ -42,7 +42,7 @@ def test_links_are_copied_too(box: Box) -> None:
     assert {"type": "copy", "source": f"{archive}/app/link", "destination": f"{box.dest}/out/link"} in table
 
 
-def test_folders_that_stay_are_made_and_files_that_are_retained_are_not_copied(box: Box) -> None:
+def test_directories_that_stay_are_made_and_files_that_are_retained_are_not_copied(box: Box) -> None:
     box.install({"app/d/f": "1"})
     box.put("out/kept", "foreign")
     plan = box.plan({"app/d/f": "2", "app/kept": "2"}, behavior="RETAIN")

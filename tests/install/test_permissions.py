@@ -24,11 +24,11 @@ INSTALLED = {
     "/d/out/root.txt": "file",
 }
 FILES = ["/d/out/.hidden", "/d/out/one.txt", "/d/out/sub/two.txt", "/d/out/root.txt"]
-FOLDERS = ["/d/out/empty", "/d/out/sub", "/d/out/sub/deep"]
+DIRECTORIES = ["/d/out/empty", "/d/out/sub", "/d/out/sub/deep"]
 HOST = {"/": "directory", "/d": "directory", "/d/foreign.txt": "file", "/d/other": "directory"}
 
 
-def settle(*permissions, installed=INSTALLED, host=HOST, links=(), **options):
+def finalize(*permissions, installed=INSTALLED, host=HOST, links=(), **options):
     targets = dict(links)
     return resolve(
         permissions,
@@ -43,7 +43,7 @@ def settle(*permissions, installed=INSTALLED, host=HOST, links=(), **options):
 
 
 def matched(*permissions, **settings):
-    found = settle(*permissions, **settings)
+    found = finalize(*permissions, **settings)
     assert found.problems == []
     assert [path for path, _ in found.settings] == list(found.attributes)
     return list(found.attributes)
@@ -55,29 +55,29 @@ def only_problem(found):
 
 
 def test_an_entry_for_a_file_is_for_that_file():
-    found = settle(Permission("/d/out/one.txt", mode=0o600, owner="games", group="games", line=7))
+    found = finalize(Permission("/d/out/one.txt", mode=0o600, owner="games", group="games", line=7))
     assert list(found.attributes) == ["/d/out/one.txt"]
     attributes = found.attributes["/d/out/one.txt"]
     assert (attributes.uid, attributes.gid, attributes.permission.mode) == (5, 60, 0o600)
     assert (found.problems, found.warnings, found.foreign) == ([], [], [])
 
 
-def test_an_entry_for_a_folder_is_for_all_below_it_but_never_for_itself():
-    assert matched(Permission("/d/out", mode=0o750)) == FILES + FOLDERS
+def test_an_entry_for_a_directory_is_for_all_below_it_but_never_for_itself():
+    assert matched(Permission("/d/out", mode=0o750)) == FILES + DIRECTORIES
 
 
-def test_a_folder_that_was_there_before_counts_too():
-    assert matched(Permission("/d", mode=0o700)) == [*FILES, "/d/out", *FOLDERS]
-    assert matched(Permission("/", mode=0o700)) == [*FILES, "/d/out", *FOLDERS]
+def test_a_directory_that_was_there_before_counts_too():
+    assert matched(Permission("/d", mode=0o700)) == [*FILES, "/d/out", *DIRECTORIES]
+    assert matched(Permission("/", mode=0o700)) == [*FILES, "/d/out", *DIRECTORIES]
 
 
-def test_a_folder_whose_name_only_begins_alike_is_not_below():
+def test_a_directory_whose_name_only_begins_alike_is_not_below():
     installed = {"/d/out": "directory", "/d/out-of-it": "file", "/d/out.txt": "file", "/d/out/x": "file"}
     assert matched(Permission("/d/out"), installed=installed) == ["/d/out/x"]
 
 
 def test_an_object_is_understood_however_it_is_written():
-    assert matched(Permission("/d/./x/../out/")) == FILES + FOLDERS
+    assert matched(Permission("/d/./x/../out/")) == FILES + DIRECTORIES
 
 
 @pytest.mark.parametrize(
@@ -110,47 +110,47 @@ def test_an_exception_of_two_stars_means_every_direct_child():
     assert matched(Permission("/d/out", exclude=("**",))) == ["/d/out/sub/two.txt", "/d/out/sub/deep"]
 
 
-def test_a_type_chooses_files_or_folders():
+def test_a_type_chooses_files_or_directories():
     assert matched(Permission("/d/out", types=frozenset({"file"}))) == FILES
-    assert matched(Permission("/d/out", types=frozenset({"directory"}))) == FOLDERS
+    assert matched(Permission("/d/out", types=frozenset({"directory"}))) == DIRECTORIES
 
 
 def test_entries_that_do_not_meet_stand_side_by_side():
-    found = settle(
+    found = finalize(
         Permission("/d/out", types=frozenset({"file"}), mode=0o640, line=1),
         Permission("/d/out", types=frozenset({"directory"}), mode=0o750, line=2),
     )
     assert found.problems == []
     assert {path: attributes.permission.mode for path, attributes in found.attributes.items()} == {
         **dict.fromkeys(FILES, 0o640),
-        **dict.fromkeys(FOLDERS, 0o750),
+        **dict.fromkeys(DIRECTORIES, 0o750),
     }
 
 
 def test_an_object_that_two_entries_set_is_told_with_both_lines():
     problem = only_problem(
-        settle(Permission("/d/out/one.txt", mode=0o600, line=9), Permission("/d/out", mode=0o644, line=11))
+        finalize(Permission("/d/out/one.txt", mode=0o600, line=9), Permission("/d/out", mode=0o644, line=11))
     )
     assert problem.startswith("appspec.yml:11:1: ")
     assert "/d/out/one.txt" in problem
     assert "line 9" in problem
 
 
-def test_two_whole_folders_that_meet_are_one_problem_not_one_for_each_file():
-    problem = only_problem(settle(Permission("/d", line=3), Permission("/d/out", line=5)))
+def test_two_whole_directories_that_meet_are_one_problem_not_one_for_each_file():
+    problem = only_problem(finalize(Permission("/d", line=3), Permission("/d/out", line=5)))
     assert "6 more" in problem
     assert "line 3" in problem
 
 
 def test_a_pattern_and_an_exception_for_a_file_are_refused():
-    found = settle(Permission("/d/out/one.txt", pattern="*.txt", exclude=("x",), line=4))
+    found = finalize(Permission("/d/out/one.txt", pattern="*.txt", exclude=("x",), line=4))
     assert [problem.startswith("appspec.yml:4:1: ") for problem in found.problems] == [True, True]
     assert "*.txt" in found.problems[0]
     assert "['x']" in found.problems[1]
 
 
-def test_an_entry_for_a_file_that_is_for_folders_only_is_passed_over_with_a_warning():
-    found = settle(Permission("/d/out/one.txt", pattern="*.txt", types=frozenset({"directory"}), line=4))
+def test_an_entry_for_a_file_that_is_for_directories_only_is_passed_over_with_a_warning():
+    found = finalize(Permission("/d/out/one.txt", pattern="*.txt", types=frozenset({"directory"}), line=4))
     assert (found.problems, found.attributes) == ([], {})
     assert len(found.warnings) == 1
 
@@ -158,9 +158,9 @@ def test_an_entry_for_a_file_that_is_for_folders_only_is_passed_over_with_a_warn
 def test_default_entries_that_would_reach_a_file_are_refused():
     default = (AclEntry("user", "games", 6, default=True),)
     for permission in (Permission("/d/out/one.txt", acls=default, line=4), Permission("/d/out", acls=default, line=4)):
-        problem = only_problem(settle(permission))
-        assert problem.startswith("appspec.yml:4:1: default ACL entries are for folders only")
-    assert matched(Permission("/d/out", acls=default, types=frozenset({"directory"}))) == FOLDERS
+        problem = only_problem(finalize(permission))
+        assert problem.startswith("appspec.yml:4:1: default ACL entries are for directories only")
+    assert matched(Permission("/d/out", acls=default, types=frozenset({"directory"}))) == DIRECTORIES
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_default_entries_that_would_reach_a_file_are_refused():
     [("/d/nope", "nothing is there"), ("/d/foreign.txt", "not installed by this deployment")],
 )
 def test_an_entry_that_the_official_agent_ignores_silently_is_warned_of(path, state):
-    found = settle(Permission(path, mode=0o600, owner="no-such-user", line=8))
+    found = finalize(Permission(path, mode=0o600, owner="no-such-user", line=8))
     assert (found.problems, found.attributes) == ([], {})
     assert len(found.warnings) == 1
     assert found.warnings[0].startswith("appspec.yml:8:1: ")
@@ -177,13 +177,13 @@ def test_an_entry_that_the_official_agent_ignores_silently_is_warned_of(path, st
 
 def test_an_entry_that_matches_nothing_is_warned_of():
     for permission in (Permission("/d/out", pattern="*.none", line=2), Permission("/d/other", line=2)):
-        found = settle(permission)
+        found = finalize(permission)
         assert (found.problems, found.attributes) == ([], {})
         assert found.warnings[0].startswith("appspec.yml:2:1: nothing that is installed")
 
 
 def test_unknown_owners_groups_and_acl_names_are_all_told_before_anything_happens():
-    found = settle(
+    found = finalize(
         Permission("/d/out/one.txt", owner="no-such-user", group="no-such-group", line=3),
         Permission("/d/out/root.txt", acls=(AclEntry("user", "no-such-acl", 6),), line=6),
     )
@@ -193,13 +193,13 @@ def test_unknown_owners_groups_and_acl_names_are_all_told_before_anything_happen
 
 
 def test_an_owner_given_as_a_number_is_that_id():
-    found = settle(Permission("/d/out/one.txt", owner="4711", group="0"))
+    found = finalize(Permission("/d/out/one.txt", owner="4711", group="0"))
     attributes = found.attributes["/d/out/one.txt"]
     assert (attributes.uid, attributes.gid) == (4711, 0)
 
 
 def test_thousands_of_wrong_entries_end_in_a_readable_list():
-    found = settle(*(Permission("/d/out/one.txt", owner=f"nobody-{line}", line=line) for line in range(5000)))
+    found = finalize(*(Permission("/d/out/one.txt", owner=f"nobody-{line}", line=line) for line in range(5000)))
     assert 100 <= len(found.problems) < 110
 
 
@@ -212,8 +212,8 @@ def test_the_settings_refuse_setuid_setgid_and_unconfined_types():
     allowed = [
         Permission("/d/out/.hidden", mode=0o1777, context=SelinuxContext("httpd_sys_content_t"), line=4),
     ]
-    assert settle(*refused, *allowed).problems == []
-    found = settle(*refused, *allowed, reject_unsafe_permissions=True, reject_unconfined_selinux=True)
+    assert finalize(*refused, *allowed).problems == []
+    found = finalize(*refused, *allowed, reject_unsafe_permissions=True, reject_unconfined_selinux=True)
     assert [problem.split(" ")[0] for problem in found.problems] == [f"appspec.yml:{line}:1:" for line in (1, 2, 3)]
     assert "reject_unsafe_permissions_in_bundle" in found.problems[0]
     assert "reject_unconfined_selinux_in_bundle" in found.problems[2]
@@ -223,7 +223,7 @@ LINKED = {**INSTALLED, "/d/out/link": "symlink"}
 
 
 def test_a_link_counts_as_a_file_and_what_it_leads_to_is_changed():
-    found = settle(
+    found = finalize(
         Permission("/d/out/link", mode=0o600, line=2), installed=LINKED, links={"/d/out/link": "/d/out/one.txt"}
     )
     assert [path for path, _ in found.settings] == ["/d/out/link"]
@@ -232,7 +232,7 @@ def test_a_link_counts_as_a_file_and_what_it_leads_to_is_changed():
 
 
 def test_a_link_and_its_target_under_one_entry_are_set_once():
-    found = settle(Permission("/d/out", mode=0o600), installed=LINKED, links={"/d/out/link": "/d/out/one.txt"})
+    found = finalize(Permission("/d/out", mode=0o600), installed=LINKED, links={"/d/out/link": "/d/out/one.txt"})
     assert "/d/out/link" in [path for path, _ in found.settings]
     assert "/d/out/link" not in found.attributes
     assert found.attributes["/d/out/one.txt"].then is None
@@ -245,12 +245,12 @@ def test_a_link_and_its_target_under_two_entries_are_set_in_their_order():
         Permission("/d/out/other", mode=0o400, line=3),
     ]
     links = {"/d/out/link": "/d/out/one.txt", "/d/out/other": "/d/out/one.txt"}
-    found = settle(*entries, installed={**LINKED, "/d/out/other": "symlink"}, links=links)
+    found = finalize(*entries, installed={**LINKED, "/d/out/other": "symlink"}, links=links)
     assert [step.permission.line for step in found.attributes["/d/out/one.txt"].steps()] == [1, 2, 3]
 
 
 def test_a_link_out_of_the_deployment_changes_what_it_leads_to_and_says_so():
-    found = settle(Permission("/d/out", mode=0o750, line=5), installed=LINKED, links={"/d/out/link": "/var/lib/data"})
+    found = finalize(Permission("/d/out", mode=0o750, line=5), installed=LINKED, links={"/d/out/link": "/var/lib/data"})
     assert found.problems == []
     assert found.foreign == ["/var/lib/data"]
     assert found.attributes["/var/lib/data"].permission.mode == 0o750
@@ -259,18 +259,18 @@ def test_a_link_out_of_the_deployment_changes_what_it_leads_to_and_says_so():
 
 
 def test_a_link_that_leads_to_nothing_is_refused_before_anything_is_changed():
-    problem = only_problem(settle(Permission("/d/out", mode=0o700, line=5), installed=LINKED))
+    problem = only_problem(finalize(Permission("/d/out", mode=0o700, line=5), installed=LINKED))
     assert problem.startswith("appspec.yml:5:1: /d/out/link is a symbolic link")
 
 
 def test_the_setting_refuses_permissions_through_links():
     links = {"/d/out/link": "/d/out/one.txt"}
-    found = settle(
+    found = finalize(
         Permission("/d/out", mode=0o700), installed=LINKED, links=links, reject_symlink_permission_targets=True
     )
     assert "reject_symlink_permission_targets" in only_problem(found)
     apart = Permission("/d/out", mode=0o700, exclude=("link",))
-    assert settle(apart, installed=LINKED, links=links, reject_symlink_permission_targets=True).problems == []
+    assert finalize(apart, installed=LINKED, links=links, reject_symlink_permission_targets=True).problems == []
 
 
 names = st.sampled_from(["a", "b", "a.x", "a0", ".a", "*"])
@@ -283,14 +283,14 @@ trees = st.dictionaries(
 
 @given(
     installed=trees,
-    folder=st.lists(names, max_size=2).map(lambda parts: "/" + "/".join(parts)),
+    directory=st.lists(names, max_size=2).map(lambda parts: "/" + "/".join(parts)),
     pattern=st.sampled_from(["**", "*", "a*", "*x", "a", "b/a"]),
     exclude=st.lists(st.sampled_from(["a", "*x", "b*", "b/*"]), max_size=2).map(tuple),
     types=st.sets(st.sampled_from(["file", "directory"]), min_size=1).map(frozenset),
 )
-def test_the_index_finds_what_comparing_each_object_with_each_rule_finds(installed, folder, pattern, exclude, types):
+def test_the_index_finds_what_comparing_each_object_with_each_rule_finds(installed, directory, pattern, exclude, types):
     def applies(path, kind):
-        base = folder if folder.endswith("/") else f"{folder}/"
+        base = directory if directory.endswith("/") else f"{directory}/"
         if kind not in types or not path.startswith(base):
             return False
         rest = path[len(base) :]
@@ -298,9 +298,9 @@ def test_the_index_finds_what_comparing_each_object_with_each_rule_finds(install
             return False
         return pattern == "**" or ("/" not in rest and matcher(pattern)(rest))
 
-    tree = {path: kind for path, kind in installed.items() if path != folder}
-    permission = Permission(folder, pattern=pattern, exclude=exclude, types=types)
-    found = settle(permission, installed=tree, host={folder: "directory"})
+    tree = {path: kind for path, kind in installed.items() if path != directory}
+    permission = Permission(directory, pattern=pattern, exclude=exclude, types=types)
+    found = finalize(permission, installed=tree, host={directory: "directory"})
     hits = [path for path, kind in tree.items() if applies(path, kind)]
     expected = [path for path in hits if tree[path] == "file"] + [path for path in hits if tree[path] == "directory"]
     assert list(found.attributes) == expected
@@ -308,7 +308,7 @@ def test_the_index_finds_what_comparing_each_object_with_each_rule_finds(install
 
 def test_a_file_system_without_acls_is_noticed_before_the_first_change():
     entry = (AclEntry("user", "games", 6),)
-    found = settle(
+    found = finalize(
         Permission("/proc/self/new.txt", acls=entry, line=4), installed={"/proc/self/new.txt": "file"}, host={}
     )
     problems, _ = preflight(found, filename="appspec.yml")
@@ -318,14 +318,14 @@ def test_a_file_system_without_acls_is_noticed_before_the_first_change():
 
 def test_a_file_system_with_acls_is_no_problem(tmp_path):
     paths = {f"{tmp_path}/new/{name}": "file" for name in "ab"}
-    found = settle(*(Permission(path, acls=(AclEntry("user", "games", 6),)) for path in paths), installed=paths)
+    found = finalize(*(Permission(path, acls=(AclEntry("user", "games", 6),)) for path in paths), installed=paths)
     assert preflight(found, filename="appspec.yml") == ([], [])
 
 
 def test_missing_selinux_programs_are_noticed_before_the_first_change(tmp_path, monkeypatch):
-    monkeypatch.setattr("agent.install.selinux._SYSTEM_FOLDERS", ())
+    monkeypatch.setattr("agent.install.selinux._SYSTEM_DIRECTORIES", ())
     monkeypatch.setenv("PATH", str(tmp_path))
-    found = settle(Permission("/d/out/one.txt", context=SelinuxContext("httpd_sys_content_t"), line=4))
+    found = finalize(Permission("/d/out/one.txt", context=SelinuxContext("httpd_sys_content_t"), line=4))
     problems, _ = preflight(found, filename="appspec.yml")
     assert len(problems) == 1
     assert "semanage and restorecon" in problems[0]
@@ -337,7 +337,7 @@ def test_contexts_on_a_host_without_selinux_are_warned_of(tmp_path, monkeypatch)
         (tmp_path / name).write_text("#!/bin/sh\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    found = settle(Permission("/d/out/one.txt", context=SelinuxContext("httpd_sys_content_t"), line=4))
+    found = finalize(Permission("/d/out/one.txt", context=SelinuxContext("httpd_sys_content_t"), line=4))
     monkeypatch.setattr("agent.install.selinux._ENABLED_FILE", str(tmp_path / "enforce"))
     problems, warnings = preflight(found, filename="appspec.yml")
     assert (problems, len(warnings)) == ([], 1)

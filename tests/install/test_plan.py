@@ -35,7 +35,7 @@ def test_planning_changes_nothing_at_all(box: Box) -> None:
     assert tree(box.top) == before
 
 
-def test_planning_the_very_first_deployment_makes_no_folder(box: Box) -> None:
+def test_planning_the_very_first_deployment_makes_no_directory(box: Box) -> None:
     archive = box.revision({"app/a": "1"})
     before = tree(box.top)
     box.plan(archive)
@@ -49,12 +49,12 @@ def test_all_conflicts_are_named_together(box: Box) -> None:
     box.put("out/a", "foreign")
     box.put("out/sub/b", "foreign")
     box.put("out/link", Link("a"))
-    box.put("out/folder")
-    box.put("out/not-a-folder", "foreign")
-    revision = ("app/a", "app/sub/b", "app/link", "app/folder", "app/not-a-folder/x", "app/fine")
+    box.put("out/directory")
+    box.put("out/not-a-directory", "foreign")
+    revision = ("app/a", "app/sub/b", "app/link", "app/directory", "app/not-a-directory/x", "app/fine")
     found = conflicts(box, dict.fromkeys(revision, "1"))
     assert len(found) == 5
-    for name in ("a", "sub/b", "link", "folder", "not-a-folder"):
+    for name in ("a", "sub/b", "link", "directory", "not-a-directory"):
         assert sum(bool(re.search(rf"{re.escape(box.dest)}/out/{name}\b", text)) for text in found) == 1, name
 
 
@@ -105,7 +105,7 @@ def test_files_of_the_own_group_are_no_conflict_even_if_changed_by_hand(box: Box
         ("replace", "out/a"),
         ("replace", "out/b"),
         ("remove", "out/c/d"),
-        ("remove-folder", "out/c"),
+        ("remove-directory", "out/c"),
     }
 
 
@@ -119,14 +119,14 @@ def test_an_unknown_behaviour_is_a_conflict_only_where_a_file_is_in_the_way(box:
 
 
 @pytest.mark.parametrize("behavior", ["DISALLOW", "OVERWRITE"])
-def test_no_behaviour_replaces_a_folder_by_a_file(box: Box, behavior: str) -> None:
+def test_no_behaviour_replaces_a_directory_by_a_file(box: Box, behavior: str) -> None:
     box.put("out/a/precious", "foreign")
     (text,) = conflicts(box, {"app/a": "1"}, behavior)
     assert f"{box.dest}/out/a:" in text
-    assert "folder" in text
+    assert "directory" in text
 
 
-def test_retain_leaves_a_folder_where_a_file_should_be(box: Box) -> None:
+def test_retain_leaves_a_directory_where_a_file_should_be(box: Box) -> None:
     box.put("out/a/precious", "foreign")
     plan = box.plan({"app/a": "1", "app/b": "1"}, behavior="RETAIN")
     assert changes(box, plan) == {("keep", "out/a"), ("create", "out/b")}
@@ -144,10 +144,10 @@ def test_two_sources_for_what_retain_keeps_do_not_matter(box: Box) -> None:
 
 
 @pytest.mark.parametrize("behavior", ["DISALLOW", "OVERWRITE", "RETAIN"])
-def test_a_foreign_file_where_a_folder_should_be_is_a_conflict_under_any_behaviour(box: Box, behavior: str) -> None:
+def test_a_foreign_file_where_a_directory_should_be_is_a_conflict_under_any_behaviour(box: Box, behavior: str) -> None:
     box.put("out/a", "foreign")
     (text,) = conflicts(box, {"app/a/b": "1"}, behavior)
-    assert f"needs a folder at {box.dest}/out/a" in text
+    assert f"needs a directory at {box.dest}/out/a" in text
 
 
 def test_a_dangling_foreign_link_is_no_conflict_as_with_the_official_agent(box: Box) -> None:
@@ -169,7 +169,7 @@ def test_a_fifo_in_the_way_is_a_conflict(box: Box) -> None:
     assert "special file" in text
 
 
-def test_a_folder_that_cannot_be_read_fails_the_plan_with_its_name(open_box: Box) -> None:
+def test_a_directory_that_cannot_be_read_fails_the_plan_with_its_name(open_box: Box) -> None:
     open_box.put("out/sub")
     archive = open_box.revision({"app/sub/a": "1"})
     give_to_ordinary_user(open_box.top)
@@ -187,7 +187,7 @@ def test_a_folder_that_cannot_be_read_fails_the_plan_with_its_name(open_box: Box
 
 
 def test_every_kind_of_change_is_shown(box: Box) -> None:
-    box.install({"app/same": "1", "app/gone/x": "1", "app/becomes-folder": "1", "app/becomes-file/x": "1"})
+    box.install({"app/same": "1", "app/gone/x": "1", "app/becomes-directory": "1", "app/becomes-file/x": "1"})
     box.put("out/kept", "foreign")
     plan = box.plan(
         {
@@ -195,7 +195,7 @@ def test_every_kind_of_change_is_shown(box: Box) -> None:
             "app/new": "2",
             "app/fresh/deep/x": "2",
             "app/fresh/link": Link("deep/x"),
-            "app/becomes-folder/x": "2",
+            "app/becomes-directory/x": "2",
             "app/becomes-file": "2",
             "app/kept": "2",
         },
@@ -204,16 +204,16 @@ def test_every_kind_of_change_is_shown(box: Box) -> None:
     assert changes(box, plan) == {
         ("replace", "out/same"),
         ("create", "out/new"),
-        ("make-folder", "out/fresh"),
-        ("make-folder", "out/fresh/deep"),
+        ("make-directory", "out/fresh"),
+        ("make-directory", "out/fresh/deep"),
         ("create", "out/fresh/deep/x"),
         ("create", "out/fresh/link"),
-        ("make-folder", "out/becomes-folder"),
-        ("create", "out/becomes-folder/x"),
+        ("make-directory", "out/becomes-directory"),
+        ("create", "out/becomes-directory/x"),
         ("replace", "out/becomes-file"),
         ("keep", "out/kept"),
         ("remove", "out/gone/x"),
-        ("remove-folder", "out/gone"),
+        ("remove-directory", "out/gone"),
         ("remove", "out/becomes-file/x"),
     }
 
@@ -232,7 +232,7 @@ def test_the_sources_are_shown(box: Box) -> None:
     assert details[f"{box.dest}/out/a"] == f"{archive}/app/a"
 
 
-def test_an_empty_destination_is_the_root_folder(box: Box) -> None:
+def test_an_empty_destination_is_the_root_directory(box: Box) -> None:
     name = "codedeploy-test-no-such-file"
     plan = box.plan({name: "x"}, to=[(name, "")])  # only planned: nothing is ever installed there
     assert [(change.action, change.path) for change in plan.changes] == [("create", f"/{name}")]
@@ -251,7 +251,7 @@ def test_the_list_meanwhile_names_everything_old_new_and_temporary(box: Box) -> 
     assert set(temporary) | {temp for _, temp in plan.nested} <= set(names)
 
 
-def test_the_list_meanwhile_names_what_moves_with_a_folder_that_is_swapped_out(box: Box) -> None:
+def test_the_list_meanwhile_names_what_moves_with_a_directory_that_is_swapped_out(box: Box) -> None:
     box.install({"app/gone/z": "1", "app/gone/inner/y": "1"})
     plan = box.plan({"app/gone": "now a file"})
     (swap,) = [operation for operation in plan.operations if operation.kind == "swap"]
@@ -261,14 +261,14 @@ def test_the_list_meanwhile_names_what_moves_with_a_folder_that_is_swapped_out(b
     assert aside | {swap.backup, f"{swap.backup}/inner", *plan.stages} <= set(plan.listed_meanwhile())
 
 
-def test_the_list_meanwhile_has_folders_before_what_they_hold(box: Box) -> None:
+def test_the_list_meanwhile_has_directories_before_what_they_hold(box: Box) -> None:
     box.install({"app/gone/z": "1", "app/gone/inner/y": "1", "app/link": Link("gone")}, follow=False)
     names = box.plan({"app/gone": "now a file", "app/fresh/deep/x": "2", "app/link/x": "2"}).listed_meanwhile()
     at = {name: number for number, name in enumerate(names)}
     assert len(at) == len(names)
     for name in names:
-        folder = os.path.dirname(name)
-        assert at.get(folder, -1) < at[name], name
+        directory = os.path.dirname(name)
+        assert at.get(directory, -1) < at[name], name
 
 
 def test_temporary_names_are_hidden_and_match_no_usual_include_pattern(box: Box) -> None:
@@ -288,10 +288,10 @@ def test_a_long_name_gets_a_temporary_name_that_is_not_too_long(box: Box) -> Non
 
 
 def test_two_megabytes_of_old_paths_are_planned(box: Box) -> None:
-    box.write_list(f"{box.dest}/out/{'folder' * 12}/{number:08}" for number in range(25_000))
+    box.write_list(f"{box.dest}/out/{'directory' * 12}/{number:08}" for number in range(25_000))
     plan = box.plan({"app/a": "1"})
     assert len(plan.old_paths) == 25_000
-    assert changes(box, plan) == {("make-folder", box.dest), ("make-folder", "out"), ("create", "out/a")}
+    assert changes(box, plan) == {("make-directory", box.dest), ("make-directory", "out"), ("create", "out/a")}
 
 
 def test_a_hostile_list_gets_nothing_else_removed(box: Box) -> None:
@@ -303,7 +303,7 @@ def test_a_hostile_list_gets_nothing_else_removed(box: Box) -> None:
     assert ("remove", "ours") in changes(box, box.plan({"app/a": "1"}, cwd=box.dest))
 
 
-def test_an_old_list_that_names_a_folder_by_its_alias_is_understood(box: Box) -> None:
+def test_an_old_list_that_names_a_directory_by_its_alias_is_understood(box: Box) -> None:
     box.put("real")
     box.put("alias", Link("real"))
     box.install({"app/a": "1", "app/b": "1"}, to="alias/out")

@@ -16,11 +16,11 @@ from agent.install.journal import COMMITTED, STAGED, Record
 from agent.install.recovery import go_back, go_forward
 from install_box import GROUP, NOBODY, Box, Link, in_child, put, tree
 
-OLD = {"app/a": "1", "app/same": "s", "app/gone/x": "1", "app/folder/f": "1", "app/link": Link("a"), "app/odd ": "1"}
+OLD = {"app/a": "1", "app/same": "s", "app/gone/x": "1", "app/directory/f": "1", "app/link": Link("a"), "app/odd ": "1"}
 NEW = {
     "app/a": "2",
     "app/same": "s",
-    "app/folder": "2",
+    "app/directory": "2",
     "app/new/y": "2",
     "app/link/z": "2",
     "app/odd ": "2",
@@ -233,23 +233,23 @@ def test_a_strangers_file_that_appeared_meanwhile_is_not_undone(box: Box) -> Non
     assert box.tree() == {**before, "out/new": "stranger"}
 
 
-def test_what_a_stranger_put_into_a_folder_that_was_swapped_out_is_kept_and_named(
+def test_what_a_stranger_put_into_a_directory_that_was_swapped_out_is_kept_and_named(
     box: Box, caplog: pytest.LogCaptureFixture
 ) -> None:
     box.install(OLD)
 
     def intrude(_done: int, _total: int) -> None:
-        if not os.path.exists(f"{box.dest}/out/folder/stranger"):
-            box.put("out/folder/stranger", "precious")
+        if not os.path.exists(f"{box.dest}/out/directory/stranger"):
+            box.put("out/directory/stranger", "precious")
 
-    box.install({"app/folder": "2"}, progress=intrude)
+    box.install({"app/directory": "2"}, progress=intrude)
     (kept,) = [path for path, what in tree(box.top).items() if what == "precious"]
     assert os.path.dirname(kept) in caplog.text
     assert "exchanged" not in caplog.text
-    assert box.read("out/folder") == "2"
+    assert box.read("out/directory") == "2"
 
 
-def test_a_folder_full_of_old_links_is_swapped_out_without_leftovers(box: Box) -> None:
+def test_a_directory_full_of_old_links_is_swapped_out_without_leftovers(box: Box) -> None:
     box.put("theirs/f", "foreign")
     links = {"app/d/loop": Link("."), "app/d/out": Link("../../theirs"), "app/d/f": Link("nowhere")}
     box.install({**links, "app/d/e/g": "1"})
@@ -257,7 +257,7 @@ def test_a_folder_full_of_old_links_is_swapped_out_without_leftovers(box: Box) -
     assert box.tree() == {"out": None, "out/d": "2", "theirs": None, "theirs/f": "foreign"}
 
 
-def test_an_old_folder_is_not_removed_through_a_link_that_took_its_parents_place(box: Box) -> None:
+def test_an_old_directory_is_not_removed_through_a_link_that_took_its_parents_place(box: Box) -> None:
     box.install({"app/a/b/c": None, "app/a/d": None})
     box.put("shared/b/c")
     box.put("shared/d")
@@ -307,11 +307,14 @@ def test_finishing_may_be_repeated(box: Box) -> None:
 
 def test_leftovers_of_a_killed_write_are_swept_and_strangers_files_are_not(box: Box) -> None:
     box.install(OLD)
-    folder = box.state.instructions_dir
+    directory = box.state.instructions_dir
     for name in (f".{GROUP}-cleanup.new~", f".{GROUP}-install.json.new~", ".notes.new~", "notes"):
-        put(f"{folder}/{name}", "x")
+        put(f"{directory}/{name}", "x")
     recovered(box)
-    assert {name for name in os.listdir(folder) if "notes" in name or name.startswith(".")} == {".notes.new~", "notes"}
+    assert {name for name in os.listdir(directory) if "notes" in name or name.startswith(".")} == {
+        ".notes.new~",
+        "notes",
+    }
 
 
 def test_a_group_that_cannot_be_recovered_stops_no_other_groups_deployments(

@@ -1,4 +1,4 @@
-"""A folder that both revisions have: it stays the same folder, with the metadata of a new one."""
+"""A directory that both revisions have: it stays the same directory, with the metadata of a new one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.filesystem.directories import Directories
-from agent.install.reset import read_metadata, reset_folder, write_metadata
+from agent.install.reset import read_metadata, reset_directory, write_metadata
 from host_tree import describe
 
 
@@ -21,7 +21,7 @@ def parent(tmp_path: Path) -> str:
 
 
 def assert_as_new(parent: str) -> None:
-    """Compare the folder "kept" with one that is made now."""
+    """Compare the directory "kept" with one that is made now."""
     os.mkdir(f"{parent}/fresh")
     assert describe(f"{parent}/kept") == describe(f"{parent}/fresh")
     os.rmdir(f"{parent}/fresh")
@@ -29,7 +29,7 @@ def assert_as_new(parent: str) -> None:
 
 def reset(path: str, *, mode: int | None = None) -> None:
     with Directories() as directories, directories.pinned(path) as pinned:
-        reset_folder(pinned, directories.open(os.path.dirname(path)), mode=mode)
+        reset_directory(pinned, directories.open(os.path.dirname(path)), mode=mode)
 
 
 def metadata_of(path: str) -> dict[str, object]:
@@ -48,7 +48,7 @@ def run(*command: str) -> None:
 
 @pytest.mark.parametrize("umask", [0o022, 0o027, 0o077, 0o000])
 @pytest.mark.parametrize("bits", [0o700, 0o777, 0o1777, 0o2755, 0o000])
-def test_a_mode_set_by_hand_is_set_back_to_that_of_a_new_folder(parent: str, bits: int, umask: int) -> None:
+def test_a_mode_set_by_hand_is_set_back_to_that_of_a_new_directory(parent: str, bits: int, umask: int) -> None:
     os.mkdir(f"{parent}/kept")
     os.chmod(f"{parent}/kept", bits)
     before = os.umask(umask)
@@ -69,7 +69,7 @@ def test_an_owner_set_by_hand_is_set_back(parent: str) -> None:
 
 
 @pytest.mark.needs("root")
-def test_below_a_setgid_folder_the_group_is_inherited(parent: str) -> None:
+def test_below_a_setgid_directory_the_group_is_inherited(parent: str) -> None:
     os.chown(parent, 0, 60)
     os.chmod(parent, 0o2775)
     os.mkdir(f"{parent}/kept")
@@ -102,7 +102,7 @@ def test_a_default_acl_above_is_inherited(parent: str, default: str, bits: int) 
 
 @pytest.mark.needs("root")
 @pytest.mark.needs_tool("setfacl")
-def test_a_default_acl_and_a_setgid_folder_above_are_both_inherited(parent: str) -> None:
+def test_a_default_acl_and_a_setgid_directory_above_are_both_inherited(parent: str) -> None:
     run("setfacl", "-d", "-m", "u:games:rwx", parent)
     os.chown(parent, 0, 60)
     os.chmod(parent, 0o2775)
@@ -113,7 +113,7 @@ def test_a_default_acl_and_a_setgid_folder_above_are_both_inherited(parent: str)
     assert_as_new(parent)
 
 
-def test_a_folder_that_is_as_new_is_not_touched(parent: str) -> None:
+def test_a_directory_that_is_as_new_is_not_touched(parent: str) -> None:
     os.mkdir(f"{parent}/kept")
     before = os.stat(f"{parent}/kept").st_ctime_ns
     reset(f"{parent}/kept")
@@ -148,7 +148,7 @@ def test_undoing_takes_an_acl_away_that_was_not_there(parent: str) -> None:
 
 @pytest.mark.needs_tool("setfacl")
 @pytest.mark.parametrize("default", ["", "u:games:rwx", "g::---,o::---"])
-def test_a_folder_that_ends_closed_is_never_open_in_between(parent: str, default: str) -> None:
+def test_a_directory_that_ends_closed_is_never_open_in_between(parent: str, default: str) -> None:
     if default:
         run("setfacl", "-d", "-m", default, parent)
     os.mkdir(f"{parent}/kept")

@@ -49,9 +49,9 @@ HTTPD = SelinuxContext("httpd_sys_content_t")
 
 
 class Store:
-    def __init__(self, folder):
-        self.folder = folder
-        self.rules_file = folder / "rules"
+    def __init__(self, directory):
+        self.directory = directory
+        self.rules_file = directory / "rules"
         self.rules_file.touch()
 
     def rules(self):
@@ -62,7 +62,7 @@ class Store:
             file.write(f"{spec:<50}  {'all files':<18} {context} \n")
 
     def calls(self, name="calls"):
-        path = self.folder / name
+        path = self.directory / name
         text = path.read_text() if path.exists() else ""
         return [call.split("\n")[:-1] for call in text.split("END\n")[:-1]]
 
@@ -171,13 +171,13 @@ def test_undoing_a_rule_that_was_never_stored_is_nothing(store):
 
 @pytest.mark.needs("root", "labels")
 def test_undoing_gives_an_object_its_former_label(store, tmp_path):
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    os.setxattr(folder, "security.selinux", b"system_u:object_r:old_t:s0\0")
-    (rule,) = planned((str(folder), HTTPD))
-    os.setxattr(folder, "security.selinux", b"system_u:object_r:new_t:s0\0")
+    directory = tmp_path / "directory"
+    directory.mkdir()
+    os.setxattr(directory, "security.selinux", b"system_u:object_r:old_t:s0\0")
+    (rule,) = planned((str(directory), HTTPD))
+    os.setxattr(directory, "security.selinux", b"system_u:object_r:new_t:s0\0")
     undo(rule)
-    assert os.getxattr(folder, "security.selinux") == b"system_u:object_r:old_t:s0\0"
+    assert os.getxattr(directory, "security.selinux") == b"system_u:object_r:old_t:s0\0"
 
 
 def test_undoing_on_a_host_that_lost_its_tools_does_not_block_recovery(store, tmp_path, monkeypatch, caplog):
@@ -221,7 +221,7 @@ def test_all_paths_are_relabelled_forcing_user_and_range(store):
 def without_tools(tmp_path, monkeypatch):
     empty = tmp_path / "empty"
     empty.mkdir()
-    monkeypatch.setattr(selinux, "_SYSTEM_FOLDERS", ())
+    monkeypatch.setattr(selinux, "_SYSTEM_DIRECTORIES", ())
     monkeypatch.setenv("PATH", str(empty))
 
 
@@ -263,7 +263,7 @@ def test_a_listing_is_read_whatever_else_is_in_it():
         "/srv/very/long/path/that/does/not/fit/into/the/column/at/all all files          u:object_r:t:s0-s0:c0.c3 \n"
         "/srv/nothing                                       all files          <<None>>\n"
         "/srv/no-mls                                        all files          system_u:object_r:plain_t \n"
-        "/srv/only/folders                                  directory          system_u:object_r:x_t:s0 \n"
+        "/srv/only/directories                                  directory          system_u:object_r:x_t:s0 \n"
         "\nSELinux Local fcontext Equivalence \n\n/srv/a = /srv/b\n"
     )
     assert selinux.parse_rules(listing) == {

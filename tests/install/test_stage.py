@@ -35,11 +35,11 @@ def mode(path: str) -> int:
 
 
 def test_no_name_of_the_host_changes_while_the_new_files_are_built(box: Box) -> None:
-    box.install({"app/a": "1", "app/folder/x": "1"})
-    plan = box.plan({"app/a": "2", "app/folder": "2", "app/new/y": "2"})
+    box.install({"app/a": "1", "app/directory/x": "1"})
+    plan = box.plan({"app/a": "2", "app/directory": "2", "app/new/y": "2"})
     stage(plan)
     visible = {path: what for path, what in box.tree().items() if ".codedeploy-" not in path}
-    assert visible == {"out": None, "out/a": "1", "out/folder": None, "out/folder/x": "1"}
+    assert visible == {"out": None, "out/a": "1", "out/directory": None, "out/directory/x": "1"}
 
 
 def test_everything_is_built_under_its_temporary_name(box: Box) -> None:
@@ -93,7 +93,7 @@ def test_a_file_keeps_its_owner_and_its_setuid_bit(box: Box) -> None:
     assert (status.st_uid, status.st_gid, mode(f"{box.dest}/out/f")) == (5, 60, 0o4755)
 
 
-def test_modes_and_times_of_the_bundles_folders_do_not_reach_the_host(box: Box) -> None:
+def test_modes_and_times_of_the_bundles_directories_do_not_reach_the_host(box: Box) -> None:
     archive = box.revision({"app/d/f": "1"})
     os.chmod(f"{archive}/app/d", 0o2700)
     os.utime(f"{archive}/app/d", (LONG_AGO, LONG_AGO))
@@ -103,7 +103,7 @@ def test_modes_and_times_of_the_bundles_folders_do_not_reach_the_host(box: Box) 
 
 
 @pytest.mark.parametrize(("umask", "expected"), [(0o022, 0o755), (0o027, 0o750), (0o077, 0o700), (0o000, 0o777)])
-def test_new_folders_follow_the_umask(box: Box, umask: int, expected: int) -> None:
+def test_new_directories_follow_the_umask(box: Box, umask: int, expected: int) -> None:
     archive = box.revision({"app/d/e/f": "1"})
     before = os.umask(umask)
     try:
@@ -114,7 +114,7 @@ def test_new_folders_follow_the_umask(box: Box, umask: int, expected: int) -> No
 
 
 @pytest.mark.needs("root")
-def test_new_folders_and_files_below_a_setgid_folder_are_as_plain_commands_make_them(box: Box) -> None:
+def test_new_directories_and_files_below_a_setgid_directory_are_as_plain_commands_make_them(box: Box) -> None:
     parent = box.put("shared", mode=0o2775)
     os.chown(parent, 0, 60)
     os.chmod(parent, 0o2775)
@@ -127,7 +127,7 @@ def test_new_folders_and_files_below_a_setgid_folder_are_as_plain_commands_make_
 
 
 @pytest.mark.needs_tool("setfacl")
-def test_new_folders_and_files_below_a_default_acl_are_as_plain_commands_make_them(box: Box) -> None:
+def test_new_directories_and_files_below_a_default_acl_are_as_plain_commands_make_them(box: Box) -> None:
     parent = box.put("shared")
     subprocess.run(["setfacl", "-d", "-m", "u:games:rwx,m::rwx", parent], check=True)
     box.install({"app/d/f": "1"}, to="shared/out")
@@ -208,7 +208,7 @@ def test_an_ordinary_user_installs_directories_that_nobody_may_enter(open_box: B
     assert open_box.read("out/a/b/c/f") == "1"
 
 
-def test_an_ordinary_user_learns_which_folder_is_closed_and_nothing_has_changed(open_box: Box) -> None:
+def test_an_ordinary_user_learns_which_directory_is_closed_and_nothing_has_changed(open_box: Box) -> None:
     open_box.put("home")
     open_box.put("closed/out")
     archive = open_box.revision({"app/f": "1"})

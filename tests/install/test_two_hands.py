@@ -22,7 +22,7 @@ from install_box import NOBODY, Box, Link, put
 
 COUNT = 40
 LIMIT = 1 << 20
-FILES = {f"app/folder-{number // 10}/file-{number}": f"content {number}" for number in range(COUNT)}
+FILES = {f"app/directory-{number // 10}/file-{number}": f"content {number}" for number in range(COUNT)}
 OLD = {**dict.fromkeys(list(FILES)[: COUNT // 2], "old"), "app/gone": "old"}
 
 KILLED = """
@@ -58,17 +58,17 @@ def small_files_only() -> Iterator[None]:
 
 
 def test_all_files_come_with_content_mode_and_time(box: Box) -> None:
-    archive = box.revision({**FILES, "app/folder-1/link": Link("file-10"), "app/empty": None})
+    archive = box.revision({**FILES, "app/directory-1/link": Link("file-10"), "app/empty": None})
     for number, name in enumerate(FILES):
         os.chmod(f"{archive}/{name}", (0o600, 0o644, 0o4755)[number % 3])
         os.utime(f"{archive}/{name}", (10**9, 10**9 + number))
     box.install(archive)
-    wanted = snapshot(f"{archive}/app")
+    desired = snapshot(f"{archive}/app")
     found = snapshot(f"{box.dest}/out")
-    files = {name for name in wanted if "file-" in name}
+    files = {name for name in desired if "file-" in name}
     assert len(files) == COUNT
-    assert {name: found[name] for name in files} == {name: wanted[name] for name in files}
-    assert found.keys() == wanted.keys()
+    assert {name: found[name] for name in files} == {name: desired[name] for name in files}
+    assert found.keys() == desired.keys()
 
 
 @pytest.mark.needs("root")

@@ -75,7 +75,7 @@ def test_the_password_of_a_proxy_may_hold_any_character(authority, tls_server):
 
 
 def test_the_password_of_a_proxy_may_be_no_text():
-    given, written = "http://u:\udcff@h", "http://u:%FF@h"  # as os.environ gives a byte that is no UTF-8
+    given, written = "http://u:\udcff@h", "http://u:%FF@h"  # as os.environ gives a byte that is not UTF-8
     assert parse_proxy(given).authorization == "Basic dTr/"
     assert parse_proxy(written).authorization == "Basic dTr/"
 

@@ -54,14 +54,14 @@ def test_a_certificate_file_of_the_environment_is_used(authority, server, name):
     assert get(server, HttpOptions(environment={name: authority.path})) == b"hello"
 
 
-def test_a_certificate_folder_of_the_environment_is_used(tmp_path, authority, server):
-    folder = tmp_path / "[certificates]"
-    folder.mkdir()
-    (folder / "notes.txt").write_text("no certificate")
-    shutil.copy(Authority(tmp_path, "another").path, folder)
-    options = HttpOptions(environment={"AWS_SSL_CA_DIRECTORY": str(folder)})
+def test_a_certificate_directory_of_the_environment_is_used(tmp_path, authority, server):
+    directory = tmp_path / "[certificates]"
+    directory.mkdir()
+    (directory / "notes.txt").write_text("no certificate")
+    shutil.copy(Authority(tmp_path, "another").path, directory)
+    options = HttpOptions(environment={"AWS_SSL_CA_DIRECTORY": str(directory)})
     refusal(server, options)
-    shutil.copy(authority.path, folder)
+    shutil.copy(authority.path, directory)
     assert get(server, options) == b"hello"
 
 
@@ -79,12 +79,12 @@ def test_the_systems_certificates_are_used_from_a_bundle(authority, server, monk
 
 
 @pytest.mark.needs_tool("openssl")
-def test_the_systems_certificates_are_used_from_a_folder(authority, server, monkeypatch, tmp_path):
-    folder = tmp_path / "hashed"
-    folder.mkdir()
-    shutil.copy(authority.path, folder)
-    subprocess.run(["openssl", "rehash", folder], check=True, capture_output=True)
-    monkeypatch.setenv("SSL_CERT_DIR", str(folder))
+def test_the_systems_certificates_are_used_from_a_directory(authority, server, monkeypatch, tmp_path):
+    directory = tmp_path / "hashed"
+    directory.mkdir()
+    shutil.copy(authority.path, directory)
+    subprocess.run(["openssl", "rehash", directory], check=True, capture_output=True)
+    monkeypatch.setenv("SSL_CERT_DIR", str(directory))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none"))
     assert get(server, HttpOptions()) == b"hello"
 

@@ -33,7 +33,7 @@ OPENING = frozenset({"create", "open_file", "pinned"})
 # What changes something by path, whatever of the module is used.
 CHANGING_MODULES = frozenset({"shutil", "tempfile", "pathlib", "subprocess"})
 OWN_FILES = ("agent.filesystem.durable", "agent.filesystem.trees")
-HARMLESS = frozenset({"sync_folder"})
+HARMLESS = frozenset({"sync_directory"})
 
 ALLOWED = {
     "The agent's own files are below root_dir, which no other account may be able to exchange.": [
@@ -44,7 +44,7 @@ ALLOWED = {
         "cleanup_list.CleanupFile.restore: remove_if_there",
         "cleanup_list.CleanupFile.restore: write_durably",
         "cleanup_list.CleanupFile.write: write_durably",
-        "installer.install: make_folder",
+        "installer.install: make_directory",
         "installer.install: write_durably",
         "journal.Journal.begin: write_durably",
         "journal.Journal.end: remove_if_there",

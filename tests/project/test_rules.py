@@ -205,23 +205,23 @@ def test_a_registry_is_known_by_its_name(before: str) -> None:
     "example", sorted(path.name for path in (PROJECT / "appspec-examples").iterdir() if path.is_dir())
 )
 def test_every_example_has_a_readme_and_a_place_in_the_list(example: str) -> None:
-    folder = PROJECT / "appspec-examples"
-    text = (folder / example / "README.md").read_text()
+    directory = PROJECT / "appspec-examples"
+    text = (directory / example / "README.md").read_text()
     assert f"appspec-examples/try {example}" in text
-    assert f"]({example}/)" in (folder / "README.md").read_text()
+    assert f"]({example}/)" in (directory / "README.md").read_text()
 
 
 def test_there_are_eight_examples_with_both_names_of_the_appspec() -> None:
-    folder = PROJECT / "appspec-examples"
-    assert len([path for path in folder.iterdir() if path.is_dir()]) >= 8
-    assert list((folder / "static-site").rglob("appspec.yml"))
-    assert list(folder.rglob("appspec.yaml"))
+    directory = PROJECT / "appspec-examples"
+    assert len([path for path in directory.iterdir() if path.is_dir()]) >= 8
+    assert list((directory / "static-site").rglob("appspec.yml"))
+    assert list(directory.rglob("appspec.yaml"))
 
 
 def test_an_example_that_cannot_be_pushed_as_it_is_says_so() -> None:
-    folder = PROJECT / "appspec-examples"
-    for path in folder.rglob("appspec.yaml"):
-        example = folder / path.relative_to(folder).parts[0]
+    directory = PROJECT / "appspec-examples"
+    for path in directory.rglob("appspec.yaml"):
+        example = directory / path.relative_to(directory).parts[0]
         assert "`aws deploy push` refuses it" in (example / "README.md").read_text()
 
 

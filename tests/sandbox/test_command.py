@@ -32,14 +32,16 @@ def command(*arguments: str) -> list[str]:
 
 def test_what_holds_secrets_is_for_its_user_alone(sandbox: SandboxServer) -> None:
     for name in ("sandbox.json", "env.sh"):
-        assert stat.S_IMODE((sandbox.folder / name).stat().st_mode) == 0o600
-    assert sandbox.description["secret_access_key"] not in (sandbox.folder / "log").read_text()
+        assert stat.S_IMODE((sandbox.directory / name).stat().st_mode) == 0o600
+    assert sandbox.description["secret_access_key"] not in (sandbox.directory / "log").read_text()
     assert urlsplit(sandbox.url).hostname == "127.0.0.1"
     assert Path(sandbox.signer_certificate).read_text().startswith("-----BEGIN CERTIFICATE-----")
 
 
 def test_env_sh_gives_a_shell_what_the_cli_needs(sandbox: SandboxServer) -> None:
-    script = f'. {sandbox.folder}/env.sh; printf "%s\\n" "$AWS_ENDPOINT_URL" "$AWS_ACCESS_KEY_ID" "$AWS_DEFAULT_REGION"'
+    script = (
+        f'. {sandbox.directory}/env.sh; printf "%s\\n" "$AWS_ENDPOINT_URL" "$AWS_ACCESS_KEY_ID" "$AWS_DEFAULT_REGION"'
+    )
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert done.stdout.split() == [sandbox.url, sandbox.description["access_key_id"], sandbox.region]
 
@@ -56,7 +58,7 @@ def test_a_signal_ends_it_although_a_host_waits(tmp_path: Path, ending: signal.S
         server.wait_for_poll(host.host_identifier)
         server.process.send_signal(ending)
         assert server.process.wait() == 0
-        assert not (server.folder / "sandbox.json").exists()
+        assert not (server.directory / "sandbox.json").exists()
         waiting.join()
         assert answers == [None]
 
@@ -67,7 +69,7 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
         taken.listen()
         port = str(taken.getsockname()[1])
         done = subprocess.run(
-            command("--port", port, "--folder", str(tmp_path)), capture_output=True, text=True, cwd=ROOT
+            command("--port", port, "--directory", str(tmp_path)), capture_output=True, text=True, cwd=ROOT
         )
     assert done.returncode == 1
     assert f"cannot listen on 127.0.0.1 port {port}: Address already in use." in done.stderr
@@ -81,8 +83,8 @@ def test_a_port_that_is_for_root_is_refused_with_the_systems_reason(tmp_path: Pa
     if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) < 2:
         unavailable_unless(["needs ports that are for root alone"])
     without = ["setpriv", "--inh-caps=-net_bind_service", "--bounding-set=-net_bind_service"]
-    wanted = [*(without if os.geteuid() == 0 else []), *command("--port", "1", "--folder", str(tmp_path))]
-    done = subprocess.run(wanted, capture_output=True, text=True, cwd=ROOT)
+    desired = [*(without if os.geteuid() == 0 else []), *command("--port", "1", "--directory", str(tmp_path))]
+    done = subprocess.run(desired, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1
     assert "cannot listen on 127.0.0.1 port 1: Permission denied." in done.stderr
     assert "from 1024" in done.stderr
@@ -95,7 +97,7 @@ def test_an_address_of_another_machine_is_refused_with_the_systems_reason(
     tmp_path: Path, address: str, reason: str
 ) -> None:
     done = subprocess.run(
-        command("--listen", address, "--folder", str(tmp_path)), capture_output=True, text=True, cwd=ROOT
+        command("--listen", address, "--directory", str(tmp_path)), capture_output=True, text=True, cwd=ROOT
     )
     assert done.returncode == 1
     assert f"cannot listen on {address} port 0" in done.stderr
@@ -119,9 +121,9 @@ def test_the_files_have_an_address_that_a_client_can_use(
     with running_sandbox(tmp_path, "--listen", listen, *tls) as server:
         where = urlsplit(server.url)
         assert server.client("codedeploy").list_applications()["applications"] == []
-        assert f"AWS_ENDPOINT_URL={server.url}" in (server.folder / "env.sh").read_text().replace("'", "")
-        assert f'"{server.url}"' in (server.folder / "codedeployagent.yml").read_text()
-        said = (server.folder / "log").read_text()
+        assert f"AWS_ENDPOINT_URL={server.url}" in (server.directory / "env.sh").read_text().replace("'", "")
+        assert f'"{server.url}"' in (server.directory / "codedeployagent.yml").read_text()
+        said = (server.directory / "log").read_text()
         if host is None:
             assert "Other machines" not in said
             return
@@ -169,33 +171,33 @@ def test_a_hundred_hosts_wait_at_once(sandbox: SandboxServer, scene: Scene) -> N
     assert answers == [None] * 100
 
 
-def test_two_sandboxes_do_not_share_a_folder(sandbox: SandboxServer) -> None:
-    done = subprocess.run(command("--folder", str(sandbox.folder)), capture_output=True, text=True, cwd=ROOT)
+def test_two_sandboxes_do_not_share_a_directory(sandbox: SandboxServer) -> None:
+    done = subprocess.run(command("--directory", str(sandbox.directory)), capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1
-    assert f"Another sandbox uses the directory {sandbox.folder}. Stop that sandbox" in done.stderr
-    assert json.loads((sandbox.folder / "sandbox.json").read_text())["pid"] == sandbox.process.pid
+    assert f"Another sandbox uses the directory {sandbox.directory}. Stop that sandbox" in done.stderr
+    assert json.loads((sandbox.directory / "sandbox.json").read_text())["pid"] == sandbox.process.pid
 
 
-def test_a_folder_that_others_may_write_to_is_refused(tmp_path: Path) -> None:
+def test_a_directory_that_others_may_write_to_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
-    done = subprocess.run(command("--folder", str(tmp_path)), capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run(command("--directory", str(tmp_path)), capture_output=True, text=True, cwd=ROOT)
     assert done.returncode != 0
     assert "Other users may write" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    folder = str(tmp_path / "file/folder")
-    done = subprocess.run(command("--folder", folder), capture_output=True, text=True, cwd=ROOT)
+    directory = str(tmp_path / "file/directory")
+    done = subprocess.run(command("--directory", directory), capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1
-    assert folder in done.stderr
+    assert directory in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_files_of_somebody_elses_are_neither_overwritten_nor_removed(tmp_path: Path) -> None:
     (tmp_path / "env.sh").write_text("mine")
-    done = subprocess.run(command("--folder", str(tmp_path)), capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run(command("--directory", str(tmp_path)), capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1
     assert "env.sh" in done.stderr
     assert (tmp_path / "env.sh").read_text() == "mine"
@@ -207,7 +209,7 @@ def test_another_users_link_does_not_lead_the_sandbox_elsewhere(tmp_path: Path) 
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "mine")
     os.chown(link, 65534, 65534, follow_symlinks=False)
-    done = subprocess.run(command("--folder", str(link)), capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run(command("--directory", str(link)), capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1
     assert "link of another user" in done.stderr
     assert list((tmp_path / "mine").iterdir()) == []
@@ -232,11 +234,11 @@ def test_a_web_page_with_a_name_of_its_own_gets_no_metadata(sandbox: SandboxServ
 
 
 @pytest.mark.needs("root")
-def test_a_folder_in_which_another_user_may_exchange_ours_is_refused(tmp_path: Path) -> None:
+def test_a_directory_in_which_another_user_may_exchange_ours_is_refused(tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     theirs.mkdir(mode=0o755)
     os.chown(theirs, 65534, 65534)
-    done = subprocess.run(command("--folder", str(theirs / "mine")), capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run(command("--directory", str(theirs / "mine")), capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1
     assert f"Other users may change what is in {theirs}" in done.stderr
     assert list(theirs.iterdir()) == []

@@ -229,7 +229,7 @@ LACKING: list[tuple[str, str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("service", "operation", "arguments"), LACKING, ids=[f"{one[0]}" for one in LACKING])
 def test_what_moto_lacks_is_said(sandbox: SandboxServer, service: str, operation: str, arguments: Any) -> None:
-    log = sandbox.folder / "log"
+    log = sandbox.directory / "log"
     before = log.stat().st_size
     with pytest.raises(ClientError) as error:
         getattr(sandbox.client(service), operation)(**arguments)

@@ -273,15 +273,15 @@ def test_the_process_that_polls_does_not_carry_what_it_does_not_need():
     assert heavy.isdisjoint(loaded)
 
 
-def botocore_client(folder, url, *, secure):
+def botocore_client(directory, url, *, secure):
     """Make a full botocore client of our model, as any user of botocore could."""
     model = load_model(secure=secure)
     name, version = model["metadata"]["endpointPrefix"], model["metadata"]["apiVersion"]
-    place = folder / name / version
+    place = directory / name / version
     place.mkdir(parents=True)
     (place / "service-2.json").write_text(json.dumps(model))
     session = botocore.session.Session()
-    session.get_component("data_loader").search_paths.append(os.fspath(folder))
+    session.get_component("data_loader").search_paths.append(os.fspath(directory))
     return session.create_client(
         name,
         "eu-central-1",

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.service.errors import ProtocolError, ServiceErrorKind
-from agent.service.shapes import MODEL_FOLDER, load_model, parse, serialise
+from agent.service.shapes import MODEL_DIRECTORY, load_model, parse, serialise
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 NAMES = st.sampled_from(["HostCommand", "CommandName", "HostIdentifier", "Nonce", "Other"])
@@ -41,7 +41,7 @@ def test_botocore_understands_every_shape(secure):
 
 
 def test_the_file_is_where_botocores_loader_looks():
-    loader = botocore.loaders.Loader(extra_search_paths=[MODEL_FOLDER], include_default_search_paths=False)
+    loader = botocore.loaders.Loader(extra_search_paths=[MODEL_DIRECTORY], include_default_search_paths=False)
     assert loader.list_api_versions("codedeploy-commands", "service-2") == ["2014-10-06"]
     assert loader.load_service_model("codedeploy-commands", "service-2") == load_model()
 
@@ -55,7 +55,7 @@ def test_only_names_differ_in_the_secure_model():
 
 
 def test_every_shape_is_used():
-    with open(os.path.join(MODEL_FOLDER, "codedeploy-commands", "2014-10-06", "service-2.json")) as file:
+    with open(os.path.join(MODEL_DIRECTORY, "codedeploy-commands", "2014-10-06", "service-2.json")) as file:
         text = file.read()
     unused = [name for name in load_model()["shapes"] if f'"shape": "{name}"' not in text]
     assert unused == []
@@ -103,8 +103,8 @@ DIAGNOSTICS = {"HostCommandIdentifier": "c", "CommandStatus": "Failed"}
     ("operation", "members", "said"),
     [
         ("PollHostCommand", {}, "PollHostCommand lacks HostIdentifier"),
-        ("PollHostCommand", {"HostIdentifier": 5}, "string is wanted"),
-        ("PollHostCommand", {"HostIdentifier": None}, "string is wanted"),
+        ("PollHostCommand", {"HostIdentifier": 5}, "string is desired"),
+        ("PollHostCommand", {"HostIdentifier": None}, "string is desired"),
         ("PollHostCommand", {"HostIdentifier": "h", "Other": "x"}, "no member Other"),
         ("GetDeploymentSpecification", {"DeploymentExecutionId": "", "HostIdentifier": "h"}, "has 0 characters"),
         ("GetDeploymentSpecification", {"DeploymentExecutionId": "x" * 130, "HostIdentifier": "h"}, "1 to 129"),
@@ -118,7 +118,7 @@ DIAGNOSTICS = {"HostCommandIdentifier": "c", "CommandStatus": "Failed"}
         (
             "PostHostCommandUpdate",
             {"HostCommandIdentifier": "c", "EstimatedCompletionTime": True},
-            "timestamp is wanted",
+            "timestamp is desired",
         ),
     ],
 )

@@ -155,12 +155,12 @@ def test_a_deadline_of_the_last_boot_does_not_hold_the_agent(tmp_path, clock):
     assert gate.remaining() == pytest.approx(0.3)
 
 
-@pytest.mark.parametrize("obstacle", ["folder", "missing", "link"])
+@pytest.mark.parametrize("obstacle", ["directory", "missing", "link"])
 def test_a_file_that_cannot_be_written_leaves_the_gate_to_the_process(tmp_path, clock, obstacle):
     path = tmp_path / "state" / "throttle.json"
     if obstacle != "missing":
         path.parent.mkdir()
-    if obstacle == "folder":
+    if obstacle == "directory":
         path.mkdir()
     if obstacle == "link":
         path.symlink_to(tmp_path / "elsewhere")
@@ -174,10 +174,10 @@ def test_a_file_that_cannot_be_written_leaves_the_gate_to_the_process(tmp_path, 
 
 
 def test_a_file_that_can_be_written_again_opens_the_gate(tmp_path, clock):
-    folder = tmp_path / "state"
-    gate = gate_at(str(folder / "throttle.json"), clock)
+    directory = tmp_path / "state"
+    gate = gate_at(str(directory / "throttle.json"), clock)
     gate.throttled()
-    folder.mkdir()
+    directory.mkdir()
     gate.succeeded()
     assert gate.remaining() == 0.0
 

@@ -23,9 +23,9 @@ TRAFFIC = ["BeforeAllowTraffic", "AfterAllowTraffic"]
 class Host:
     """The bindings of a host; each use of them is that of another process."""
 
-    def __init__(self, folder: Path) -> None:
-        self.layout = Layout(str(folder / "root"))
-        self.folder = folder / "root" / "agent-state" / "bindings"
+    def __init__(self, directory: Path) -> None:
+        self.layout = Layout(str(directory / "root"))
+        self.directory = directory / "root" / "agent-state" / "bindings"
 
     def bind(self, deployment: str, event: str, execution: str = "", *, group: str = "g") -> None:
         ids = {"deployment_id": deployment, "group_id": group}
@@ -40,10 +40,10 @@ class Host:
             self.end(deployment, event, group=group)
 
     def refuses(self, deployment: str, event: str, execution: str = "", *, group: str = "g") -> str:
-        before = {path.name: path.read_bytes() for path in self.folder.iterdir()}
+        before = {path.name: path.read_bytes() for path in self.directory.iterdir()}
         with pytest.raises(ReplayError, match="replay") as caught:
             self.bind(deployment, event, execution, group=group)
-        assert {path.name: path.read_bytes() for path in self.folder.iterdir()} == before, "a refusal left a trace"
+        assert {path.name: path.read_bytes() for path in self.directory.iterdir()} == before, "a refusal left a trace"
         return str(caught.value)
 
 
@@ -155,16 +155,16 @@ def test_a_full_file_refuses_what_is_new_and_forgets_nothing(host: Host, monkeyp
 def test_a_pair_that_a_power_cut_tore_is_written_again(host: Host, cut: int) -> None:
     host.run("d-1", EVENTS)
     host.bind("d-2", "DownloadBundle")
-    os.truncate(host.folder / "pairs", 64 - cut)
+    os.truncate(host.directory / "pairs", 64 - cut)
     host.bind("d-2", "DownloadBundle")
-    assert (host.folder / "pairs").stat().st_size == 64
+    assert (host.directory / "pairs").stat().st_size == 64
     host.refuses("d-1", "Install")
     host.refuses("d-3", "Install", "e-d-2")
 
 
 def test_a_disk_that_refuses_the_first_binding_of_a_deployment_does_not_make_it_a_replay(host: Host) -> None:
     host.run("d-1", EVENTS)
-    in_the_way = host.folder / ".going-on.json.new~"
+    in_the_way = host.directory / ".going-on.json.new~"
     in_the_way.mkdir()
     with pytest.raises(OSError, match="directory"):
         host.bind("d-2", "DownloadBundle")
@@ -176,7 +176,7 @@ def test_a_disk_that_refuses_the_first_binding_of_a_deployment_does_not_make_it_
 @pytest.mark.parametrize("damage", [None, b"", b"{", b"[]", b'{"g": 1}', b'{"g": {"d-1": 1}}', b"[" * 100_000])
 def test_without_the_file_of_what_goes_on_everything_of_before_is_over(host: Host, damage: bytes | None) -> None:
     host.run("d-1", ["DownloadBundle"])
-    file = host.folder / "going-on.json"
+    file = host.directory / "going-on.json"
     if damage is None:
         file.unlink()
     else:
@@ -187,8 +187,8 @@ def test_without_the_file_of_what_goes_on_everything_of_before_is_over(host: Hos
 
 def test_nobody_else_may_read_or_write_the_bindings(host: Host) -> None:
     host.bind("d-1", "DownloadBundle")
-    assert host.folder.stat().st_mode & 0o777 == 0o700
-    assert {path.stat().st_mode & 0o777 for path in host.folder.iterdir()} == {0o600}
+    assert host.directory.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in host.directory.iterdir()} == {0o600}
 
 
 def test_workers_that_bind_at_the_same_time_lose_no_binding(host: Host) -> None:
@@ -197,7 +197,7 @@ def test_workers_that_bind_at_the_same_time_lose_no_binding(host: Host) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert (host.folder / "pairs").stat().st_size == 8 * 32
+    assert (host.directory / "pairs").stat().st_size == 8 * 32
     for number in range(8):
         host.refuses(f"d-{number}", "Install", group=f"g-{number}")
 

@@ -4,7 +4,12 @@ import subprocess
 import pytest
 
 from agent.errors import SpecificationError
-from agent.store.folders import RootFolderError, make_deployment_folder, make_instructions_folder, make_state_folder
+from agent.store.directories import (
+    RootDirectoryError,
+    make_deployment_directory,
+    make_instructions_directory,
+    make_state_directory,
+)
 from agent.store.layout import OPEN, RESTRICTED, Layout
 
 
@@ -36,7 +41,7 @@ def test_a_group_id_that_is_no_file_name_is_refused(group):
 
 
 @pytest.mark.parametrize("group", ["agent-state", "deployment-instructions", "deployment-logs", "ongoing-deployment"])
-def test_a_group_cannot_take_the_agents_own_folders(group):
+def test_a_group_cannot_take_the_agents_own_directories(group):
     with pytest.raises(SpecificationError, match="keeps for itself"):
         Layout("/r").deployment(group, "d-1")
 
@@ -53,16 +58,16 @@ def mode(path):
     return os.stat(path).st_mode & 0o7777
 
 
-def test_folders_are_made_with_their_modes_whatever_the_umask(tmp_path):
+def test_directories_are_made_with_their_modes_whatever_the_umask(tmp_path):
     layout = Layout(f"{tmp_path}/r")
     before = os.umask(0o077)
     try:
-        folder = make_deployment_folder(layout, "g", "d-1")
-        make_instructions_folder(layout)
-        make_state_folder(layout, layout.locks)
+        directory = make_deployment_directory(layout, "g", "d-1")
+        make_instructions_directory(layout)
+        make_state_directory(layout, layout.locks)
     finally:
         os.umask(before)
-    assert [mode(path) for path in (layout.root_dir, layout.group("g"), folder, layout.instructions)] == [0o755] * 4
+    assert [mode(path) for path in (layout.root_dir, layout.group("g"), directory, layout.instructions)] == [0o755] * 4
     assert [mode(path) for path in (layout.state, layout.locks)] == [0o700] * 2
 
 
@@ -74,31 +79,31 @@ def test_no_other_account_can_exchange_a_name_on_the_way_to_a_revision(tmp_path,
     os.chmod(tmp_path, 0o2770)
     before = os.umask(0)
     try:
-        folder = make_deployment_folder(layout, "g", "d-1")
-        make_instructions_folder(layout)
+        directory = make_deployment_directory(layout, "g", "d-1")
+        make_instructions_directory(layout)
     finally:
         os.umask(before)
-    for path in (layout.root_dir, layout.group("g"), folder, layout.instructions):
+    for path in (layout.root_dir, layout.group("g"), directory, layout.instructions):
         assert mode(path) & 0o7022 == 0  # the group's bits are the mask of the list
 
 
-def test_restricted_folders_let_scripts_pass_and_nobody_look(tmp_path):
+def test_restricted_directories_let_scripts_pass_and_nobody_look(tmp_path):
     layout = Layout(f"{tmp_path}/r", modes=RESTRICTED)
-    folder = make_deployment_folder(layout, "g", "d-1")
-    make_instructions_folder(layout)
-    assert [mode(path) for path in (layout.root_dir, layout.group("g"), folder)] == [0o711] * 3
+    directory = make_deployment_directory(layout, "g", "d-1")
+    make_instructions_directory(layout)
+    assert [mode(path) for path in (layout.root_dir, layout.group("g"), directory)] == [0o711] * 3
     assert mode(layout.instructions) == 0o700
 
 
-def test_folders_that_are_there_keep_their_modes(tmp_path):
+def test_directories_that_are_there_keep_their_modes(tmp_path):
     os.makedirs(f"{tmp_path}/r/g")
     os.chmod(f"{tmp_path}/r/g", 0o750)
-    make_deployment_folder(Layout(f"{tmp_path}/r"), "g", "d-1")
+    make_deployment_directory(Layout(f"{tmp_path}/r"), "g", "d-1")
     assert mode(f"{tmp_path}/r/g") == 0o750
 
 
 def test_a_file_in_the_way_names_itself_and_the_setting(tmp_path):
     (tmp_path / "r").write_text("")
-    with pytest.raises(RootFolderError, match="root_dir") as caught:
-        make_deployment_folder(Layout(f"{tmp_path}/r"), "g", "d-1")
+    with pytest.raises(RootDirectoryError, match="root_dir") as caught:
+        make_deployment_directory(Layout(f"{tmp_path}/r"), "g", "d-1")
     assert f"{tmp_path}/r" in caught.value.message

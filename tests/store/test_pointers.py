@@ -16,7 +16,7 @@ def test_a_group_without_a_deployment_has_no_pointers(layout):
     assert read_last_successful(layout, "g") is None
 
 
-def test_a_pointer_is_the_folder_and_nothing_else_as_the_official_agents_read_it(layout):
+def test_a_pointer_is_the_directory_and_nothing_else_as_the_official_agents_read_it(layout):
     write_most_recent(layout, "g", "/r/g/d-1")
     with open(layout.most_recent("g"), "rb") as file:
         assert file.read() == b"/r/g/d-1"
@@ -38,7 +38,7 @@ def test_restricted_pointers_are_closed_to_others(tmp_path):
 
 
 @pytest.mark.parametrize(("content", "meant"), [(b"/r/g/d-1\n", "/r/g/d-1"), (b"", None), (b"/r/\xff", "/r/\udcff")])
-def test_a_pointer_mended_by_hand_or_with_odd_bytes_is_read(layout, content, meant):
+def test_a_pointer_fixed_by_hand_or_with_odd_bytes_is_read(layout, content, meant):
     os.makedirs(layout.instructions)
     with open(layout.last_successful("g"), "wb") as file:
         file.write(content)

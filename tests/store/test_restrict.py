@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from agent.store.folders import make_deployment_folder
+from agent.store.directories import make_deployment_directory
 from agent.store.layout import RESTRICTED, Layout
 
 OLD = {
@@ -34,13 +34,13 @@ def root(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("secret")
         path.chmod(bits)
-    for folder, _, _ in os.walk(top):
-        os.chmod(folder, 0o755)
+    for directory, _, _ in os.walk(top):
+        os.chmod(directory, 0o755)
     return top
 
 
 def deploy(root):
-    make_deployment_folder(Layout(str(root), modes=RESTRICTED), "g", "d-2")
+    make_deployment_directory(Layout(str(root), modes=RESTRICTED), "g", "d-2")
 
 
 def test_what_was_open_is_closed_by_the_next_deployment(root):
@@ -93,5 +93,5 @@ def test_a_root_directory_behind_a_link_is_closed_too(root, tmp_path):
 
 
 def test_without_the_setting_nothing_is_closed(root):
-    make_deployment_folder(Layout(str(root)), "g", "d-2")
+    make_deployment_directory(Layout(str(root)), "g", "d-2")
     assert mode(root / "deployment-instructions") == "0o755"

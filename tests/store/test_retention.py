@@ -7,15 +7,15 @@ from agent.store.retention import remove_old_revisions
 
 
 class Group:
-    """A group's folder whose revisions have the given ages; the names are their order."""
+    """A group's directory whose revisions have the given ages; the names are their order."""
 
     def __init__(self, root):
         self.layout = Layout(str(root))
-        self.folder = self.layout.group("g")
-        os.makedirs(self.folder)
+        self.directory = self.layout.group("g")
+        os.makedirs(self.directory)
 
     def add(self, name, *, age, file=False):
-        path = os.path.join(self.folder, name)
+        path = os.path.join(self.directory, name)
         if file:
             open(path, "w").close()
         else:
@@ -25,11 +25,11 @@ class Group:
     def successful(self, name):
         os.makedirs(self.layout.instructions, exist_ok=True)
         with open(self.layout.last_successful("g"), "w") as file:
-            file.write(os.path.join(self.folder, name))
+            file.write(os.path.join(self.directory, name))
 
     def clean(self, current="new", keep=5):
         remove_old_revisions(self.layout, "g", current, keep=keep)
-        return sorted(os.listdir(self.folder))
+        return sorted(os.listdir(self.directory))
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_the_oldest_go_so_that_with_this_one_the_number_is_right(group):
     assert group.clean(keep=3) == ["d0", "d1"]
 
 
-def test_this_deployments_own_folder_neither_counts_nor_goes(group):
+def test_this_deployments_own_directory_neither_counts_nor_goes(group):
     group.add("new", age=100)
     for number in range(3):
         group.add(f"d{number}", age=number)
@@ -71,18 +71,18 @@ def test_keeping_one_still_keeps_the_last_successful_one(group):
     assert group.clean(keep=1) == ["good"]
 
 
-def test_everything_in_the_folder_counts_files_and_links_too(group, tmp_path):
+def test_everything_in_the_directory_counts_files_and_links_too(group, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "kept").write_text("")
-    os.symlink(tmp_path / "elsewhere", f"{group.folder}/link")
-    os.utime(f"{group.folder}/link", (1, 1), follow_symlinks=False)
+    os.symlink(tmp_path / "elsewhere", f"{group.directory}/link")
+    os.utime(f"{group.directory}/link", (1, 1), follow_symlinks=False)
     group.add("stray", age=50, file=True)
     group.add("d0", age=0)
     assert group.clean(keep=2) == ["d0"]
     assert (tmp_path / "elsewhere" / "kept").exists()
 
 
-def test_a_root_folder_reached_through_a_link_still_knows_its_good_revision(tmp_path):
+def test_a_root_directory_reached_through_a_link_still_knows_its_good_revision(tmp_path):
     group = Group(tmp_path / "real")
     os.symlink(tmp_path / "real", tmp_path / "link")
     for number in range(3):
@@ -100,7 +100,7 @@ def test_what_cannot_be_removed_stays_and_fails_nothing(group):
 
     for number in range(3):
         group.add(f"d{number}", age=number)
-    stuck = f"{group.folder}/d2/deployment-archive/sub"
+    stuck = f"{group.directory}/d2/deployment-archive/sub"
     subprocess.run(["chattr", "+i", stuck], check=True)
     try:
         assert group.clean(keep=1) == ["d2"]

@@ -110,7 +110,7 @@ def test_a_log_that_cannot_be_written_stops_nobody(layout):
     log.close()
 
 
-def test_blanks_at_the_ends_of_a_text_are_cut_off_in_the_deployments_log_as_ruby_does_it(layout):
+def test_spaces_at_the_ends_of_a_text_are_cut_off_in_the_deployments_log_as_ruby_does_it(layout):
     log = DeploymentsLog(layout, "d-1")
     log.output("stdout", b" a\x85 \t\0\r\n")
     assert deployments_text(layout).splitlines()[-1].endswith(b"[d-1][stdout] a\x85")

@@ -24,7 +24,7 @@ def test_the_file_is_what_an_official_agent_writes(layout: Layout) -> None:
     assert path.stat().st_mode & 0o777 == 0o644
 
 
-def test_restricted_folders_stay_restricted(tmp_path: Path) -> None:
+def test_restricted_directories_stay_restricted(tmp_path: Path) -> None:
     layout = Layout(str(tmp_path / "root"), modes=RESTRICTED)
     write_tracking(layout, "d-1", "hc-1")
     path = Path(layout.root_dir, "ongoing-deployment", "d-1")
@@ -61,7 +61,7 @@ def test_what_makes_no_sense_is_moved_away_and_the_rest_is_read(layout: Layout, 
     assert [path.read_bytes() for path in Path(layout.state, "set-aside").iterdir()] == [content]
 
 
-def test_a_fifo_or_a_folder_among_them_stops_nothing(layout: Layout) -> None:
+def test_a_fifo_or_a_directory_among_them_stops_nothing(layout: Layout) -> None:
     write_tracking(layout, "d-1", "hc-1")
     os.mkfifo(layout.tracking("d-2"))
     os.mkdir(layout.tracking("d-3"))

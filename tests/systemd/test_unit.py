@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).resolve().parents[2] / "systemd"
-UNIT = FOLDER / "codedeploy-agent.service"
-EXAMPLES = sorted((FOLDER / "examples").glob("*.conf"))
+DIRECTORY = Path(__file__).resolve().parents[2] / "systemd"
+UNIT = DIRECTORY / "codedeploy-agent.service"
+EXAMPLES = sorted((DIRECTORY / "examples").glob("*.conf"))
 DROP_INS = [path for path in EXAMPLES if path.name != "logrotate.conf"]
 
 KEPT_FREE = (
@@ -59,20 +59,20 @@ def unit() -> dict[str, list[str]]:
     return settings(UNIT.read_text())
 
 
-def complaints(folder: Path, *, drop_in: str | None = None) -> list[str]:
-    """What systemd says about the unit in a folder, with one drop-in beside it."""
-    if not (folder / UNIT.name).exists():
-        shutil.copy(UNIT, folder)
+def complaints(directory: Path, *, drop_in: str | None = None) -> list[str]:
+    """What systemd says about the unit in a directory, with one drop-in beside it."""
+    if not (directory / UNIT.name).exists():
+        shutil.copy(UNIT, directory)
     if drop_in is not None:
-        (folder / f"{UNIT.name}.d").mkdir()
-        (folder / f"{UNIT.name}.d" / "ours.conf").write_text(drop_in)
+        (directory / f"{UNIT.name}.d").mkdir()
+        (directory / f"{UNIT.name}.d" / "ours.conf").write_text(drop_in)
     done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", folder / UNIT.name],
+        ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", directory / UNIT.name],
         capture_output=True,
         text=True,
-        env={**os.environ, "SYSTEMD_UNIT_PATH": f"{folder}:"},
+        env={**os.environ, "SYSTEMD_UNIT_PATH": f"{directory}:"},
     )
-    return [line for line in done.stderr.splitlines() if "codedeploy" in line or str(folder) in line]
+    return [line for line in done.stderr.splitlines() if "codedeploy" in line or str(directory) in line]
 
 
 @pytest.mark.needs_tool("systemd-analyze")
@@ -98,7 +98,7 @@ def test_a_mistake_in_the_unit_or_in_a_drop_in_would_be_seen(tmp_path: Path) -> 
 def test_its_exposure_is_known(tmp_path: Path, example: str) -> None:
     text = UNIT.read_text()
     if example:
-        text = text.replace("[Install]", (FOLDER / "examples" / example).read_text() + "\n[Install]")
+        text = text.replace("[Install]", (DIRECTORY / "examples" / example).read_text() + "\n[Install]")
     (tmp_path / UNIT.name).write_text(text)
     done = subprocess.run(
         ["systemd-analyze", "security", "--offline=true", "--no-pager", tmp_path / UNIT.name],
@@ -142,7 +142,7 @@ def test_no_setting_is_given_twice(unit) -> None:
 
 
 def test_settings_that_older_systems_do_not_know_are_kept_apart(unit) -> None:
-    apart = settings((FOLDER / "restart-steps.conf").read_text())
+    apart = settings((DIRECTORY / "restart-steps.conf").read_text())
     assert set(apart) == {"RestartSteps", "RestartMaxDelaySec"}
     assert not set(apart) & set(unit)
 
@@ -181,7 +181,7 @@ def test_the_installer_knows_the_same_file_names() -> None:
 
 
 def test_logrotate_renames_and_the_agent_opens_anew(unit) -> None:
-    example = (FOLDER / "examples" / "logrotate.conf").read_text()
+    example = (DIRECTORY / "examples" / "logrotate.conf").read_text()
     assert not re.search(r"^\s*copytruncate", example, re.MULTILINE)
     assert "systemctl reload codedeploy-agent.service" in example
     assert unit["ExecReload"] == ["/bin/bash -c 'kill -HUP $MAINPID'"]

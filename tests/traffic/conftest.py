@@ -37,13 +37,13 @@ class Time:
 class Bench:
     """One host at balancers: what it was told, what is recorded, and what the balancers say."""
 
-    def __init__(self, balancers: Balancers, folder: Path) -> None:
+    def __init__(self, balancers: Balancers, directory: Path) -> None:
         self.balancers = balancers
-        self.folder = folder
+        self.directory = directory
         self.time = Time()
         balancers.clock = self.time.now
         balancers.drain, balancers.warm_up = 20.0, 40.0
-        self.records = Records(str(folder))
+        self.records = Records(str(directory))
         self.told: list[str] = []
 
     def elbv2(self, *names: str, **more: Any) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def test_a_host_leaves_is_drained_comes_back_and_is_waited_for(bench):
     assert bench.record.phase is Phase.OUT
     control.put_back()
     assert bench.balancers.states(arn) == {ME: "healthy", OTHER: "healthy"}
-    assert bench.record.phase is Phase.SETTLED
+    assert bench.record.phase is Phase.FINALIZED
     assert bench.record.seconds_out >= 60
     assert any(re.fullmatch(r"Back in service after \d+\.\d s\.", text) for text in bench.told)
 
@@ -79,7 +79,7 @@ def test_a_host_that_was_out_before_stays_out_and_says_so(bench):
     assert bench.balancers.count("RegisterTargets") == 1
     assert any("stays so" in text for text in bench.told)
     assert any("as it was before" in text for text in bench.told)
-    assert bench.record.phase is Phase.SETTLED
+    assert bench.record.phase is Phase.FINALIZED
 
 
 def test_the_last_healthy_host_is_not_taken_out(bench):
@@ -119,7 +119,7 @@ def test_two_hosts_that_leave_at_once_do_not_leave_nobody(bench):
         bench.control(bench.elbv2(name)).take_out(**D1)
     assert ME in bench.balancers.states(arn)
     assert bench.balancers.states(arn)[ME] != "draining"
-    assert bench.record.phase is Phase.SETTLED
+    assert bench.record.phase is Phase.FINALIZED
 
 
 def test_throttling_is_waited_out(bench):
@@ -169,7 +169,7 @@ def test_of_twenty_balancers_one_that_refuses_undoes_the_others_and_is_named(ben
     assert "back in service everywhere" in caught.value.message
     bench.time.sleep(60)
     assert {bench.balancers.states(arn)[ME] for arn in arns} == {"healthy"}
-    assert bench.record.phase is Phase.SETTLED
+    assert bench.record.phase is Phase.FINALIZED
 
 
 def test_of_twenty_balancers_one_that_does_not_take_the_host_back_is_named_and_finished_later(bench):
@@ -185,7 +185,7 @@ def test_of_twenty_balancers_one_that_does_not_take_the_host_back_is_named_and_f
     bench.balancers.before.clear()
     control.recover()
     assert {bench.balancers.states(arn)[ME] for arn in arns} == {"healthy"}
-    assert bench.record.phase is Phase.SETTLED
+    assert bench.record.phase is Phase.FINALIZED
 
 
 def test_a_host_that_never_becomes_healthy_is_taken_out_again_with_the_reason(bench):
@@ -210,7 +210,7 @@ def test_a_host_that_never_becomes_healthy_stays_in_where_the_policy_says_so(ben
         control.put_back()
     control.failed("ValidateService of d-1 failed")
     assert bench.balancers.states(arn)[ME] == "unhealthy"
-    assert bench.record.phase is Phase.SETTLED
+    assert bench.record.phase is Phase.FINALIZED
 
 
 def test_a_target_group_that_is_deleted_meanwhile_holds_nothing_up(bench):
@@ -224,7 +224,7 @@ def test_a_target_group_that_is_deleted_meanwhile_holds_nothing_up(bench):
     )
     control.put_back()
     assert bench.balancers.states(other)[ME] == "healthy"
-    assert bench.record.phase is Phase.SETTLED
+    assert bench.record.phase is Phase.FINALIZED
     assert any("does not exist any more" in text and gone in text for text in bench.told)
 
 
@@ -245,7 +245,7 @@ def test_after_a_failure_the_host_stays_out_and_the_next_deployment_that_succeed
     assert bench.balancers.states(arn) == {OTHER: "healthy"}
     control.put_back()
     assert bench.balancers.states(arn)[ME] == "healthy"
-    assert bench.record.phase is Phase.SETTLED
+    assert bench.record.phase is Phase.FINALIZED
 
 
 def test_after_a_failure_the_host_is_put_back_where_the_policy_says_so(bench):
@@ -254,7 +254,7 @@ def test_after_a_failure_the_host_is_put_back_where_the_policy_says_so(bench):
     control.take_out(**D1)
     control.failed("AfterInstall of d-1 failed")
     assert bench.balancers.states(arn)[ME] == "initial"
-    assert bench.record.phase is Phase.SETTLED
+    assert bench.record.phase is Phase.FINALIZED
 
 
 def test_an_earlier_failure_is_not_forgotten_where_the_next_deployment_cannot_even_begin(bench):
@@ -332,7 +332,7 @@ def test_a_record_that_is_damaged_stops_the_deployment_instead_of_forgetting_the
     name, _ = bench.balancers.target_group(ME, OTHER)
     control = bench.control(bench.elbv2(name))
     control.take_out(**D1)
-    (path,) = bench.folder.glob("*.json")
+    (path,) = bench.directory.glob("*.json")
     path.write_bytes(b'{"version": 1, "phase"')
     with pytest.raises(TrafficError, match="cannot be read"):
         control.put_back()
@@ -364,7 +364,7 @@ def test_an_agent_that_is_told_to_stop_leaves_the_host_in_service(bench, moment)
         control.put_back() if moment == "health checks" else control.take_out(**D1)
     bench.time.sleep = go_on
     bench.control(bench.elbv2(name)).failed("a command was interrupted", interrupted=True)
-    assert bench.record.phase is Phase.SETTLED
+    assert bench.record.phase is Phase.FINALIZED
     bench.time.sleep(60)
     assert bench.balancers.states(arn)[ME] == "healthy"
 
@@ -381,7 +381,7 @@ def test_a_person_who_leaves_at_the_same_moment_as_another_does_not_leave_nobody
     with pytest.raises(LastHealthyError, match="It is back in service everywhere"):
         bench.control(bench.elbv2(name)).block_by_hand("taken out by hand", force=False)
     assert bench.balancers.states(arn)[ME] == "initial"
-    assert bench.record.phase is Phase.SETTLED
+    assert bench.record.phase is Phase.FINALIZED
 
 
 def test_a_deployment_does_not_change_a_host_that_a_person_has_put_back_only_in_part(bench):
@@ -398,7 +398,7 @@ def test_a_deployment_does_not_change_a_host_that_a_person_has_put_back_only_in_
     assert [ME in bench.balancers.states(arn) for arn in arns] == [False, False]
     control.put_back()
     assert [bench.balancers.states(arn)[ME] for arn in arns] == ["healthy", "healthy"]
-    assert bench.record.phase is Phase.SETTLED
+    assert bench.record.phase is Phase.FINALIZED
 
 
 def test_a_person_does_not_put_a_host_back_in_the_middle_of_a_deployment_that_follows_a_failed_one(bench):
@@ -441,7 +441,7 @@ def test_a_target_group_that_is_deleted_during_the_health_checks_does_not_take_t
     bench.balancers.after[answered] = delete
     control.put_back()
     assert bench.balancers.states(other)[ME] == "healthy"
-    assert bench.record.phase is Phase.SETTLED
+    assert bench.record.phase is Phase.FINALIZED
 
 
 def test_a_target_group_that_is_deleted_while_the_host_leaves_holds_nothing_up(bench):
@@ -481,7 +481,7 @@ def test_a_host_that_no_balancer_holds_is_told_so(bench):
     control.take_out(**D1)
     assert any("holds this host" in text for text in bench.told)
     control.put_back()
-    assert bench.record.phase is Phase.SETTLED
+    assert bench.record.phase is Phase.FINALIZED
 
 
 def test_a_balancer_that_cannot_be_asked_whether_the_host_is_drained_is_named_with_what_came_of_it(bench):
@@ -494,25 +494,25 @@ def test_a_balancer_that_cannot_be_asked_whether_the_host_is_drained_is_named_wi
     with pytest.raises(TrafficError, match=r"AccessDenied.*It is back in service everywhere"):
         bench.control(bench.elbv2(name)).take_out(**D1)
     assert bench.balancers.states(arn)[ME] == "initial"
-    assert bench.record.phase is Phase.SETTLED
+    assert bench.record.phase is Phase.FINALIZED
 
 
-def test_a_host_that_somebody_else_has_put_back_after_a_failure_is_told_as_trouble(bench):
+def test_a_host_that_somebody_else_has_put_back_after_a_failure_is_told_as_problem(bench):
     name, arn = bench.balancers.target_group(ME, OTHER)
     control = bench.control(bench.elbv2(name))
     control.take_out(**D1)
     control.failed("AfterInstall of d-1 failed")
     control.recover()
-    assert bench.record.trouble == ""
+    assert bench.record.problem == ""
     client = bench.balancers.client()
     client.register_targets(TargetGroupArn=arn, Targets=[{"Id": "10.0.0.1", "Port": 80}])
     control.recover()
-    assert "sends this host traffic again" in bench.record.trouble
-    assert name in bench.record.trouble
+    assert "sends this host traffic again" in bench.record.problem
+    assert name in bench.record.problem
     assert bench.balancers.states(arn)[ME] == "initial"  # who did that is left their way
     client.deregister_targets(TargetGroupArn=arn, Targets=[{"Id": "10.0.0.1", "Port": 80}])
     control.recover()
-    assert bench.record.trouble == ""
+    assert bench.record.problem == ""
 
 
 def test_among_all_target_groups_no_host_of_another_network_is_taken_out_for_its_address(bench):

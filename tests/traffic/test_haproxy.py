@@ -78,7 +78,7 @@ def test_a_server_is_drained_and_made_ready_with_its_weight(haproxy, make):
     control.put_back()
     assert haproxy.statuses() == {"host-1": "UP", "host-2": "UP"}
     assert haproxy.ask("get weight web/host-1").startswith("30 ")
-    assert records.read("Web").phase is Phase.SETTLED
+    assert records.read("Web").phase is Phase.FINALIZED
 
 
 def test_the_runtime_api_is_spoken_over_tcp_too(haproxy, make):

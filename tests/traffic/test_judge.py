@@ -19,7 +19,7 @@ def record(phase, *, step=Step.TAKEN, **fields):
 @pytest.mark.parametrize(
     ("found", "verdict"),
     [
-        (record(Phase.SETTLED), Verdict.NOTHING),
+        (record(Phase.FINALIZED), Verdict.NOTHING),
         (record(Phase.BLOCKING, step=Step.PLANNED), Verdict.UNDO),
         (record(Phase.BLOCKING), Verdict.UNDO),
         (record(Phase.BLOCKING, kept="d-1 failed"), Verdict.TAKE_OUT),

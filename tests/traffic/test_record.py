@@ -26,10 +26,10 @@ def test_everything_that_is_needed_to_put_a_host_back_is_read_again(records):
     assert records.all() == ([record], [])
 
 
-def test_a_settled_record_leaves_nothing_to_look_after(records, tmp_path):
+def test_a_finalized_record_leaves_nothing_to_look_after(records, tmp_path):
     record = Record("Web", POLICY, Phase.OUT, members=(MEMBER,))
     records.write(record)
-    records.write(record._replace(phase=Phase.SETTLED, seconds_out=3.0))
+    records.write(record._replace(phase=Phase.FINALIZED, seconds_out=3.0))
     assert records.all() == ([], [])
     assert records.read("Web").seconds_out == 3.0
     records.write(record)

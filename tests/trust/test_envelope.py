@@ -100,13 +100,13 @@ def test_line_ends_of_another_system_do_no_harm(signer):
 
 @pytest.fixture(scope="module")
 def openssl_files(tmp_path_factory, signer):
-    folder = tmp_path_factory.mktemp("openssl")
+    directory = tmp_path_factory.mktemp("openssl")
     private = signer.key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    (folder / "signer.pem").write_bytes(private + signer.pem)
-    (folder / "document").write_bytes(LONG)
-    return folder
+    (directory / "signer.pem").write_bytes(private + signer.pem)
+    (directory / "document").write_bytes(LONG)
+    return directory
 
 
 LONG = DOCUMENT + b" " * 10_000
@@ -166,7 +166,7 @@ def armour_attacks(text: str) -> dict[str, str]:
         "half a character": begin + "\ud800" + body[1:] + end,
         "padding within": begin + body[:40] + "==" + body[40:] + end,
         "a character too few": begin + body.rstrip("\n=")[:-1] + end,
-        "a blank": begin + body[:40] + " " + body[40:] + end,
+        "a space": begin + body[:40] + " " + body[40:] + end,
         "a NUL": begin + body[:40] + "\0" + body[40:] + end,
     }
 

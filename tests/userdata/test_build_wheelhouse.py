@@ -21,7 +21,7 @@ PROGRAM = Path(__file__).resolve().parents[2] / "userdata" / "build-wheelhouse"
 
 
 class Builder:
-    """Runs the program with a folder in the place of a package index."""
+    """Runs the program with a directory in the place of a package index."""
 
     def __init__(self, tmp_path: Path) -> None:
         self.index = tmp_path / "index"
@@ -135,7 +135,7 @@ def test_a_lock_file_that_lacks_what_the_agent_needs_is_refused_with_the_way_out
 
 def test_the_lock_files_name_what_the_project_asks_for_with_hashes_and_no_address() -> None:
     project = tomllib.loads((PROGRAM.parents[1] / "pyproject.toml").read_text())
-    for name, wanted in (
+    for name, desired in (
         ("agent.lock", project["project"]["dependencies"]),
         ("build.lock", project["build-system"]["requires"]),
     ):
@@ -143,7 +143,7 @@ def test_the_lock_files_name_what_the_project_asks_for_with_hashes_and_no_addres
         assert "://" not in text
         pins = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", text, re.MULTILINE))
         assert len(pins) == len(re.findall(r"^[^\s#].* \\\n    --hash=sha256:[0-9a-f]{64}", text, re.MULTILINE))
-        for requirement in map(Requirement, wanted):
+        for requirement in map(Requirement, desired):
             assert requirement.specifier.contains(pins[requirement.name.lower()]), f"{name}: run make lock"
 
 

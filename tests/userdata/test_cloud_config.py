@@ -1,4 +1,4 @@
-"""The cloud-config: its command is run as cloud-init runs it, with the machine's folder in the place of /run."""
+"""The cloud-config: its command is run as cloud-init runs it, with the machine's directory in the place of /run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class CloudInit:
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
-        self.script = machine.folder / "releases" / "codedeploy-agent.sh"
+        self.script = machine.directory / "releases" / "codedeploy-agent.sh"
         self.script.parent.mkdir()
         self.script.write_bytes(SCRIPT.read_bytes())
 
@@ -35,20 +35,20 @@ class CloudInit:
             "AGENT_SHA256": self.machine.sha256,
             **parameters,
         }
-        text = TEXT.replace("/run/", f"{self.machine.folder}/")
+        text = TEXT.replace("/run/", f"{self.machine.directory}/")
         for name, value in filled.items():
             text, count = re.subn(rf"^( +{name}=)(yes|no)?", rf"\g<1>{value}", text, flags=re.MULTILINE)
-            assert count == 1, f"{name} is no parameter"
+            assert count == 1, f"{name} is not a parameter"
         document = yaml.safe_load(text)
         (file,) = document["write_files"]
         with open(file["path"], "w") as out:
             out.write(file["content"])
         (command,) = document["runcmd"]
-        commands = self.machine.folder / "runcmd"
+        commands = self.machine.directory / "runcmd"
         commands.write_text(f"#!/bin/sh\n{command}\necho 'the next command ran'\n")
         given = {**self.machine.environment(), **(environment or {})}
         done = subprocess.run(["/bin/sh", commands], env=given, capture_output=True, text=True)
-        left = {file["path"], str(self.machine.folder / "codedeploy-agent.sh")}
+        left = {file["path"], str(self.machine.directory / "codedeploy-agent.sh")}
         assert not [path for path in left if os.path.exists(path)], "nothing temporary is left behind"
         return done
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from fleet_box import digest, sums, wheel, write_archive, write_folder
+from fleet_box import digest, sums, wheel, write_archive, write_directory
 from userdata_machine import SCRIPT, USERDATA, archive_files
 from wire_server import Answer, Authority, running_server
 
@@ -67,8 +67,8 @@ def test_python_comes_from_the_distributions_own_package(machine, system) -> Non
     assert packages_asked_for(machine, system) == [first]
     arguments = machine.arguments()
     links = "/usr/bin" if system.manager == "dnf" else "/usr/local/bin"
-    assert arguments[arguments.index("--bin-folder") + 1] == links
-    assert arguments[arguments.index("--python") + 1] == f"{machine.programs.folder}/{system.python}"
+    assert arguments[arguments.index("--bin-directory") + 1] == links
+    assert arguments[arguments.index("--python") + 1] == f"{machine.programs.directory}/{system.python}"
 
 
 @NAMED
@@ -174,16 +174,16 @@ def test_parameters_filled_in_at_the_top_need_no_environment(debian, tmp_path) -
     assert "--no-start" in debian.arguments()
 
 
-def test_a_folder_is_a_source_too(debian, tmp_path) -> None:
-    place, sha256 = write_folder(tmp_path / "house", archive_files())
+def test_a_directory_is_a_source_too(debian, tmp_path) -> None:
+    place, sha256 = write_directory(tmp_path / "house", archive_files())
     done = debian.run(AGENT_SOURCE=place, AGENT_SHA256=sha256)
     assert done.returncode == 0, debian.log.read_text()
     assert debian.arguments()[2] == place
 
 
-def test_a_wheel_in_a_folder_that_was_changed_is_never_run(debian, tmp_path) -> None:
+def test_a_wheel_in_a_directory_that_was_changed_is_never_run(debian, tmp_path) -> None:
     files = archive_files()
-    place, sha256 = write_folder(tmp_path / "house", files)
+    place, sha256 = write_directory(tmp_path / "house", files)
     (name,) = (tmp_path / "house").glob("codedeploy_host_agent-*.whl")
     name.write_bytes(wheel("codedeploy_host_agent", "9.1", {"agent/__main__.py": "raise SystemExit('evil')"})[1])
     assert digest(sums(files)) == sha256
@@ -208,7 +208,7 @@ def test_a_download_that_needs_a_second_try_is_installed(debian, tmp_path) -> No
         done = debian.run(AGENT_SOURCE=f"{server.url}/w.tar.gz", SSL_CERT_FILE=authority.path)
     assert done.returncode == 0, debian.log.read_text()
     source = debian.arguments()[2]
-    assert re.fullmatch(rf"{re.escape(str(debian.folder))}/tmp\.\w+/wheelhouse\.tar\.gz", source)
+    assert re.fullmatch(rf"{re.escape(str(debian.directory))}/tmp\.\w+/wheelhouse\.tar\.gz", source)
 
 
 def test_a_signature_of_an_address_gets_into_no_log(debian) -> None:
@@ -238,7 +238,7 @@ def test_it_fails_with_a_reason_on_the_console_and_in_the_log(debian, parameters
     assert reason in done.stderr
     assert reason in debian.log.read_text()
     assert f"ended with {status}; see {debian.log}" in done.stderr
-    left = [path.name for path in debian.folder.iterdir() if path.name.startswith("tmp.")]
+    left = [path.name for path in debian.directory.iterdir() if path.name.startswith("tmp.")]
     assert left == [], "nothing temporary is left behind"
 
 
@@ -251,7 +251,7 @@ def test_it_is_for_root(debian) -> None:
 
 def test_a_package_manager_that_fails_at_first_is_asked_again(machine) -> None:
     machine.is_system("debian", "12")
-    counter = machine.folder / "count"
+    counter = machine.directory / "count"
     machine.programs.add(
         "apt-get",
         f'case "$*" in *install*) echo x >>{counter}; [ "$(/usr/bin/wc -l <{counter})" -ge 3 ] || exit 100\n'

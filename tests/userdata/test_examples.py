@@ -38,13 +38,13 @@ def test_the_shell_of_the_examples_is_clean() -> None:
 )
 def test_a_host_of_the_traffic_example_is_told_where_its_balancer_is(debian: Machine, given, group, place) -> None:
     debian.programs.add("hostname", "echo host-7")
-    both = debian.folder / "user-data.sh"
+    both = debian.directory / "user-data.sh"
     both.write_text(TRAFFIC.read_text() + SCRIPT.read_text())
     assert both.stat().st_size <= LARGEST
     done = debian.run(both, **given)
     assert done.returncode == 0, debian.log.read_text()
 
-    config = debian.folder / "codedeployagent.yml"
+    config = debian.directory / "codedeployagent.yml"
     config.write_text(yaml.safe_load(debian.note.read_text())["texts"][0])
     loaded = load(str(config))
     policy = policy_of(loaded.settings.traffic_control, group)

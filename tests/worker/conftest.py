@@ -32,7 +32,7 @@ class Recorder(Observer):
 
 
 class Workbench:
-    """A root folder, and deployments of revisions that tests write."""
+    """A root directory, and deployments of revisions that tests write."""
 
     def __init__(self, top):
         self.top = str(top)
@@ -64,9 +64,9 @@ class Workbench:
 
     def unpacked(self, deployment, files, *, appspec=""):
         """A revision as an earlier command of a deployment has left it."""
-        folder = self.layout.deployment("g", deployment)
-        write_revision(self.layout.archive(folder), files, appspec=appspec)
-        return folder
+        directory = self.layout.deployment("g", deployment)
+        write_revision(self.layout.archive(directory), files, appspec=appspec)
+        return directory
 
     def point(self, path, deployment):
         os.makedirs(self.layout.instructions, exist_ok=True)

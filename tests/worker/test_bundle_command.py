@@ -88,7 +88,7 @@ def test_a_bundle_from_s3_is_fetched_unpacked_and_noted(remote):
     assert (size, size, "bytes") in remote.bench.observer.steps
 
 
-def test_with_closed_folders_the_bundle_is_closed_too(remote):
+def test_with_closed_directories_the_bundle_is_closed_too(remote):
     remote.bench.settings = remote.bench.settings._replace(restrict_agent_dir_permissions=True)
     assert remote.download("d-1").succeeded
     assert [remote.mode("d-1", name) for name in ("bundle.tar", ".bundle-source", ".bundle-etag")] == [0o600] * 3
@@ -112,7 +112,7 @@ print(json.dumps([[place for place, *_ in os.walk(top) if can_read(place)], [*fi
 
 def read_by_another_account(top):
     """Return what another account finds below a directory, and what it can read if it knows every name there."""
-    paths = [os.path.join(place, name) for place, folders, files in os.walk(top) for name in (*folders, *files)]
+    paths = [os.path.join(place, name) for place, directories, files in os.walk(top) for name in (*directories, *files)]
     done = subprocess.run([sys.executable, "-ISc", READER, top, *paths], capture_output=True, text=True, check=True)
     found, readable = json.loads(done.stdout)
     return found, {os.path.relpath(path, top) for path in readable}
@@ -339,12 +339,12 @@ def test_a_local_deployment_leaves_only_what_the_official_agent_leaves(remote, t
 
 
 def test_the_room_that_a_killed_download_took_is_free_before_the_next_one(bench):
-    folder = bench.layout.deployment("g", "d-KILLED")
-    os.makedirs(f"{folder}/.deployment-archive.unpacking~/half")
-    with open(f"{folder}/.bundle.tar.new~", "w") as file:
+    directory = bench.layout.deployment("g", "d-KILLED")
+    os.makedirs(f"{directory}/.deployment-archive.unpacking~/half")
+    with open(f"{directory}/.bundle.tar.new~", "w") as file:
         file.write("x")
     assert execute("DownloadBundle", bench.spec("d-1", bench.revision("one", {"a": "1"})), bench.host).succeeded
-    assert os.listdir(folder) == []
+    assert os.listdir(directory) == []
 
 
 @pytest.mark.needs("tracing")
@@ -353,8 +353,8 @@ def test_a_killed_download_leaves_nothing_but_its_failure(tmp_path):
         host = WorkerHost(str(tmp_path / "host"), service)
         command = host.take_on("DownloadBundle", specification(revision(tmp_path / "one", {}, to=tmp_path / "out")))
         host.work(command, faults=[Fault(KILL, "syncfs", 1)])
-        folder = host.layout.deployment("group-1", "d-1")
-        assert os.listdir(folder) == [".deployment-archive.unpacking~"]
+        directory = host.layout.deployment("group-1", "d-1")
+        assert os.listdir(directory) == [".deployment-archive.unpacking~"]
         host.work(command)
-        assert os.listdir(folder) == []
+        assert os.listdir(directory) == []
         assert service.completion("command-0001")["error_code"] == 7

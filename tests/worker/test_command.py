@@ -28,8 +28,8 @@ OPERATIONS = ["GetDeploymentSpecification", "PutHostCommandAcknowledgement"]
 class Scene:
     """A worker's command, a service over the wire, and a time that only passes while the worker waits."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
         self.now = 0.0
 
     def sleep(self, seconds: float) -> None:
@@ -39,7 +39,7 @@ class Scene:
         """Carry out DownloadBundle while an operation fails for the first so many seconds."""
         with command_service() as service:
             service.faults[operation] = lambda body: fault(body) if self.now < seconds else None
-            place = revision(self.folder / "rev", {}, to=self.folder / "out")
+            place = revision(self.directory / "rev", {}, to=self.directory / "out")
             service.add("DownloadBundle", specification(place))
             found = service.answer("PollHostCommand", {})[1]["HostCommand"]
             session = self.session(service.url)
@@ -53,7 +53,9 @@ class Scene:
                 session.http.close()
 
     def session(self, url: str) -> Session:
-        settings = Settings(root_dir=f"{self.folder}/root", log_dir=f"{self.folder}/log", deploy_control_endpoint=url)
+        settings = Settings(
+            root_dir=f"{self.directory}/root", log_dir=f"{self.directory}/log", deploy_control_endpoint=url
+        )
         identity = HostIdentity(HOST, "eu-central-1")
         return Session(Handoff(settings, identity, credentials=Credentials("AKIAEXAMPLE", "secret", "", None)))
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from agent.worker.validation import Wanted, validate_path
+from agent.worker.validation import Desired, validate_path
 
 CORPUS = yaml.safe_load((Path(__file__).parent / "appspec_corpus.yaml").read_text())
 SCRIPT = "#!/bin/sh\n"
@@ -22,8 +22,8 @@ def test_validate_finds_what_is_wrong_and_nothing_else(entry: dict[str, Any], tm
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content, newline="")
-    problems = validate_path(str(tmp_path), Wanted()).problems
+    problems = validate_path(str(tmp_path), Desired()).problems
     found = [f"{each.line}:{each.column} {each.severity}: {each.message}" for each in problems]
-    wanted = entry.get("finds", [])
-    assert len(found) == len(wanted), found
-    assert all(text.startswith(beginning) for text, beginning in zip(found, wanted, strict=True)), found
+    desired = entry.get("finds", [])
+    assert len(found) == len(desired), found
+    assert all(text.startswith(beginning) for text, beginning in zip(found, desired, strict=True)), found

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agent.store.commands import CommandFolder
+from agent.store.commands import CommandDirectory
 from agent_host import revision, specification
 from command_service import CommandService, command_service
 from install_trace import Call
@@ -27,14 +27,16 @@ GROUP, DEPLOYMENT = "group-1", "d-1"
 class Deployment:
     """A deployment of a small revision, whose commands are run one by one."""
 
-    def __init__(self, folder: Path, service: CommandService, **settings: Any) -> None:
-        self.host = WorkerHost(str(folder / "host"), service, **settings)
+    def __init__(self, directory: Path, service: CommandService, **settings: Any) -> None:
+        self.host = WorkerHost(str(directory / "host"), service, **settings)
         self.service = service
-        self.specification = specification(revision(folder / "revision", {"AfterInstall": ":"}, to=folder / "out"))
+        self.specification = specification(
+            revision(directory / "revision", {"AfterInstall": ":"}, to=directory / "out")
+        )
         self.layout = self.host.layout
-        self.folder = self.layout.deployment(GROUP, DEPLOYMENT)
+        self.directory = self.layout.deployment(GROUP, DEPLOYMENT)
 
-    def run(self, event: str) -> tuple[CommandFolder, Story]:
+    def run(self, event: str) -> tuple[CommandDirectory, Story]:
         """Run a command; give where its files were, and what its worker did."""
         command = self.host.take_on(event, self.specification)
         story = Story(self.host.work(command, watched=True))
@@ -98,14 +100,14 @@ def test_another_agent_knows_after_a_power_cut_what_was_begun(deployment: Deploy
 
 def _begins(call: Call, deployment: Deployment) -> bool:
     """Whether a call is of the command's own work: it writes below the deployment or the host, or starts a script."""
-    places = (f"{deployment.folder}/", f"{deployment.layout.instructions}/", f"{deployment.host.folder}/out/")
+    places = (f"{deployment.directory}/", f"{deployment.layout.instructions}/", f"{deployment.host.directory}/out/")
     changes = call.name not in ("close", "fsync") and any(path.startswith(places) for path in call.changed)
     return changes or call.name in STARTS
 
 
 def test_a_revision_that_was_reported_is_whole_after_a_power_cut(deployment: Deployment) -> None:
     command, story = deployment.run("DownloadBundle")
-    named = story.renamed(deployment.layout.archive(deployment.folder))
+    named = story.renamed(deployment.layout.archive(deployment.directory))
     staging = story.calls[named].changed[0]
     synced = story.last(lambda call: call.name == "syncfs", before=named, named="sync of the file system")
     changed = story.last(
@@ -113,7 +115,7 @@ def test_a_revision_that_was_reported_is_whole_after_a_power_cut(deployment: Dep
         before=named,
     )
     assert changed < synced
-    in_place = story.synced(deployment.folder, after=named)
+    in_place = story.synced(deployment.directory, after=named)
     pointer = story.durable(deployment.layout.most_recent(GROUP))
     outcome = story.durable(f"{command.path}/outcome.json")
     assert in_place < story.renamed(deployment.layout.most_recent(GROUP)) < pointer < outcome
@@ -175,7 +177,7 @@ def test_a_host_that_is_back_in_the_traffic_is_not_put_back_again(tmp_path: Path
     called = story.first(lambda call: call.name in STARTS, named="call of the balancer")
     assert story.durable(record, before=called) < called
     removed = story.first(lambda call: call.name == "unlink" and record in call.changed, named="end of the record")
-    assert story.durable(record_of(deployment, ".settled")) < removed
+    assert story.durable(record_of(deployment, ".finalized")) < removed
     assert story.synced(deployment.layout.traffic, after=removed) < story.sent(REPORTED)
 
 
@@ -186,8 +188,8 @@ def test_a_bundle_that_was_fetched_ahead_is_whole_after_a_power_cut(tmp_path: Pa
         location = {"Bucket": "b", "Key": "site.tgz", "BundleType": "tgz"}
         deployment.specification["Revision"] = {"RevisionType": "S3", "S3Revision": location}
         _, story = deployment.run("ApplicationStop")
-    folder = f"{deployment.layout.traffic}/bundles/{DEPLOYMENT}"
-    fetched = story.renamed(f"{folder}/bundle")
+    directory = f"{deployment.layout.traffic}/bundles/{DEPLOYMENT}"
+    fetched = story.renamed(f"{directory}/bundle")
     synced = story.first(lambda call: call.name == "syncfs", after=fetched, named="sync of the file system")
-    assert synced < story.renamed(f"{folder}/facts")
-    assert story.durable(f"{folder}/facts") < story.sent(REPORTED)
+    assert synced < story.renamed(f"{directory}/facts")
+    assert story.durable(f"{directory}/facts") < story.sent(REPORTED)

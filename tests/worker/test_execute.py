@@ -21,12 +21,12 @@ def script_log(bench, deployment):
 def test_download_bundle_unpacks_and_remembers_the_revision(bench):
     source = bench.revision("source", {"app/f": "x"})
     outcome = execute("DownloadBundle", bench.spec("d-1", source), bench.host)
-    folder = bench.layout.deployment("g", "d-1")
+    directory = bench.layout.deployment("g", "d-1")
     assert outcome.message == "Succeeded: BundleSource=downloaded"
     assert bench.observer.steps[-1] == (1 + len(content(f"{source}/appspec.yml")),) * 2 + ("bytes",)
-    assert content(f"{bench.layout.archive(folder)}/app/f") == "x"
-    assert content(bench.layout.most_recent("g")) == folder
-    assert not os.path.lexists(bench.layout.bundle(folder))
+    assert content(f"{bench.layout.archive(directory)}/app/f") == "x"
+    assert content(bench.layout.most_recent("g")) == directory
+    assert not os.path.lexists(bench.layout.bundle(directory))
 
 
 def test_a_local_archive_is_linked_to_under_the_usual_name(bench):
@@ -40,7 +40,7 @@ def test_a_local_archive_is_linked_to_under_the_usual_name(bench):
 
 def test_a_broken_bundle_is_the_outcome_and_leaves_no_archive(bench):
     with open(f"{bench.top}/b.tar", "wb") as file:
-        file.write(b"this is no archive" * 100)
+        file.write(b"this is not an archive" * 100)
     spec = bench.spec("d-1", revision=LocalRevision(f"{bench.top}/b.tar", BundleType.TAR))
     outcome = execute("DownloadBundle", spec, bench.host)
     assert (outcome.error_code, outcome.script_name) == (5, "")
@@ -58,7 +58,7 @@ def test_download_bundle_makes_room_first(bench):
     assert sorted(os.listdir(bench.layout.group("g"))) == ["d-1", "old2"]
 
 
-def test_scripts_run_in_the_working_folder_and_are_written_to_both_logs(bench):
+def test_scripts_run_in_the_working_directory_and_are_written_to_both_logs(bench):
     bench.unpacked("d-1", {"a.sh": SHOW}, appspec=hooks(AfterInstall="a.sh"))
     assert execute("AfterInstall", bench.spec("d-1"), bench.host).message == "Succeeded: "
     line = f"[stdout]AfterInstall of d-1 in {bench.top}"

@@ -83,13 +83,13 @@ def test_a_conflict_says_first_what_in_the_appspec_has_led_to_it(bench):
 
 
 def test_install_puts_the_files_there_and_remembers_its_success(bench):
-    folder = bench.unpacked(
+    directory = bench.unpacked(
         "d-1", {"app/f": "x"}, appspec=f"files: [{{source: app, destination: {bench.destination}}}]\n"
     )
     assert execute("Install", bench.spec("d-1"), bench.host).succeeded
     assert os.listdir(bench.destination) == ["f"]
     with open(bench.layout.last_successful("g")) as file:
-        assert file.read() == folder
+        assert file.read() == directory
     assert bench.observer.steps[-1][2] == "files"
 
 
@@ -115,15 +115,15 @@ def test_a_deployment_that_names_a_missing_appspec_is_told_which_one_counts(benc
 def test_what_an_install_could_not_do_after_its_commit_is_done_before_the_next_command(tmp_path):
     with command_service() as service:
         host = WorkerHost(str(tmp_path / "host"), service)
-        wanted = specification(revision(tmp_path / "one", {}, to=tmp_path / "out"))
+        desired = specification(revision(tmp_path / "one", {}, to=tmp_path / "out"))
         pointer, journal = host.layout.last_successful("group-1"), host.layout.journal("group-1")
-        host.work(host.take_on("DownloadBundle", wanted))
+        host.work(host.take_on("DownloadBundle", desired))
         os.makedirs(f"{pointer}/in the way")
-        host.work(host.take_on("Install", wanted))
+        host.work(host.take_on("Install", desired))
         assert [service.completion(f"command-000{number}")["status"] for number in (1, 2)] == ["Succeeded"] * 2
         assert os.path.exists(journal)
         os.rmdir(f"{pointer}/in the way")
         os.rmdir(pointer)
-        host.work(host.take_on("ApplicationStop", {**wanted, "DeploymentId": "d-2"}))
+        host.work(host.take_on("ApplicationStop", {**desired, "DeploymentId": "d-2"}))
     assert content(pointer) == host.layout.deployment("group-1", "d-1")
     assert not os.path.exists(journal)

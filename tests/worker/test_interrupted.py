@@ -19,7 +19,7 @@ LAYOUT = Layout("/nowhere")
 
 @pytest.fixture
 def other() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that leads a group of its own, as a script and its keeper do."""
+    """A process that leads a group of its own, as a script and its script supervisor do."""
     with subprocess.Popen(["sleep", "3600"], start_new_session=True) as process:
         yield process
         process.kill()
@@ -31,8 +31,8 @@ def started(process: subprocess.Popen[bytes]) -> int:
     return found.start_time
 
 
-@pytest.mark.parametrize("role", ["keeper", "script"])
-def test_a_process_that_has_got_the_number_of_a_script_or_its_keeper_is_left_alone(other, role: str) -> None:
+@pytest.mark.parametrize("role", ["script supervisor", "script"])
+def test_a_process_that_has_got_the_number_of_a_script_or_its_supervisor_is_left_alone(other, role: str) -> None:
     numbers = {f"{role}_pid": other.pid, f"{role}_start_time": started(other) - 1}
     outcome = interrupted("Install", Progress(boot_id(), script="a.sh", **numbers), LAYOUT, reason="it was killed")
     assert "was still running" not in outcome.message
@@ -40,12 +40,12 @@ def test_a_process_that_has_got_the_number_of_a_script_or_its_keeper_is_left_alo
 
 
 def test_numbers_of_an_earlier_boot_mean_nobody(other) -> None:
-    progress = Progress("another", script="a.sh", keeper_pid=other.pid, keeper_start_time=started(other))
+    progress = Progress("another", script="a.sh", supervisor_pid=other.pid, supervisor_start_time=started(other))
     interrupted("Install", progress, LAYOUT, reason="it was killed")
     assert other.poll() is None
 
 
-@pytest.mark.parametrize("role", ["keeper", "script"])
+@pytest.mark.parametrize("role", ["script supervisor", "script"])
 def test_what_is_left_of_a_script_is_ended(other, role: str) -> None:
     numbers = {f"{role}_pid": other.pid, f"{role}_start_time": started(other)}
     outcome = interrupted("Install", Progress(boot_id(), script="a.sh", **numbers), LAYOUT, reason="it was killed")
@@ -53,7 +53,7 @@ def test_what_is_left_of_a_script_is_ended(other, role: str) -> None:
     assert other.wait() == -signal.SIGTERM
 
 
-def test_of_a_script_without_a_keeper_what_ignores_the_end_is_killed() -> None:
+def test_of_a_script_without_a_supervisor_what_ignores_the_end_is_killed() -> None:
     command = ["sh", "-c", 'trap "" TERM; echo ready; while :; do sleep 1; done']
     with subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

@@ -9,8 +9,8 @@ from agent.worker.local_request import DEFAULT_EVENTS, LocalRequest, check_reque
 from revisions import write_revision
 
 
-def checked(location, *, folder="/", **fields):
-    return check_request(LocalRequest(str(location), **fields), folder=str(folder))
+def checked(location, *, directory="/", **fields):
+    return check_request(LocalRequest(str(location), **fields), directory=str(directory))
 
 
 def test_ids_have_the_official_form_and_differ():
@@ -56,7 +56,7 @@ def test_what_the_revision_needs_comes_first_where_it_is_not_named(given, run):
         ("Custom,DownloadBundle", "Custom before DownloadBundle"),
         ("Install,DownloadBundle", "Install before DownloadBundle"),
         ("DownloadBundle,AfterInstall,Install", "AfterInstall before Install"),
-        ("AfterInstall, ApplicationStart", "without blanks"),
+        ("AfterInstall, ApplicationStart", "without spaces"),
         ("AfterInstall,,ApplicationStart", "not the name"),
         ("afterInstall", "not the name"),
         ("../x", "not the name"),
@@ -68,9 +68,9 @@ def test_an_order_or_name_that_cannot_be_is_refused(given, says):
     assert says in str(caught.value)
 
 
-def test_a_folder_is_made_absolute_and_names_the_application(tmp_path):
+def test_a_directory_is_made_absolute_and_names_the_application(tmp_path):
     write_revision(f"{tmp_path}/bundle", {})
-    spec = checked("./bundle/", folder=tmp_path).spec
+    spec = checked("./bundle/", directory=tmp_path).spec
     assert spec.revision == LocalRevision(f"{tmp_path}/bundle", BundleType.DIRECTORY)
     assert (spec.application_name, spec.deployment_group_name) == ("./bundle/", "LocalFleet")
     assert spec.deployment_group_id == "default-local-deployment-group"
@@ -101,17 +101,17 @@ def test_a_token_does_not_show_in_the_specification(tmp_path):
     assert "secret-token" not in repr(spec)
 
 
-def test_a_path_with_blanks_or_odd_bytes_is_a_path(tmp_path):
-    folder = os.fsdecode(os.fsencode(str(tmp_path)) + b"/a b|\xff")
-    write_revision(folder, {})
-    assert checked(folder).spec.revision.location == folder
+def test_a_path_with_spaces_or_odd_bytes_is_a_path(tmp_path):
+    directory = os.fsdecode(os.fsencode(str(tmp_path)) + b"/a b|\xff")
+    write_revision(directory, {})
+    assert checked(directory).spec.revision.location == directory
 
 
 @pytest.mark.parametrize(
     ("location", "kind", "says"),
     [
         ("bundle", "rar", "not a type"),
-        ("bundle", "tar", "is a folder"),
+        ("bundle", "tar", "is a directory"),
         ("bundle.tar", "directory", "is a file"),
         ("none", "directory", "does not exist"),
         ("file:///tmp", "directory", "this kind of URL"),
@@ -130,7 +130,7 @@ def test_a_location_that_cannot_be_deployed_says_why_and_what_could(tmp_path, lo
     write_revision(f"{tmp_path}/bundle", {})
     (tmp_path / "bundle.tar").write_text("")
     with pytest.raises(UsageError) as caught:
-        checked(location, folder=tmp_path, bundle_type=kind)
+        checked(location, directory=tmp_path, bundle_type=kind)
     assert says in str(caught.value)
     assert caught.value.remedy
 
@@ -154,7 +154,7 @@ def test_locations_in_s3_and_on_github_are_understood(location, kind, revision):
 
 
 @pytest.mark.parametrize("name", ["appspec.yml", "other.yml"])
-def test_a_folder_without_an_appspec_is_refused_with_the_names_looked_for(tmp_path, name):
+def test_a_directory_without_an_appspec_is_refused_with_the_names_looked_for(tmp_path, name):
     with pytest.raises(AppSpecMissingError, match=name) as caught:
         checked(tmp_path, appspec_filename=name)
     assert "--bundle-location" in caught.value.remedy
@@ -175,7 +175,7 @@ def test_names_that_lead_elsewhere_are_refused(tmp_path, fields):
 def test_the_type_is_checked_before_the_location_and_that_before_the_events(tmp_path):
     def message(**fields):
         with pytest.raises(AgentError) as caught:
-            checked("none", folder=tmp_path, **fields)
+            checked("none", directory=tmp_path, **fields)
         return caught.value.message
 
     assert "rar" in message(bundle_type="rar", events="x")
@@ -186,10 +186,10 @@ def test_a_misspelt_appspec_name_is_not_replaced_by_another_file(tmp_path):
     (tmp_path / "appspec.yml").write_text("version: 0.0\nos: linux\n")
     request = LocalRequest(location=str(tmp_path), bundle_type="directory", appspec_filename="appspec-prod.yml")
     with pytest.raises(AppSpecMissingError, match=r"no AppSpec file appspec-prod\.yml, but appspec\.yml"):
-        check_request(request, folder="/")
+        check_request(request, directory="/")
 
 
-def test_an_empty_location_is_not_taken_for_the_current_folder(tmp_path):
+def test_an_empty_location_is_not_taken_for_the_current_directory(tmp_path):
     write_revision(str(tmp_path), {})
     with pytest.raises(UsageError, match="location is empty"):
-        checked("", folder=tmp_path)
+        checked("", directory=tmp_path)

@@ -29,9 +29,9 @@ _MEMORY = "/dev/shm"
 
 @pytest.fixture
 def top() -> Iterator[str]:
-    folder = tempfile.mkdtemp(prefix="codedeploy-power-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None)
-    yield folder
-    shutil.rmtree(folder)
+    directory = tempfile.mkdtemp(prefix="codedeploy-power-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None)
+    yield directory
+    shutil.rmtree(directory)
 
 
 class Trial:
@@ -58,13 +58,13 @@ class Trial:
 
     def look(self, event: str, deployment: dict[str, Any]) -> None:
         """See what must be there after an event has succeeded."""
-        wanted = self._made[deployment["DeploymentId"]]
+        desired = self._made[deployment["DeploymentId"]]
         position = EVENTS.index(event)
         if position >= EVENTS.index("DownloadBundle"):
             archive = self.host.archive(deployment["DeploymentId"])
-            self._compare(f"the revision after {event}", wanted, _texts(f"{archive}/app"))
+            self._compare(f"the revision after {event}", desired, _texts(f"{archive}/app"))
         if position >= EVENTS.index("Install"):
-            self._compare(f"what is installed after {event}", wanted, _texts(self.host.destination))
+            self._compare(f"what is installed after {event}", desired, _texts(self.host.destination))
 
     def look_for_either(self, old: str, new: str) -> None:
         """See that the host is wholly as before an Install or wholly as after it."""
@@ -72,17 +72,17 @@ class Trial:
         if found not in (self._made[old], self._made[new]):
             self._compare("the host, which is of neither revision,", self._made[new], found)
 
-    def _compare(self, what: str, wanted: dict[str, str], found: dict[str, str]) -> None:
-        other = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+    def _compare(self, what: str, desired: dict[str, str], found: dict[str, str]) -> None:
+        other = sorted(name for name in desired.keys() | found.keys() if desired.get(name) != found.get(name))
         if other:
             first = other[0]
-            self.problems.append(f"{what}: {len(other)} of {len(wanted)} differ, {first} is {found.get(first)!r:.60}")
+            self.problems.append(f"{what}: {len(other)} of {len(desired)} differ, {first} is {found.get(first)!r:.60}")
 
 
-def _texts(folder: str) -> dict[str, str]:
+def _texts(directory: str) -> dict[str, str]:
     found = {}
-    for name in os.listdir(folder):
-        with open(os.path.join(folder, name), encoding="utf-8", errors="replace") as file:
+    for name in os.listdir(directory):
+        with open(os.path.join(directory, name), encoding="utf-8", errors="replace") as file:
             found[name] = file.read()
     return found
 
@@ -141,8 +141,8 @@ def problems_of(top: str, kind: str, files: int, action: Callable[[Trial], None]
 
 
 def test_a_revision_and_what_was_installed_are_there_after_a_power_cut(top: str) -> None:
-    wanted = ("DownloadBundle", "Install")
-    assert problems_of(top, "ext4", 100, lambda trial: after_each_report(trial, wanted)) == "[]"
+    desired = ("DownloadBundle", "Install")
+    assert problems_of(top, "ext4", 100, lambda trial: after_each_report(trial, desired)) == "[]"
 
 
 @pytest.mark.long

@@ -115,7 +115,7 @@ def test_a_name_that_could_lead_out_of_the_revision_is_refused(tmp_path, name):
 
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
-def test_a_folder_or_a_pipe_in_place_of_the_appspec_is_named_and_holds_nobody_up(tmp_path, make):
+def test_a_directory_or_a_pipe_in_place_of_the_appspec_is_named_and_holds_nobody_up(tmp_path, make):
     make(tmp_path / "appspec.yml")
     with pytest.raises(AppSpecMissingError, match="not a regular file"):
         load_appspec(str(tmp_path), "appspec.yml")

@@ -17,13 +17,13 @@ HEAD = "version: 0.0\nos: linux\n"
 class Revision:
     """A revision in the making, and what is found in it; the sections' text begins in line 3 of the AppSpec."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
         self.on_host = True
-        folder.mkdir()
+        directory.mkdir()
 
     def add(self, name: str, content: str | bytes = "x\n", mode: int = 0o644) -> Path:
-        path = self.folder / name
+        path = self.directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         path.chmod(mode)
@@ -31,7 +31,7 @@ class Revision:
 
     def problems(self, sections: str) -> list[Problem]:
         appspec = parse((HEAD + sections).encode(), filename="appspec.yml")
-        return check_revision(str(self.folder), appspec, "appspec.yml", on_host=self.on_host)
+        return check_revision(str(self.directory), appspec, "appspec.yml", on_host=self.on_host)
 
     def problem(self, sections: str) -> Problem:
         (problem,) = self.problems(sections)
@@ -92,7 +92,7 @@ def test_a_source_out_of_the_revision_is_pointed_out(revision):
 
 
 def test_a_link_out_of_the_revision_is_pointed_out_and_not_followed(revision):
-    (revision.folder / "etc").symlink_to("/etc")
+    (revision.directory / "etc").symlink_to("/etc")
     problem = revision.problem(files(("etc", "/srv")))
     assert problem.severity == "warning"
     assert "link out of the revision" in problem.message
@@ -100,11 +100,11 @@ def test_a_link_out_of_the_revision_is_pointed_out_and_not_followed(revision):
 
 def test_a_fifo_is_an_error_before_it_hangs_anything(revision):
     revision.add("app/x")
-    os.mkfifo(revision.folder / "app/pipe")
+    os.mkfifo(revision.directory / "app/pipe")
     problem = revision.problem(files(("app", "/srv")))
     assert problem.severity == "error"
     assert "app/pipe" in problem.message
-    assert str(revision.folder) not in problem.message
+    assert str(revision.directory) not in problem.message
 
 
 def test_two_sources_for_one_destination_are_an_error(revision):
@@ -116,13 +116,13 @@ def test_two_sources_for_one_destination_are_an_error(revision):
     assert "appspec.yml:4" in problem.message
 
 
-def test_a_file_where_another_source_needs_a_folder_is_an_error(revision):
+def test_a_file_where_another_source_needs_a_directory_is_an_error(revision):
     revision.add("a/x")
     revision.add("b/x/y")
     assert [problem.severity for problem in revision.problems(files(("a", "/srv"), ("b", "/srv")))] == ["error"]
 
 
-def test_two_folders_may_be_merged(revision):
+def test_two_directories_may_be_merged(revision):
     revision.add("a/s/1")
     revision.add("b/s/2")
     assert revision.problems(files(("a", "/srv"), ("b", "/srv"))) == []
@@ -136,9 +136,9 @@ def test_a_relative_destination_is_pointed_out(revision, destination, word):
     assert word in problem.message
 
 
-def test_an_unreadable_folder_is_a_problem_and_no_traceback(revision):
+def test_an_unreadable_directory_is_a_problem_and_no_traceback(revision):
     deep = "d" * 250
-    path = revision.folder / "app"
+    path = revision.directory / "app"
     path.mkdir()
     descriptor = os.open(path, os.O_RDONLY)
     for _ in range(20):
@@ -159,24 +159,24 @@ def test_a_missing_script_is_an_error_with_its_line(revision):
     assert problem.remedy == "Did you mean 'scripts/start.sh'?"
 
 
-def test_a_folder_is_no_script(revision):
+def test_a_directory_is_no_script(revision):
     revision.add("scripts/a")
-    assert "is a folder" in revision.problem(hooks("scripts")).message
+    assert "is a directory" in revision.problem(hooks("scripts")).message
 
 
 def test_a_fifo_is_no_script(revision):
-    os.mkfifo(revision.folder / "pipe")
+    os.mkfifo(revision.directory / "pipe")
     assert "no regular file" in revision.problem(hooks("pipe")).message
 
 
 def test_a_script_out_of_the_revision_is_pointed_out(revision):
-    (revision.folder / "sh").symlink_to("/bin/sh")
+    (revision.directory / "sh").symlink_to("/bin/sh")
     problems = revision.problems(hooks("sh", "../x.sh"))
     assert [problem.severity for problem in problems] == ["warning", "warning"]
     assert all("outside the revision" in problem.message for problem in problems)
 
 
-def test_a_script_through_a_folder_and_back_is_inside(revision):
+def test_a_script_through_a_directory_and_back_is_inside(revision):
     revision.add("app/x")
     revision.add("h.sh", "#!/bin/sh\n", 0o755)
     assert revision.problems(hooks("app/../h.sh")) == []
@@ -337,7 +337,7 @@ def test_permissions_that_match_something_are_right(revision, entry):
 
 
 @pytest.mark.parametrize("extra", ["pattern: '*.txt'", "except: [x]", "acls: ['d:u:root:rw']"])
-def test_what_only_a_folder_can_have_is_an_error_on_a_file(revision, extra):
+def test_what_only_a_directory_can_have_is_an_error_on_a_file(revision, extra):
     revision.add("app/one.txt")
     entry = f"{{object: /srv/app/one.txt, {extra}}}"
     problem = revision.problem(files(("app", "/srv/app")) + permissions(entry))
@@ -360,7 +360,7 @@ def test_unknown_accounts_are_only_unknown_on_this_host(revision):
         "{object: /srv/app, type: [directory], owner: no-such-user}",
     )
     sections += "hooks:\n  AfterInstall:\n    - location: h.sh\n      runas: no-such-runner\n"
-    # The second entry matches nothing but the folder above, which is made for it only where it is missing.
+    # The second entry matches nothing but the directory above, which is made for it only where it is missing.
     problems = [problem for problem in revision.problems(sections) if "on this host" in problem.message]
     assert [(problem.line, problem.severity) for problem in problems] == [(7, "warning")] * 3 + [(12, "warning")]
     names = ["no-such-user", "no-such-group", "nobody-either", "no-such-runner"]
@@ -374,8 +374,8 @@ def test_numbers_need_no_account(revision):
 
 
 def test_names_that_are_not_utf8_are_no_hindrance(revision):
-    (revision.folder / "app").mkdir()
-    with open(os.fsencode(revision.folder) + b"/app/\xff", "wb"):
+    (revision.directory / "app").mkdir()
+    with open(os.fsencode(revision.directory) + b"/app/\xff", "wb"):
         pass
     assert revision.problems(files(("app", "/srv"))) == []
 
@@ -384,7 +384,7 @@ def test_nothing_in_the_revision_is_changed(revision):
     script = revision.add("h.sh", "#!/bin/sh\n", 0o644)
     revision.problems(files(("/", "/srv")) + hooks("h.sh"))
     assert stat.S_IMODE(script.stat().st_mode) == 0o644
-    assert os.listdir(revision.folder) == ["h.sh"]
+    assert os.listdir(revision.directory) == ["h.sh"]
 
 
 def checks_of_many_files(revision: Revision, count: int) -> Callable[[], list[Problem]]:

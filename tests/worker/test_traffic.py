@@ -133,7 +133,7 @@ def test_a_failure_before_the_host_is_out_leaves_it_in(moved):
     outcome = moved.deploy("d-2", moved.revision("two"))
     assert not outcome.succeeded
     assert moved.ran() == ["one:BeforeBlockTraffic"]
-    assert moved.record.phase is Phase.SETTLED
+    assert moved.record.phase is Phase.FINALIZED
 
 
 def test_a_failed_validation_keeps_the_host_out_with_the_reason(moved):
@@ -217,16 +217,16 @@ def _deploy_from_s3(moved, server):
 
 def test_the_bundle_is_here_before_the_host_is_taken_out_and_fetched_once(moved, server):
     server.objects["/b/site.tgz"] = StoredObject(_bundle())
-    folder = f"{moved.bench.layout.deployment('g', 'd-1')}"
+    directory = f"{moved.bench.layout.deployment('g', 'd-1')}"
     fetched = f"{moved.bench.layout.traffic}/bundles/d-1/bundle"
-    moved.program("block", f"[ -s {fetched} ] && [ ! -e {folder}/deployment-archive ]")
+    moved.program("block", f"[ -s {fetched} ] && [ ! -e {directory}/deployment-archive ]")
     steps = _deploy_from_s3(moved, server)
     assert next(steps).succeeded
     asked = len(server.requests)
     assert next(steps).message == "Succeeded: BundleSource=downloaded"
     assert len(server.requests) == asked
-    assert os.path.exists(f"{folder}/deployment-archive/appspec.yml")
-    assert os.path.exists(f"{folder}/.bundle-etag")
+    assert os.path.exists(f"{directory}/deployment-archive/appspec.yml")
+    assert os.path.exists(f"{directory}/.bundle-etag")
     assert not os.path.exists(f"{moved.bench.layout.traffic}/bundles/d-1")
 
 

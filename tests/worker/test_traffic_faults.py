@@ -27,11 +27,11 @@ EVENTS = ["ApplicationStop", "DownloadBundle", "ValidateService"]
 class Scene:
     """A host behind one provider, its agent, and the service that sends it commands."""
 
-    def __init__(self, folder: Path, service: CommandService, provider: dict[str, Any], **policy: Any) -> None:
+    def __init__(self, directory: Path, service: CommandService, provider: dict[str, Any], **policy: Any) -> None:
         self.service = service
         control = {"groups": ["Group"], "providers": [provider], **policy}
-        self.host = AgentHost(folder / "host", service.url, traffic_control=json.dumps(control))
-        self._source = revision(folder / "revision", {}, to=folder / "out")
+        self.host = AgentHost(directory / "host", service.url, traffic_control=json.dumps(control))
+        self._source = revision(directory / "revision", {}, to=directory / "out")
 
     def deploy(self, deployment: str, events: list[str] = EVENTS) -> dict[str, dict[str, Any]]:
         """Deploy; gives how each event ended, of which a failed one is the last."""
@@ -173,7 +173,7 @@ def test_a_target_group_that_is_deleted_while_the_host_is_out_does_not_keep_it_o
     balancers.client().delete_target_group(TargetGroupArn=place.places[0])
     scene.succeed("d-1", EVENTS[2:])
     assert balancers.states(place.places[1])["10.0.0.1:80"] == "healthy"
-    assert scene.record.is_settled
+    assert scene.record.is_finalized
     assert f"{place.names[0]}, target 10.0.0.1:80 does not exist any more" in scene.host.log_text()
 
 

@@ -25,18 +25,18 @@ ME, OTHER = "10.0.0.1:80", "10.0.0.2:80"
 class Scene:
     """A host in two target groups, its agent, and the service that sends it commands."""
 
-    def __init__(self, folder: Path, service: CommandService, balancers: Balancers, **policy: Any) -> None:
+    def __init__(self, directory: Path, service: CommandService, balancers: Balancers, **policy: Any) -> None:
         self.service = service
         self.balancers = balancers
         self.names, self.arns = zip(*[balancers.target_group(ME, OTHER) for _ in range(2)], strict=True)
         provider = {"type": "elbv2", "target_groups": list(self.names), "target_ids": ["10.0.0.1"]}
         provider |= {"region": REGION, "endpoint": balancers.url}
         control = {"groups": ["Group"], "providers": [provider], **policy}
-        self.host = AgentHost(folder / "host", service.url, traffic_control=json.dumps(control))
-        self.go = folder / "go"
-        self.ran = folder / "ran"
+        self.host = AgentHost(directory / "host", service.url, traffic_control=json.dumps(control))
+        self.go = directory / "go"
+        self.ran = directory / "ran"
         script = f"echo x >> {self.ran}; until [ -e {self.go} ]; do sleep 0.05; done"
-        self.place = revision(folder / "revision", {"AfterInstall": script}, to=folder / "out")
+        self.place = revision(directory / "revision", {"AfterInstall": script}, to=directory / "out")
         self.reached, self.release = threading.Event(), threading.Event()
 
     def command(self, name: str, **more: Any) -> str:
@@ -75,7 +75,7 @@ class Scene:
         return Records(str(self.host.state / "traffic")).read("Group")
 
     def is_in_service(self) -> bool:
-        return self.states() == ["healthy"] * 2 and self.record().phase is Phase.SETTLED
+        return self.states() == ["healthy"] * 2 and self.record().phase is Phase.FINALIZED
 
     def status(self) -> dict[str, Any]:
         command = [AGENT, "status", "--json", "--config-file", str(self.host.config)]
@@ -157,11 +157,13 @@ def test_a_worker_killed_over_what_a_killed_one_left_does_not_leave_it_half_done
 
 
 def holds_open(workers: list[psutil.Process], ending: str) -> bool:
-    """Whether a worker has a file of the traffic folder open whose name ends like this."""
+    """Whether a worker has a file of the traffic directory open whose name ends like this."""
     for worker in workers:
         with suppress(psutil.Error, OSError):
-            folder = Path(f"/proc/{worker.pid}/fd")
-            if any("/traffic/" in target and target.endswith(ending) for target in map(os.readlink, folder.iterdir())):
+            directory = Path(f"/proc/{worker.pid}/fd")
+            if any(
+                "/traffic/" in target and target.endswith(ending) for target in map(os.readlink, directory.iterdir())
+            ):
                 return True
     return False
 

@@ -84,7 +84,7 @@ class Walk:
         # What was held comes to nothing: it must not move the host after all.
         self.host.until(lambda: gates.open == 0, "the call to end")
         assert self.is_in_order(), (point, self.record())
-        if self.record() is not None and not self.record().is_settled:
+        if self.record() is not None and not self.record().is_finalized:
             self._is_shown(deployment)
         return reached
 
@@ -94,12 +94,12 @@ class Walk:
         for name in (*OUT, IN):
             self._done(name, deployment)
         assert self.place.is_in()
-        assert self.record().is_settled
+        assert self.record().is_finalized
 
     def is_in_order(self) -> bool:
         """Whether the host is in service with nothing left to do, or out on purpose."""
         record = self.record()
-        if record is None or record.is_settled:
+        if record is None or record.is_finalized:
             return self.place.is_in()
         return record.phase is Phase.OUT and bool(record.kept) and self.place.is_out()
 
@@ -154,8 +154,8 @@ def _serving() -> Iterator[int]:
 
 
 @contextmanager
-def _haproxy(folder: Path) -> Iterator[Place]:
-    with _serving() as port, Haproxy(folder, [("host-1", port, 30), ("host-2", port, 100)]) as haproxy:
+def _haproxy(directory: Path) -> Iterator[Place]:
+    with _serving() as port, Haproxy(directory, [("host-1", port, 30), ("host-2", port, 100)]) as haproxy:
         haproxy.until("host-1", "UP")
         haproxy.until("host-2", "UP")
         with relayed(haproxy, "host-1") as place:
@@ -163,20 +163,20 @@ def _haproxy(folder: Path) -> Iterator[Place]:
 
 
 @contextmanager
-def _target_groups(folder: Path) -> Iterator[Place]:
+def _target_groups(directory: Path) -> Iterator[Place]:
     with running_balancers() as balancers:
         yield target_groups(balancers)
 
 
 @contextmanager
-def _classic(folder: Path) -> Iterator[Place]:
+def _classic(directory: Path) -> Iterator[Place]:
     with running_balancers() as balancers:
         yield classic(balancers)
 
 
 @contextmanager
-def _programs(folder: Path) -> Iterator[Place]:
-    with Programs(folder).served() as place:
+def _programs(directory: Path) -> Iterator[Place]:
+    with Programs(directory).served() as place:
         yield place
 
 

@@ -2,11 +2,11 @@
 # For the Vagrantfile: registers a host with the sandbox and starts its agent. NAME and ENDPOINT come from there.
 set -eu
 host=${ENDPOINT#https://}
-folder=/etc/codedeploy-agent
+directory=/etc/codedeploy-agent
 # It holds the key of the sandbox's administrator, and is not to stay, however this ends.
-trap 'rm -f "$folder/env.sh"' EXIT
+trap 'rm -f "$directory/env.sh"' EXIT
 for attempt in 1 2 3 4 5 6 7 8 9 10; do
-    python3 -I - "http://${host%:*}:8081" "$folder" <<'PYTHON' && break
+    python3 -I - "http://${host%:*}:8081" "$directory" <<'PYTHON' && break
 import os, sys, urllib.request
 for name, mode in (("env.sh", 0o600), ("signer.pem", 0o644), ("ca.pem", 0o644)):
     data = urllib.request.urlopen(f"{sys.argv[1]}/{name}", timeout=10).read()
@@ -17,17 +17,17 @@ PYTHON
     sleep 3
 done
 # shellcheck disable=SC1091  # made just now
-. "$folder/env.sh"
-export AWS_CA_BUNDLE="$folder/ca.pem"
+. "$directory/env.sh"
+export AWS_CA_BUNDLE="$directory/ca.pem"
 unset SSL_CERT_FILE
-cat >"$folder/conf/codedeployagent.yml" <<END
+cat >"$directory/conf/codedeployagent.yml" <<END
 ---
 :log_dir: /var/log/aws/codedeploy-agent
 :wait_between_runs: 1
 :deploy_control_endpoint: $ENDPOINT
 :s3_endpoint_override: $ENDPOINT
-:deployment_signer_ca_file: $folder/signer.pem
-:ca_bundle: $folder/ca.pem
+:deployment_signer_ca_file: $directory/signer.pem
+:ca_bundle: $directory/ca.pem
 END
 # The state of a sandbox ends with it, so a host that knew an earlier one registers anew.
 codedeploy-agent register --instance-name "$NAME" --create-iam-user --tag Fleet=web --force

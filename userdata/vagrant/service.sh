@@ -19,11 +19,11 @@ After=network-online.target
 Wants=network-online.target
 
 [Service]
-ExecStart=/opt/sandbox/bin/codedeploy-agent sandbox --tls --listen $LISTEN --port $PORT --folder /run/sandbox
+ExecStart=/opt/sandbox/bin/codedeploy-agent sandbox --tls --listen $LISTEN --port $PORT --directory /run/sandbox
 Restart=always
 
 [Install]
-WantedBy=multi-user.target
+DesiredBy=multi-user.target
 END
 cat >/etc/systemd/system/sandbox-key.service <<END
 [Unit]
@@ -35,7 +35,7 @@ ExecStart=/usr/bin/python3 -m http.server --bind $LISTEN --directory /run/sandbo
 Restart=always
 
 [Install]
-WantedBy=multi-user.target
+DesiredBy=multi-user.target
 END
 systemctl daemon-reload
 systemctl enable sandbox sandbox-key

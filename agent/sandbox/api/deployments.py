@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from agent.sandbox.api.shared import Operation, found_of, one_page, required, within_limit
-from agent.sandbox.engine.conductor import progress_of
 from agent.sandbox.engine.engine import Engine
+from agent.sandbox.engine.orchestrator import progress_of
 from agent.sandbox.engine.records import Deployment, Json
 from agent.sandbox.errors import RefusedError
 
@@ -87,7 +87,7 @@ def _info(deployment: Deployment) -> Json:
         "createTime": deployment.created,
         "startTime": deployment.created,
         "completeTime": deployment.completed,
-        "deploymentOverview": _overview(deployment),
+        "deploymentOverview": _status(deployment),
         "description": request.get("description"),
         "creator": deployment.creator,
         "ignoreApplicationStopFailures": bool(request.get("ignoreApplicationStopFailures")),
@@ -104,7 +104,7 @@ def _info(deployment: Deployment) -> Json:
     }
 
 
-def _overview(deployment: Deployment) -> Json:
+def _status(deployment: Deployment) -> Json:
     progress = progress_of(deployment)
     return {
         "Pending": progress.pending,

@@ -39,14 +39,14 @@ def batch_get_on_premises_instances(engine: Engine, request: Json) -> Json:
 def list_on_premises_instances(engine: Engine, request: Json) -> Json:
     """Name hosts by registration and tags."""
     one_page(request)
-    wanted = request.get("registrationStatus")
-    if wanted not in (None, "Registered", "Deregistered"):
-        raise RefusedError("InvalidRegistrationStatusException", f"Unknown registration status {wanted}")
+    desired = request.get("registrationStatus")
+    if desired not in (None, "Registered", "Deregistered"):
+        raise RefusedError("InvalidRegistrationStatusException", f"Unknown registration status {desired}")
     filters = request.get("tagFilters")
     found = [
         one.name
         for one in engine.hosts.on_premises.values()
-        if (wanted is None or (one.deregistered is None) == (wanted == "Registered"))
+        if (desired is None or (one.deregistered is None) == (desired == "Registered"))
         and (not filters or matches_any(filters, one.tags))
     ]
     return {"instanceNames": found}

@@ -30,10 +30,10 @@ def batch_get_application_revisions(engine: Engine, request: Json) -> Json:
     """Describe several revisions of an application."""
     name = request["applicationName"]
     engine.catalogue.application(name)
-    wanted = within_limit(request["revisions"], 25)
-    for one in wanted:
+    desired = within_limit(request["revisions"], 25)
+    for one in desired:
         check_revision(one)
-    records, message = found_of(wanted, lambda one: engine.catalogue.revision(name, one))
+    records, message = found_of(desired, lambda one: engine.catalogue.revision(name, one))
     described = [{"revisionLocation": record.location, "genericRevisionInfo": _info(record)} for record in records]
     return {"applicationName": name, "revisions": described, "errorMessage": message}
 

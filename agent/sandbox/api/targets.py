@@ -13,9 +13,9 @@ _STATUSES = ("Pending", "InProgress", "Succeeded", "Failed", "Skipped", "Unknown
 def list_deployment_targets(engine: Engine, request: Json) -> Json:
     """List target ids, filtered by status."""
     one_page(request)
-    wanted = (request.get("targetFilters") or {}).get("TargetStatus")
+    desired = (request.get("targetFilters") or {}).get("TargetStatus")
     deployment = engine.deployments.find(request["deploymentId"])
-    return {"targetIds": _ids(deployment, wanted, "InvalidInstanceStatusException")}
+    return {"targetIds": _ids(deployment, desired, "InvalidInstanceStatusException")}
 
 
 def get_deployment_target(engine: Engine, request: Json) -> Json:
@@ -55,11 +55,11 @@ def batch_get_deployment_instances(engine: Engine, request: Json) -> Json:
     return {"instancesSummary": [_summary(deployment, target) for target in targets], "errorMessage": message}
 
 
-def _ids(deployment: Deployment, wanted: list[str] | None, fault: str) -> list[str]:
-    unknown = [status for status in wanted or () if status not in _STATUSES]
+def _ids(deployment: Deployment, desired: list[str] | None, fault: str) -> list[str]:
+    unknown = [status for status in desired or () if status not in _STATUSES]
     if unknown:
         raise RefusedError(fault, f"Unknown status {unknown[0]}")
-    return [one.target_id for one in deployment.targets if not wanted or one.status in wanted]
+    return [one.target_id for one in deployment.targets if not desired or one.status in desired]
 
 
 def _find(deployment: Deployment, target_id: str, *, fault: str = "DeploymentTargetDoesNotExistException") -> Target:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from agent.sandbox.engine import lifecycle, names
 from agent.sandbox.engine.catalogue import DEFAULT_CONFIG, Catalogue
-from agent.sandbox.engine.conductor import Conductor
-from agent.sandbox.engine.desk import CommandDesk
+from agent.sandbox.engine.dispatcher import CommandDispatcher
 from agent.sandbox.engine.hosts import Hosts
+from agent.sandbox.engine.orchestrator import Orchestrator
 from agent.sandbox.engine.records import Deployment, DeploymentGroup, Json, Target
 from agent.sandbox.errors import RefusedError
 
@@ -18,12 +18,14 @@ ROLLBACK = "codeDeployRollback"
 class Deployments:
     """All deployments of the account, by id, oldest first."""
 
-    def __init__(self, catalogue: Catalogue, hosts: Hosts, desk: CommandDesk, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, catalogue: Catalogue, hosts: Hosts, dispatcher: CommandDispatcher, clock: Callable[[], float]
+    ) -> None:
         self._catalogue = catalogue
         self._hosts = hosts
         self._clock = clock
-        self._conductor = Conductor(desk, clock, self._over)
-        self.complete = self._conductor.complete
+        self._orchestrator = Orchestrator(dispatcher, clock, self._over)
+        self.complete = self._orchestrator.complete
         self.all: dict[str, Deployment] = {}
 
     def find(self, deployment_id: str) -> Deployment:
@@ -53,9 +55,9 @@ class Deployments:
             raise RefusedError(
                 "DeploymentAlreadyCompletedException", f"{deployment.deployment_id} is over: {deployment.status}"
             )
-        wanted = roll_back if roll_back is not None else _rolls_back_on(deployment, "DEPLOYMENT_STOP_ON_REQUEST")
-        deployment.stop_rollback = wanted
-        return self._conductor.stop(deployment)
+        desired = roll_back if roll_back is not None else _rolls_back_on(deployment, "DEPLOYMENT_STOP_ON_REQUEST")
+        deployment.stop_rollback = desired
+        return self._orchestrator.stop(deployment)
 
     def _revision(self, group: DeploymentGroup, request: Json) -> tuple[Json, str | None]:
         """Give the revision to deploy, and for a restart the deployment whose archive is used again."""
@@ -105,7 +107,7 @@ class Deployments:
         self._note_use(group, revision)
         self.all[deployment.deployment_id] = deployment
         group.last_attempted = deployment
-        self._conductor.begin(deployment)
+        self._orchestrator.begin(deployment)
         return deployment
 
     def _targets(self, deployment: Deployment) -> list[Target]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from agent.sandbox.engine import lifecycle
 from agent.sandbox.engine.catalogue import Catalogue
 from agent.sandbox.engine.deployments import Deployments
-from agent.sandbox.engine.desk import CommandDesk
+from agent.sandbox.engine.dispatcher import CommandDispatcher
 from agent.sandbox.engine.hosts import Ec2Instance, Hosts
 from agent.sandbox.engine.records import Command, Json, Limits, Scope
 from agent.sandbox.engine.specification import specification
@@ -33,8 +33,8 @@ class Engine:
         self.clock = clock
         self.catalogue = Catalogue(clock)
         self.hosts = Hosts(scope, clock, ec2)
-        self.desk = CommandDesk(scope, clock)
-        self.deployments = Deployments(self.catalogue, self.hosts, self.desk, clock)
+        self.dispatcher = CommandDispatcher(scope, clock)
+        self.deployments = Deployments(self.catalogue, self.hosts, self.dispatcher, clock)
         self.github_token: str | None = None
         self._bells: dict[str, threading.Condition] = {}
         self.waiting: list[str] = []  # the hosts whose polls wait
@@ -43,12 +43,12 @@ class Engine:
     @property
     def limits(self) -> Limits:
         """Give the time limits in force."""
-        return self.desk.limits
+        return self.dispatcher.limits
 
     @limits.setter
     def limits(self, limits: Limits) -> None:
         with self.lock:
-            self.desk.limits = limits
+            self.dispatcher.limits = limits
 
     def poll(self, host_identifier: str, *, seconds: float, listening: Callable[[], bool] = lambda: True) -> (
             Command | None):  # fmt: skip
@@ -60,11 +60,11 @@ class Engine:
         with self.lock:
             bell = self._bells.setdefault(host_identifier, threading.Condition(self.lock))
             while not self._closed:
-                command = self.desk.next_for(host_identifier)
+                command = self.dispatcher.next_for(host_identifier)
                 if command is not None:
                     if not listening():
                         return None
-                    self.desk.serve(command)
+                    self.dispatcher.serve(command)
                     return command
                 remaining = end - time.monotonic()
                 if remaining <= 0:
@@ -77,7 +77,7 @@ class Engine:
     def specification(self, execution_id: str, host_identifier: str, *, agent: tuple[int, ...]) -> bytes:
         """Return the specification of a deployment execution to its host, whose agent has this version."""
         with self.lock:
-            deployment, target = self.desk.execution(execution_id)
+            deployment, target = self.dispatcher.execution(execution_id)
             if target.host_identifier != host_identifier:
                 raise RefusedError("ClientException", "The deployment execution is another host's.")
             return specification(deployment, self.scope, agent=agent, github_token=self.github_token)
@@ -115,13 +115,13 @@ class Engine:
         """Wake the hosts that wait and have a command now."""
         with self.lock:
             for host_identifier, bell in self._bells.items():
-                if self._closed or self.desk.next_for(host_identifier) is not None:
+                if self._closed or self.dispatcher.next_for(host_identifier) is not None:
                     bell.notify_all()
 
     def tick(self) -> None:
         """End the commands whose host has let a time limit pass."""
         with self.lock:
-            for command, message in self.desk.overdue():
+            for command, message in self.dispatcher.overdue():
                 if not command.is_over:
                     diagnostics = lifecycle.diagnostics_by_service(message)
                     self.deployments.complete(command, succeeded=False, diagnostics=diagnostics)
@@ -133,7 +133,7 @@ class Engine:
         self.ring()
 
     def _command_of(self, identifier: str, host_identifier: str) -> Command:
-        command = self.desk.find(identifier)
+        command = self.dispatcher.find(identifier)
         if command.target.host_identifier != host_identifier:
             raise RefusedError("ClientException", "The host command is another host's.")
         return command

@@ -173,8 +173,8 @@ class DeploymentGroupResource(_Made, CloudFormationModel):
         if self.deployment:
             shape = self.api.input_shape("CreateDeployment")
             names = self.request("CreateDeployment")
-            wanted = _converted(shape, _map(self.deployment, "Deployment"), "Deployment")
-            self.api.call("CreateDeployment", {**names, **wanted})
+            desired = _converted(shape, _map(self.deployment, "Deployment"), "Deployment")
+            self.api.call("CreateDeployment", {**names, **desired})
 
     def change(self, before: _Made) -> None:
         """Give the group the settings of the template, and no others."""

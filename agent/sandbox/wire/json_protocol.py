@@ -89,7 +89,7 @@ def _type_fault(shape: Shape, value: object) -> str:
     """Return what botocore finds wrong with a value, or nothing."""
     try:
         report = ParamValidator().validate(value, shape)
-    except RuntimeError as error:  # a number that is no time
+    except RuntimeError as error:  # a number that is not a time
         return str(error)
     return str(report.generate_report()) if report.has_errors() else ""
 

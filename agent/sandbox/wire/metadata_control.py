@@ -24,17 +24,17 @@ class MetadataControl:
         self._metadata = metadata
         self._moto = moto
 
-    def add(self, wanted: dict[str, Any]) -> None:
+    def add(self, desired: dict[str, Any]) -> None:
         """Serve ``instance_id``, which must run, with a ``role`` (optional) to ``address`` (optional).
 
         With ``tokens`` "optional" instead of "required", questions without a token are answered too.
         """
-        instance_id = wanted.get("instance_id")
+        instance_id = desired.get("instance_id")
         if instance_id not in [one.instance_id for one in self._moto.running_instances()]:
             raise RefusedError("InvalidInputException", f"No EC2 instance {instance_id} is running.")
-        role = str(wanted.get("role") or "")
-        address = wanted.get("address")
-        if wanted.get("tokens", "required") not in ("required", "optional"):
+        role = str(desired.get("role") or "")
+        address = desired.get("address")
+        if desired.get("tokens", "required") not in ("required", "optional"):
             raise RefusedError("InvalidInputException", "tokens is required or optional, as HttpTokens in EC2.")
         instance = MetadataInstance(
             instance_id=str(instance_id),
@@ -44,14 +44,14 @@ class MetadataControl:
             role=role,
             private_address=str(address or "127.0.0.1"),
             user_data=self._moto.user_data(str(instance_id)),
-            allow_v1=wanted.get("tokens") == "optional",
+            allow_v1=desired.get("tokens") == "optional",
             credentials=_RoleSession(self._moto, role, str(instance_id)) if role else None,
         )
         self._metadata.add(instance, address=address)
 
-    def remove(self, wanted: dict[str, Any]) -> None:
+    def remove(self, desired: dict[str, Any]) -> None:
         """Serve nobody at this address any more."""
-        self._metadata.remove(wanted.get("address"))
+        self._metadata.remove(desired.get("address"))
 
 
 class _RoleSession:

@@ -22,33 +22,33 @@ _MEMORY = "/dev/shm"
 
 
 @pytest.fixture(scope="session")
-def walk_folder() -> Iterator[str]:
-    folder = tempfile.mkdtemp(prefix="codedeploy-walk-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+def walk_directory() -> Iterator[str]:
+    directory = tempfile.mkdtemp(prefix="codedeploy-walk-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None)
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
-def server(walk_folder: str) -> Iterator[Server]:
-    server = Server(walk_folder)
+def server(walk_directory: str) -> Iterator[Server]:
+    server = Server(walk_directory)
     yield server
     server.close()
 
 
 @pytest.fixture
-def make_stage(server: Server, walk_folder: str) -> Iterator[MakeStage]:
+def make_stage(server: Server, walk_directory: str) -> Iterator[MakeStage]:
     """Set up a scene by its name, ready for the Install of version 2."""
-    folder = tempfile.mkdtemp(dir=walk_folder)
+    directory = tempfile.mkdtemp(dir=walk_directory)
 
     def make(name: str) -> Stage:
         if SCENES[name].in_place:
             require("mount")
-        stage = Stage(name, os.path.join(folder, name), server)
+        stage = Stage(name, os.path.join(directory, name), server)
         stage.prepare()
         return stage
 
     yield make
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture

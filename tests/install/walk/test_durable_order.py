@@ -95,7 +95,7 @@ def test_a_file_is_not_given_its_old_content_back_before_it_is_mounted_again(mak
     assert f"Nothing is mounted on {stage.place.host}/app/mounted.conf" in said
     assert stage.has_journal()
     assert stage.run("recover").ok
-    assert stage.settled() == (OLD, [])
+    assert stage.finalized() == (OLD, [])
 
 
 def test_a_journal_is_set_aside_durably(make_stage: MakeStage) -> None:

@@ -34,7 +34,7 @@ def test_every_sync_rename_and_record_has_its_mutant() -> None:
         "durable._write_and_rename: os.fsync(descriptor)",
         "commit.Committer._replace: self._directories.rename(operation.temp, operation.path)",
         "installer._Execution._commit: self._journal.mark(COMMITTED)",
-        "commands.CommandStore.add: sync_folder(self.folder)",
+        "commands.CommandStore.add: sync_directory(self.directory)",
         "staging.Staging.keep: self._sync()",
     } <= names
     assert len([name for name in names if " -> " in name]) == len(CHANGED)

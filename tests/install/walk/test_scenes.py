@@ -37,7 +37,7 @@ def test_an_install_over_everything_that_can_be_there(make_stage: MakeStage) -> 
     except KeyError:
         group = str(SOMEBODY)
     inherited = f"default:user::rwx,default:user:{USER}:r-x,default:group::rwx,default:mask::rwx,default:other::---"
-    wanted = {
+    desired = {
         "app": "dir 0755",
         "app/replaced.conf": f'file 0660 "two is longer" {OLD_TIME} acl=user::rw-,user:{USER}:r--,group::r--,'
         "mask::rw-,other::---",
@@ -45,20 +45,20 @@ def test_an_install_over_everything_that_can_be_there(make_stage: MakeStage) -> 
         "app/gone.txt": "nothing",
         "app/linked.txt": f'file 0644 "two" {OLD_TIME}',
         "theirs/other-name": f'file 0644 "one of two names" {OLD_TIME}',
-        "app/old-folder": "nothing",
-        "app/odd folder ": "nothing",
+        "app/old-directory": "nothing",
+        "app/odd directory ": "nothing",
         "app/old-but-used": "dir 0755",
         "app/old-but-used/x": "nothing",
         "app/old-but-used/stranger": f'file 0644 "not ours" {OLD_TIME}',
-        "app/becomes-folder": f"dir 2770 {USER}:root acl={inherited}",
-        "app/becomes-folder/in": "dir 0755",
-        "app/becomes-folder/in/side": f'file 0644 "now a folder" {OLD_TIME}',
+        "app/becomes-directory": f"dir 2770 {USER}:root acl={inherited}",
+        "app/becomes-directory/in": "dir 0755",
+        "app/becomes-directory/in/side": f'file 0644 "now a directory" {OLD_TIME}',
         "app/becomes-file": f'file 0644 "now a file" {OLD_TIME}',
         "app/becomes-link": "link -> same",
         "app/was-link": f'file 0644 "now a file" {OLD_TIME}',
-        "app/kept-folder": f"dir 2770 {USER}:root acl={inherited}",
-        "app/kept-folder/f": f'file 0644 "f2" {OLD_TIME}',
-        "app/kept-folder/sub": "dir 0755",
+        "app/kept-directory": f"dir 2770 {USER}:root acl={inherited}",
+        "app/kept-directory/f": f'file 0644 "f2" {OLD_TIME}',
+        "app/kept-directory/sub": "dir 0755",
         "app/kept-plain": "dir 0755",
         "app/kept-plain/f": f'file 0644 "f2" {OLD_TIME}',
         "app/kept-plain/sub": "dir 0755",
@@ -75,7 +75,7 @@ def test_an_install_over_everything_that_can_be_there(make_stage: MakeStage) -> 
         "app/already-there/new": f'file 0644 "new" {OLD_TIME}',
         "app/big": f"file 0644 size=320000 {OLD_TIME}",
         "app/new\nline": f'file 0644 "odd 2" {OLD_TIME}',
-        "app/blank ": f'file 0644 "odd 2" {OLD_TIME}',
+        "app/space ": f'file 0644 "odd 2" {OLD_TIME}',
         "app/second ": f'file 0644 "odd and new" {OLD_TIME}',
         "app/caf\udce9": f'file 0644 "latin 2" {OLD_TIME}',
         "new/tree/deep/two.conf": f'file 0644 "two" {OLD_TIME}',
@@ -85,26 +85,26 @@ def test_an_install_over_everything_that_can_be_there(make_stage: MakeStage) -> 
         "via": "link -> real",
     }
     assert stage.run("install").ok
-    assert described(stage, wanted) == wanted
+    assert described(stage, desired) == desired
 
 
 def test_a_mounted_file_gets_all_that_a_new_one_would_have(make_stage: MakeStage) -> None:
     stage = make_stage("mounted")
     assert stage.run("install").ok
     # The file that is mounted; what lies below the mount is not to be seen by the Install.
-    wanted = {
+    desired = {
         "theirs/mounted.conf": f'file 0644 "two" {OLD_TIME}',
         "app/mounted.conf": f'file 0644 "" {OLD_TIME}',
         "app/a": f'file 0644 "2" {OLD_TIME}',
         "app/gone": "nothing",
     }
-    assert described(stage, wanted) == wanted
+    assert described(stage, desired) == desired
 
 
 def test_retained_files_stay_as_they_were_edited(make_stage: MakeStage) -> None:
     stage = make_stage("retain")
     assert stage.run("install").ok
-    wanted = {
+    desired = {
         "app/a": f'file 0644 "2" {OLD_TIME}',
         "app/gone": "nothing",
         "app/kept.conf": f'file 0644 "edited by hand" {OLD_TIME}',
@@ -112,7 +112,7 @@ def test_retained_files_stay_as_they_were_edited(make_stage: MakeStage) -> None:
         "app/kept-link": "link -> ../foreign.txt",
         "foreign.txt": f'file 0644 "foreign" {OLD_TIME}',
     }
-    assert described(stage, wanted) == wanted
+    assert described(stage, desired) == desired
 
 
 def last_exchange(stage: Stage) -> Call:
@@ -163,11 +163,11 @@ def test_a_directory_that_somebody_has_exchanged_since_a_kill_is_left_alone_and_
     stage = make_stage("overwrite")
     committed = next(call for call in stage.calls if call.texts[-1:] == ("\ncommitted\n",))
     stage.run("install", faults=fault_at(stage.calls, committed, "signal=KILL"))
-    folder = f"{stage.place.host}/app/kept-folder"
-    os.rename(folder, f"{folder}-moved")
-    put(f"{folder}/f", "precious")
-    before = describe(folder)
+    directory = f"{stage.place.host}/app/kept-directory"
+    os.rename(directory, f"{directory}-moved")
+    put(f"{directory}/f", "precious")
+    before = describe(directory)
     ending = stage.run("recover")
     assert ending.ok
-    assert folder in ending.text
-    assert (describe(folder), describe(f"{folder}/f")) == (before, f'file 0644 "precious" {OLD_TIME}')
+    assert directory in ending.text
+    assert (describe(directory), describe(f"{directory}/f")) == (before, f'file 0644 "precious" {OLD_TIME}')

@@ -31,7 +31,7 @@ def retries_within(limit: float, clock: Clock) -> Retries:
     return Retries(ATTEMPTS._replace(limit=limit), clock=clock)
 
 
-class Moves:
+class BalancerOperations:
     """The steps that taking out and putting back are made of; ``tell`` hears what a person should know."""
 
     def __init__(self, records: Records, access: Access, tell: Callable[[str], None]) -> None:

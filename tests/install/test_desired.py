@@ -9,9 +9,9 @@ import pytest
 
 from agent.appspec.model import FileMapping
 from agent.filesystem.trees import remove_tree
-from agent.install import wanted as module
-from agent.install.host import FILE, FOLDER, LINK, Host, View
-from agent.install.wanted import Wanted, expand
+from agent.install import desired as module
+from agent.install.desired import Desired, expand
+from agent.install.host import DIRECTORY, FILE, LINK, Host, View
 from install_box import Box, Link, Tree, put
 
 
@@ -29,50 +29,50 @@ def want(
     cwd: str = "/",
     follow: bool = True,
     climbing: bool = True,
-) -> Wanted:
+) -> Desired:
     """Ask for pairs of source and destination; a destination without a slash at its beginning is below box.dest."""
     archive = revision if isinstance(revision, str) else box.revision(revision)
-    wanted = Wanted(archive, View(Host()), cwd=cwd, follow_directory_links=follow, climbing=climbing)
-    wanted.add(
+    desired = Desired(archive, View(Host()), cwd=cwd, follow_directory_links=follow, climbing=climbing)
+    desired.add(
         [
             FileMapping(source, destination if destination[:1] in "/~" else f"{box.dest}/{destination}", line)
             for line, (source, destination) in enumerate(mappings, 4)
         ]
     )
-    return wanted
+    return desired
 
 
-def shape(box: Box, wanted: Wanted) -> dict[str, str]:
+def shape(box: Box, desired: Desired) -> dict[str, str]:
     """The entries' kinds by their path below box.dest; fails where there were problems."""
-    assert wanted.problems == []
-    return {path.removeprefix(f"{box.dest}/"): entry.kind for path, entry in wanted.entries.items()}
+    assert desired.problems == []
+    return {path.removeprefix(f"{box.dest}/"): entry.kind for path, entry in desired.entries.items()}
 
 
 STANDARD = {"app/one.txt": "1", "app/sub/two.txt": "2", "app/.hidden": "h", "app/empty": None, "root.txt": "r"}
 INSTALLED = {
-    "out": FOLDER,
+    "out": DIRECTORY,
     "out/one.txt": FILE,
     "out/.hidden": FILE,
-    "out/empty": FOLDER,
-    "out/sub": FOLDER,
+    "out/empty": DIRECTORY,
+    "out/sub": DIRECTORY,
     "out/sub/two.txt": FILE,
 }
 
 
 @pytest.mark.parametrize("source", ["app", "app/", "/app", "./app", "app/sub/.."])
-def test_the_contents_of_a_folder_go_into_the_destination(box: Box, source: str) -> None:
+def test_the_contents_of_a_directory_go_into_the_destination(box: Box, source: str) -> None:
     assert shape(box, want(box, STANDARD, (source, "out"))) == INSTALLED
 
 
 @pytest.mark.parametrize("source", ["root.txt", "/root.txt", "./root.txt"])
 def test_a_file_goes_into_the_destination_under_its_own_name(box: Box, source: str) -> None:
-    assert shape(box, want(box, STANDARD, (source, "out"))) == {"out": FOLDER, "out/root.txt": FILE}
+    assert shape(box, want(box, STANDARD, (source, "out"))) == {"out": DIRECTORY, "out/root.txt": FILE}
 
 
 def test_a_file_keeps_its_own_name_even_if_the_destination_looks_like_one(box: Box) -> None:
     assert shape(box, want(box, STANDARD, ("root.txt", "out/new.txt"))) == {
-        "out": FOLDER,
-        "out/new.txt": FOLDER,
+        "out": DIRECTORY,
+        "out/new.txt": DIRECTORY,
         "out/new.txt/root.txt": FILE,
     }
 
@@ -80,17 +80,17 @@ def test_a_file_keeps_its_own_name_even_if_the_destination_looks_like_one(box: B
 @pytest.mark.parametrize("source", ["/", ".", "./"])
 def test_a_slash_is_the_whole_revision(box: Box, source: str) -> None:
     found = shape(box, want(box, {"appspec.yml": "x", "a/b": "y"}, (source, "out")))
-    assert found == {"out": FOLDER, "out/appspec.yml": FILE, "out/a": FOLDER, "out/a/b": FILE}
+    assert found == {"out": DIRECTORY, "out/appspec.yml": FILE, "out/a": DIRECTORY, "out/a/b": FILE}
 
 
 def test_the_sources_are_the_files_of_the_revision(box: Box) -> None:
     archive = box.revision(STANDARD)
-    wanted = want(box, archive, ("app", "out"), ("/", "all"))
-    assert wanted.entries[f"{box.dest}/out/sub/two.txt"].source == f"{archive}/app/sub/two.txt"
-    assert wanted.entries[f"{box.dest}/all/root.txt"].source == f"{archive}/root.txt"
+    desired = want(box, archive, ("app", "out"), ("/", "all"))
+    assert desired.entries[f"{box.dest}/out/sub/two.txt"].source == f"{archive}/app/sub/two.txt"
+    assert desired.entries[f"{box.dest}/all/root.txt"].source == f"{archive}/root.txt"
 
 
-def test_folders_come_before_what_they_hold(box: Box) -> None:
+def test_directories_come_before_what_they_hold(box: Box) -> None:
     entries = want(box, STANDARD, ("app", "a/b/c"), ("root.txt", "a/d")).entries
     seen = {box.dest}
     for path in entries:
@@ -98,11 +98,11 @@ def test_folders_come_before_what_they_hold(box: Box) -> None:
         seen.add(path)
 
 
-def test_an_empty_folder_is_installed(box: Box) -> None:
-    assert shape(box, want(box, {"app": None}, ("app", "out"))) == {"out": FOLDER}
+def test_an_empty_directory_is_installed(box: Box) -> None:
+    assert shape(box, want(box, {"app": None}, ("app", "out"))) == {"out": DIRECTORY}
 
 
-def test_folders_that_are_there_are_not_ours(box: Box) -> None:
+def test_directories_that_are_there_are_not_ours(box: Box) -> None:
     box.put("out/sub")
     found = shape(box, want(box, STANDARD, ("app", "out")))
     assert "out" not in found
@@ -110,13 +110,13 @@ def test_folders_that_are_there_are_not_ours(box: Box) -> None:
     assert found["out/sub/two.txt"] == FILE
 
 
-def test_two_mappings_may_share_their_folders(box: Box) -> None:
+def test_two_mappings_may_share_their_directories(box: Box) -> None:
     found = shape(box, want(box, {"a/x/1": "", "b/x/2": ""}, ("a", "out"), ("b", "out")))
-    assert found == {"out": FOLDER, "out/x": FOLDER, "out/x/1": FILE, "out/x/2": FILE}
+    assert found == {"out": DIRECTORY, "out/x": DIRECTORY, "out/x/1": FILE, "out/x/2": FILE}
 
 
 def test_names_of_any_bytes_are_installed(box: Box) -> None:
-    names = ["caf\udce9", "new\nline", " blanks ", "\u00fcml\u00e4ut", "-rf", "*", "\\", "~"]
+    names = ["caf\udce9", "new\nline", " spaces ", "\u00fcml\u00e4ut", "-rf", "*", "\\", "~"]
     found = shape(box, want(box, {f"app/{name}": "x" for name in names}, ("app", "out")))
     assert set(found) == {"out", *(f"out/{name}" for name in names)}
 
@@ -138,8 +138,8 @@ def test_a_very_deep_revision_is_installed(box: Box) -> None:
 
 
 def test_a_missing_source_is_named_with_its_line(box: Box) -> None:
-    wanted = want(box, STANDARD, ("app", "out"), ("nope/*.txt", "out"))
-    (problem,) = wanted.problems
+    desired = want(box, STANDARD, ("app", "out"), ("nope/*.txt", "out"))
+    (problem,) = desired.problems
     assert "appspec.yml:5" in problem
     assert "'nope/*.txt'" in problem
     assert "patterns are not expanded" in problem
@@ -157,7 +157,7 @@ def test_a_file_with_a_slash_at_its_end_is_refused(box: Box) -> None:
 def test_a_source_outside_the_revision_is_taken_as_the_official_agent_takes_it(box: Box) -> None:
     archive = box.revision({"app/x": "1"})
     put(f"{os.path.dirname(archive)}/beside/y", "2")
-    assert shape(box, want(box, archive, ("../beside", "out"))) == {"out": FOLDER, "out/y": FILE}
+    assert shape(box, want(box, archive, ("../beside", "out"))) == {"out": DIRECTORY, "out/y": FILE}
 
 
 @pytest.mark.parametrize(
@@ -166,29 +166,29 @@ def test_a_source_outside_the_revision_is_taken_as_the_official_agent_takes_it(b
 def test_climbing_is_refused_where_the_setting_says_so(box: Box, source: str, destination: str) -> None:
     archive = box.revision({"app/x": "1"})
     put(f"{os.path.dirname(archive)}/beside/y", "2")
-    wanted = Wanted(archive, View(Host()), cwd="/", follow_directory_links=True, climbing=False)
-    wanted.add([FileMapping(source, destination, 4)])
-    (problem,) = wanted.problems
+    desired = Desired(archive, View(Host()), cwd="/", follow_directory_links=True, climbing=False)
+    desired.add([FileMapping(source, destination, 4)])
+    (problem,) = desired.problems
     assert "appspec.yml:4" in problem
     assert "reject_path_traversal_in_bundle" in problem
-    assert wanted.entries == {}
+    assert desired.entries == {}
 
 
 def test_two_dots_that_do_not_climb_are_never_refused(box: Box) -> None:
-    wanted = want(box, STANDARD, ("app/sub/../../app", "out/x/../y"), climbing=False)
-    assert "out/y/one.txt" in shape(box, wanted)
+    desired = want(box, STANDARD, ("app/sub/../../app", "out/x/../y"), climbing=False)
+    assert "out/y/one.txt" in shape(box, desired)
 
 
 def test_a_fifo_is_not_installed_and_named(box: Box) -> None:
     archive = box.revision({"app/x": "1"})
     os.mkfifo(f"{archive}/app/pipe")
-    wanted = want(box, archive, ("app", "out"), ("app/pipe", "single"))
-    assert len(wanted.problems) == 2
-    assert all("neither a file, a folder nor a link" in problem for problem in wanted.problems)
-    assert all("pipe" in problem for problem in wanted.problems)
+    desired = want(box, archive, ("app", "out"), ("app/pipe", "single"))
+    assert len(desired.problems) == 2
+    assert all("neither a file, a directory nor a link" in problem for problem in desired.problems)
+    assert all("pipe" in problem for problem in desired.problems)
 
 
-def test_a_revision_of_folders_linked_into_each_other_does_not_eat_the_memory(
+def test_a_revision_of_directories_linked_into_each_other_does_not_eat_the_memory(
     box: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_MAX_ENTRIES", 1000)
@@ -208,32 +208,32 @@ def test_links_to_files_and_dangling_ones_are_installed_as_links(box: Box) -> No
     assert [found[f"out/{name}"] for name in ("rel", "gone", "abs")] == [LINK] * 3
 
 
-def test_a_link_to_a_folder_is_installed_as_the_folder(box: Box) -> None:
+def test_a_link_to_a_directory_is_installed_as_the_directory(box: Box) -> None:
     found = shape(box, want(box, {"app/real/f": "1", "app/link": Link("real")}, ("app", "out")))
-    assert found["out/link"] == FOLDER
+    assert found["out/link"] == DIRECTORY
     assert found["out/link/f"] == FILE
 
 
-def test_a_link_to_a_folder_is_installed_as_a_link_where_the_setting_says_so(box: Box) -> None:
+def test_a_link_to_a_directory_is_installed_as_a_link_where_the_setting_says_so(box: Box) -> None:
     found = shape(box, want(box, {"app/real/f": "1", "app/link": Link("real")}, ("app", "out"), follow=False))
     assert found["out/link"] == LINK
     assert "out/link/f" not in found
 
 
 @pytest.mark.parametrize("target", [".", "..", "../../app"])
-def test_a_link_to_a_folder_above_it_is_installed_as_a_link_with_a_warning(box: Box, target: str) -> None:
-    wanted = want(box, {"app/f": "1", "app/sub/loop": Link(target)}, ("app", "out"))
-    assert shape(box, wanted)["out/sub/loop"] == LINK
-    (warning,) = wanted.warnings
+def test_a_link_to_a_directory_above_it_is_installed_as_a_link_with_a_warning(box: Box, target: str) -> None:
+    desired = want(box, {"app/f": "1", "app/sub/loop": Link(target)}, ("app", "out"))
+    assert shape(box, desired)["out/sub/loop"] == LINK
+    (warning,) = desired.warnings
     assert "app/sub/loop leads back" in warning
 
 
-def test_two_folders_linked_into_each_other_end(box: Box) -> None:
-    wanted = want(box, {"app/a/to-b": Link("../b"), "app/b/to-a": Link("../a")}, ("app", "out"))
-    found = shape(box, wanted)
-    assert found["out/a/to-b"] == FOLDER
+def test_two_directories_linked_into_each_other_end(box: Box) -> None:
+    desired = want(box, {"app/a/to-b": Link("../b"), "app/b/to-a": Link("../a")}, ("app", "out"))
+    found = shape(box, desired)
+    assert found["out/a/to-b"] == DIRECTORY
     assert found["out/a/to-b/to-a"] == LINK
-    assert len(wanted.warnings) == 2
+    assert len(desired.warnings) == 2
 
 
 @pytest.mark.parametrize("links", [{"app/x": Link("x")}, {"app/x": Link("y"), "app/y": Link("x")}])
@@ -241,51 +241,51 @@ def test_a_link_to_itself_is_installed_as_it_is(box: Box, links: Tree) -> None:
     assert shape(box, want(box, links, ("app", "out")))["out/x"] == LINK
 
 
-def test_a_source_that_is_a_link_to_a_folder_gives_its_contents(box: Box) -> None:
+def test_a_source_that_is_a_link_to_a_directory_gives_its_contents(box: Box) -> None:
     found = shape(box, want(box, {"real/f": "1", "link": Link("real")}, ("link", "out")))
-    assert found == {"out": FOLDER, "out/f": FILE}
+    assert found == {"out": DIRECTORY, "out/f": FILE}
 
 
 @pytest.mark.parametrize("target", ["real", "nowhere"])
 def test_a_source_that_is_another_link_is_installed_as_a_link(box: Box, target: str) -> None:
     found = shape(box, want(box, {"real": "1", "link": Link(target)}, ("link", "out")))
-    assert found == {"out": FOLDER, "out/link": LINK}
+    assert found == {"out": DIRECTORY, "out/link": LINK}
 
 
 # Destinations
 
 
 def test_two_dots_in_a_destination_are_resolved_before_anything_is_made(box: Box) -> None:
-    assert shape(box, want(box, STANDARD, ("root.txt", "x/../out"))) == {"out": FOLDER, "out/root.txt": FILE}
+    assert shape(box, want(box, STANDARD, ("root.txt", "x/../out"))) == {"out": DIRECTORY, "out/root.txt": FILE}
 
 
 def test_a_tilde_is_the_home(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", f"{box.dest}/home")
     assert shape(box, want(box, STANDARD, ("root.txt", "~/out"))) == {
-        "home": FOLDER,
-        "home/out": FOLDER,
+        "home": DIRECTORY,
+        "home/out": DIRECTORY,
         "home/out/root.txt": FILE,
     }
 
 
 def test_the_home_of_an_unknown_user_is_not_made_up(box: Box) -> None:
-    wanted = want(box, STANDARD, ("root.txt", "~no-such-user/out"), cwd=box.dest)
-    (problem,) = wanted.problems
+    desired = want(box, STANDARD, ("root.txt", "~no-such-user/out"), cwd=box.dest)
+    (problem,) = desired.problems
     assert "'~no-such-user/out'" in problem
-    assert wanted.entries == {}
+    assert desired.entries == {}
 
 
-def test_a_relative_destination_is_below_the_working_folder(box: Box) -> None:
-    wanted = Wanted(box.revision(STANDARD), View(Host()), cwd=box.dest, follow_directory_links=True, climbing=True)
-    wanted.add([FileMapping("root.txt", "out", 4)])
-    assert shape(box, wanted) == {"out": FOLDER, "out/root.txt": FILE}
+def test_a_relative_destination_is_below_the_working_directory(box: Box) -> None:
+    desired = Desired(box.revision(STANDARD), View(Host()), cwd=box.dest, follow_directory_links=True, climbing=True)
+    desired.add([FileMapping("root.txt", "out", 4)])
+    assert shape(box, desired) == {"out": DIRECTORY, "out/root.txt": FILE}
 
 
-def test_an_empty_destination_is_the_root_folder(box: Box) -> None:
+def test_an_empty_destination_is_the_root_directory(box: Box) -> None:
     name = "codedeploy-test-no-such-file"
-    wanted = Wanted(box.revision({name: "x"}), View(Host()), cwd=box.dest, follow_directory_links=True, climbing=True)
-    wanted.add([FileMapping(name, "", 4)])
-    assert [(entry.path, entry.shown) for entry in wanted.entries.values()] == [(f"/{name}", f"/{name}")]
+    desired = Desired(box.revision({name: "x"}), View(Host()), cwd=box.dest, follow_directory_links=True, climbing=True)
+    desired.add([FileMapping(name, "", 4)])
+    assert [(entry.path, entry.shown) for entry in desired.entries.values()] == [(f"/{name}", f"/{name}")]
 
 
 @pytest.mark.parametrize(
@@ -326,17 +326,17 @@ def test_a_destination_through_a_link_is_recorded_as_written(box: Box) -> None:
     ]
 
 
-def test_a_link_in_the_place_of_a_revisions_folder_is_followed(box: Box) -> None:
+def test_a_link_in_the_place_of_a_revisions_directory_is_followed(box: Box) -> None:
     box.put("real")
     box.put("out/sub", Link("../real"))
     entry = want(box, STANDARD, ("app", "out")).entries[f"{box.dest}/real/two.txt"]
     assert entry.shown == f"{box.dest}/out/sub/two.txt"
 
 
-def test_a_link_to_a_folder_that_this_install_makes_is_followed(box: Box) -> None:
+def test_a_link_to_a_directory_that_this_install_makes_is_followed(box: Box) -> None:
     box.put("current", Link("real"))
     found = shape(box, want(box, {"a/f": "1", "root.txt": "r"}, ("a", "real"), ("root.txt", "current")))
-    assert found == {"real": FOLDER, "real/f": FILE, "real/root.txt": FILE}
+    assert found == {"real": DIRECTORY, "real/f": FILE, "real/root.txt": FILE}
 
 
 @pytest.mark.parametrize("target", ["nowhere", "no/where", "out", "../dest/out"])
@@ -345,19 +345,19 @@ def test_a_destination_that_is_a_link_to_nothing_is_a_conflict_and_not_followed(
     box: Box, target: str, below: str
 ) -> None:
     box.put("out", Link(target))
-    wanted = want(box, STANDARD, ("root.txt", f"out{below}"))
-    (problem,) = wanted.problems
+    desired = want(box, STANDARD, ("root.txt", f"out{below}"))
+    (problem,) = desired.problems
     assert f"{box.dest}/out" in problem
-    assert wanted.entries == {}
+    assert desired.entries == {}
 
 
 @pytest.mark.parametrize("below", ["", "/below", "/below/it"])
 def test_a_destination_that_is_a_file_is_a_conflict(box: Box, below: str) -> None:
     box.put("out", "foreign")
     for source in ("root.txt", "app"):
-        wanted = want(box, STANDARD, (source, f"out{below}"))
-        (problem,) = wanted.problems
-        assert f"needs a folder at {box.dest}/out, but there is a file" in problem
+        desired = want(box, STANDARD, (source, f"out{below}"))
+        (problem,) = desired.problems
+        assert f"needs a directory at {box.dest}/out, but there is a file" in problem
 
 
 # Clashes
@@ -365,43 +365,43 @@ def test_a_destination_that_is_a_file_is_a_conflict(box: Box, below: str) -> Non
 
 def test_two_sources_for_one_destination_are_both_named(box: Box) -> None:
     archive = box.revision({"a/f": "1", "b/f": "2"})
-    wanted = want(box, archive, ("a", "out"), ("b", "out"))
-    (problem,) = wanted.problems
+    desired = want(box, archive, ("a", "out"), ("b", "out"))
+    (problem,) = desired.problems
     assert f"{archive}/a/f" in problem
     assert f"{archive}/b/f" in problem
     assert "appspec.yml:4" in problem
 
 
-def test_two_sources_meet_also_through_two_names_of_one_folder(box: Box) -> None:
+def test_two_sources_meet_also_through_two_names_of_one_directory(box: Box) -> None:
     box.put("real")
     box.put("alias", Link("real"))
-    wanted = want(box, {"a/f": "1", "b/f": "2"}, ("a", "real"), ("b", "alias"))
-    assert len(wanted.problems) == 1
+    desired = want(box, {"a/f": "1", "b/f": "2"}, ("a", "real"), ("b", "alias"))
+    assert len(desired.problems) == 1
 
 
 def test_the_same_mapping_twice_is_a_clash(box: Box) -> None:
     assert len(want(box, STANDARD, ("root.txt", "out"), ("root.txt", "out")).problems) == 1
 
 
-def test_a_file_where_a_folder_is_to_be_is_a_clash_either_way(box: Box) -> None:
-    revision = {"a/x": "file", "b/x/y": "in a folder"}
+def test_a_file_where_a_directory_is_to_be_is_a_clash_either_way(box: Box) -> None:
+    revision = {"a/x": "file", "b/x/y": "in a directory"}
     first = want(box, revision, ("a", "out"), ("b", "out"))
     second = want(box, revision, ("b", "out"), ("a", "out"))
     assert len(first.problems) == len(second.problems) == 1
-    assert "needs a folder" in first.problems[0]
-    assert "makes a folder there" in second.problems[0]
+    assert "needs a directory" in first.problems[0]
+    assert "makes a directory there" in second.problems[0]
 
 
 def test_a_destination_below_an_installed_link_is_a_clash(box: Box) -> None:
-    wanted = want(box, {"a/link": Link("elsewhere"), "b/f": "1"}, ("a", "out"), ("b", "out/link"))
-    assert len(wanted.problems) == 1
+    desired = want(box, {"a/link": Link("elsewhere"), "b/f": "1"}, ("a", "out"), ("b", "out/link"))
+    assert len(desired.problems) == 1
 
 
 def test_all_problems_are_found_in_one_go(box: Box) -> None:
     box.put("file", "foreign")
     box.put("loop", Link("loop"))
     box.put("out/sub", Link("sub"))
-    wanted = want(
+    desired = want(
         box,
         STANDARD,
         ("missing", "out"),
@@ -412,7 +412,7 @@ def test_all_problems_are_found_in_one_go(box: Box) -> None:
         ("root.txt", "fine"),
         ("root.txt/", "out"),
     )
-    assert len(wanted.problems) == 6
+    assert len(desired.problems) == 6
 
 
 # The agent's own directories
@@ -422,13 +422,13 @@ OWN = ("agent-state", "deployment-instructions", "ongoing-deployment")
 
 
 def want_beside(box: Box, files: Tree, destination: str) -> list[str]:
-    """Return the problems of a revision's folder "app" that goes to a destination, the agent's directories reserved."""
+    """Return the problems of a revision's directory "app" at a destination, with the agent's directories reserved."""
     reserved = [f"{box.dest}/root/{name}" for name in OWN]
-    wanted = Wanted(
+    desired = Desired(
         box.revision(files), View(Host()), cwd="/", follow_directory_links=True, climbing=True, reserved=reserved
     )
-    wanted.add([FileMapping("app", f"{box.dest}/{destination}", 4)])
-    return wanted.problems
+    desired.add([FileMapping("app", f"{box.dest}/{destination}", 4)])
+    return desired.problems
 
 
 @pytest.mark.parametrize("name", OWN)

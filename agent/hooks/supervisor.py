@@ -1,4 +1,4 @@
-"""The agent's handle of a keeper, the small process between the agent and one script."""
+"""The agent's handle of a script supervisor, the small process between the agent and one script."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import signal
 from collections.abc import Callable
 
 from agent.hooks.channels import DRAIN_NONE, Channels, close_all
-from agent.hooks.keeper_process import END_TREE, keep
 from agent.hooks.launch import CATCHABLE, Launch
+from agent.hooks.supervisor_process import END_TREE, keep
 
 
-class Keeper:
-    """The agent's handle of a keeper process, and of the script below it.
+class ScriptSupervisor:
+    """The agent's handle of a script supervisor process, and of the script below it.
 
     ``deadline`` is on the monotonic clock in seconds; ``grace`` are the seconds between TERM and KILL. Used as a
     context manager, which leaves no descriptor open. Raises OSError if the host has no room for more processes.
@@ -23,7 +23,7 @@ class Keeper:
         self._channels = channels = Channels.open()
         prctl = _load_prctl()
         agent = os.getpid()
-        # No handler of the agent may run in the keeper, and no Ctrl-C come between the fork and the handle.
+        # No handler of the agent may run in the script supervisor, and no Ctrl-C come between the fork and the handle.
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, CATCHABLE)
         try:
             self.pid = os.fork()
@@ -31,17 +31,17 @@ class Keeper:
                 keep(launch, channels, prctl, agent=agent, deadline=deadline, grace=grace)
         except BaseException:
             signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
-            close_all((*channels.agents(), *channels.keepers()))
+            close_all((*channels.agents(), *channels.supervisors()))
             raise
-        close_all(channels.keepers())
+        close_all(channels.supervisors())
         self.stdout, self.stderr, self.report, self._command = channels.agents()
         self._gone = False
 
-    def __enter__(self) -> Keeper:
+    def __enter__(self) -> ScriptSupervisor:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let go of the keeper; whatever still holds the script's output finds it drained from now on."""
+        """Let go of the script supervisor; whatever still holds the script's output finds it drained from now on."""
         close_all((self.stdout, self.stderr, self.report, self._command))
         if not self._gone:
             self._reap(os.WNOHANG)
@@ -51,12 +51,12 @@ class Keeper:
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
     def end_tree(self) -> None:
-        """Ask for the end of the script and of everything it started; the keeper reports when nothing is left."""
+        """Ask for the end of the script and of all that it started; the supervisor reports when nothing is left."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, END_TREE)
 
     def release(self, drain: bytes = DRAIN_NONE) -> None:
-        """Send the keeper home after it has reported; ``drain`` says which outputs are read to their end."""
+        """Send the script supervisor home after it has reported; ``drain`` says which outputs are read to their end."""
         with contextlib.suppress(BrokenPipeError):  # somebody has killed it
             os.write(self._command, drain)
         self._reap(0)

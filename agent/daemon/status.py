@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from agent.errors import AgentError
 from agent.filesystem.regular import read_regular
-from agent.store.commands import CommandFolder, CommandStore
+from agent.store.commands import CommandDirectory, CommandStore
 from agent.store.layout import Layout
 
 STATUS_FILE = "status.json"
@@ -45,7 +45,7 @@ class LastOutcome(NamedTuple):
 class Supervisor(NamedTuple):
     """What the running agent has written down about itself; times in seconds since the epoch, 0 where unknown.
 
-    ``trouble`` is the text of an error that lasts, empty where all is well.
+    ``problem`` is the text of an error that lasts, empty where all is well.
     """
 
     version: str = ""
@@ -53,8 +53,8 @@ class Supervisor(NamedTuple):
     host_identifier: str = ""
     last_poll: float = 0.0
     last_success: float = 0.0
-    trouble: str = ""
-    trouble_since: float = 0.0
+    problem: str = ""
+    problem_since: float = 0.0
 
 
 def read_supervisor(layout: Layout, pid: int) -> Supervisor:
@@ -62,16 +62,16 @@ def read_supervisor(layout: Layout, pid: int) -> Supervisor:
     found = _read(os.path.join(layout.state, STATUS_FILE))
     if found.get("pid") != pid:
         return Supervisor()
-    trouble = found.get("trouble")
-    trouble = trouble if isinstance(trouble, dict) else {}
+    problem = found.get("problem")
+    problem = problem if isinstance(problem, dict) else {}
     return Supervisor(
         version=_text(found.get("version")),
         started=_number(found.get("started")),
         host_identifier=_text(found.get("host_identifier")),
         last_poll=_number(found.get("last_poll")),
         last_success=_number(found.get("last_success")),
-        trouble=_text(trouble.get("text")),
-        trouble_since=_number(trouble.get("since")),
+        problem=_text(problem.get("text")),
+        problem_since=_number(problem.get("since")),
     )
 
 
@@ -81,19 +81,23 @@ def commands_in_progress(layout: Layout) -> list[InProgress]:
     A worker that only reports an outcome is not counted. Raises OSError where the records cannot be read.
     """
     store = CommandStore(layout)
-    found = [_describe(folder) for folder in store if folder.holder() is not None and not _ended(folder)]
+    found = [_describe(directory) for directory in store if directory.holder() is not None and not _ended(directory)]
     return sorted([*found, *_tracked_by_others(layout, store)], key=lambda row: row.since)
 
 
 def outcomes_to_report(layout: Layout) -> int:
     """How many outcomes are saved and not yet accepted by the service. Raises OSError."""
-    folders = list(CommandStore(layout))
-    return sum(_ended(folder) for folder in folders) - sum(_is_reported(folder) for folder in folders)
+    directories = list(CommandStore(layout))
+    return sum(_ended(directory) for directory in directories) - sum(
+        _is_reported(directory) for directory in directories
+    )
 
 
 def last_outcome(layout: Layout) -> LastOutcome | None:
     """The outcome of the command that ended last; None where none is remembered. Raises OSError."""
-    paths = [path for folder in CommandStore(layout) for path in (f"{folder.path}/outcome.json", folder.kept_path)]
+    paths = [
+        path for directory in CommandStore(layout) for path in (f"{directory.path}/outcome.json", directory.kept_path)
+    ]
     outcomes = [
         outcome for path in [*paths, *_newest(os.path.join(layout.state, "finished"))] if (outcome := _read(path))
     ]
@@ -109,10 +113,10 @@ def last_outcome(layout: Layout) -> LastOutcome | None:
     )
 
 
-def _newest(folder: str) -> list[str]:
-    """The path of the youngest file of a folder, if there is one; files that are being written begin with a dot."""
+def _newest(directory: str) -> list[str]:
+    """The path of the youngest file of a directory, if there is one; files that are being written begin with a dot."""
     found = []
-    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+    with suppress(FileNotFoundError), os.scandir(directory) as entries:
         for entry in entries:
             with suppress(FileNotFoundError):  # old ones are removed meanwhile
                 if not entry.name.startswith("."):
@@ -120,21 +124,21 @@ def _newest(folder: str) -> list[str]:
     return [max(found)[1]] if found else []
 
 
-def _ended(folder: CommandFolder) -> bool:
-    return folder.kept() is not None or folder.is_saved()
+def _ended(directory: CommandDirectory) -> bool:
+    return directory.kept() is not None or directory.is_saved()
 
 
-def _is_reported(folder: CommandFolder) -> bool:
+def _is_reported(directory: CommandDirectory) -> bool:
     """Whether the service knows an outcome whose record the disk does not let go."""
-    kept = folder.kept()
+    kept = directory.kept()
     return kept is not None and kept.reported
 
 
-def _describe(folder: CommandFolder) -> InProgress:
+def _describe(directory: CommandDirectory) -> InProgress:
     try:
-        record, progress = folder.record(), folder.progress()
+        record, progress = directory.record(), directory.progress()
     except AgentError:
-        return InProgress(command=folder.key)
+        return InProgress(command=directory.key)
     return InProgress(
         deployment=progress.deployment_id if progress else "",
         group=progress.group_id if progress else "",
@@ -154,7 +158,7 @@ def _tracked_by_others(layout: Layout, store: CommandStore) -> list[InProgress]:
         since = entry.stat(follow_symlinks=False).st_mtime
         if entry.is_file(follow_symlinks=False) and time.time() - since < TRACKED_FOR:
             command = read_regular(entry.path, 4096).decode("utf-8", "replace").strip()
-            if command and not os.path.isdir(store.folder_of(command).path) and store.finished(command) is None:
+            if command and not os.path.isdir(store.directory_of(command).path) and store.finished(command) is None:
                 found.append(InProgress(deployment=entry.name, command=command, since=since))
     return found
 

@@ -1,8 +1,8 @@
 """A second process that makes a part of an archive's small files.
 
 Nearly all of the time that an archive of many files takes goes into making them. One process reads the archive and
-decides everything: names, folders, links, limits. What is left of a file then, its bytes and a path without links, it
-gives to the other as long as that one keeps up, and makes the file itself when it does not.
+decides everything: names, directories, links, limits. What is left of a file then, its bytes and a path without links,
+it gives to the other as long as that one keeps up, and makes the file itself when it does not.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import struct
 from types import TracebackType
 
 from agent.bundle.files import FileMaker, Owner
-from agent.filesystem.hands import Hand
+from agent.filesystem.helper_process import HelperProcess
 
 # Length of the name, mode, user, group, time; the flags tell whether there is an owner and a time.
 _HEAD = struct.Struct("=IIIIq??")
@@ -35,7 +35,7 @@ _YES = b"!"
 _NOT_NOW = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.EMSGSIZE})
 
 
-class SecondWriter:
+class HelperWriter:
     """Makes files beside this process; to be used as a context manager, which ends it when it is left early.
 
     Start it before any thread. What it could not do is raised by every method: an OSError whose
@@ -48,12 +48,12 @@ class SecondWriter:
         # Each message arrives whole, or is refused whole when there is no room.
         self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ROOM)
-        self._hand = Hand(self._serve)
+        self._helper = HelperProcess(self._serve)
 
-    def __enter__(self) -> SecondWriter:
+    def __enter__(self) -> HelperWriter:
         """Start. Raises OSError."""
         try:
-            self._hand.__enter__()
+            self._helper.__enter__()
         except BaseException:
             self._ours.close()
             raise
@@ -65,15 +65,15 @@ class SecondWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._hand.__exit__(kind, error, trace)
+        self._helper.__exit__(kind, error, trace)
         self._ours.close()
 
     def give(self, name: bytes, data: bytes | memoryview, mode: int, owner: Owner | None, mtime: int | None) -> bool:
         """Have a file made that replaces an earlier file of its name, or tell that this cannot be taken on now.
 
-        ``name`` is a path below the top in whose folders there is no link; no folder and no link has it.
+        ``name`` is a path below the top in whose directories there is no link; no directory and no link has it.
         """
-        if len(data) > _LARGEST or len(name) > _LONGEST_NAME or self._hand.is_alone:
+        if len(data) > _LARGEST or len(name) > _LONGEST_NAME or self._helper.is_alone:
             return False
         user, group = owner or (0, 0)
         try:
@@ -88,22 +88,22 @@ class SecondWriter:
             self._ended()
         self._given.add(name)
         if len(self._given) >= _MOST_NAMES:
-            self.settle_all()
+            self.finalize_all()
         return True
 
-    def settle(self, name: bytes) -> None:
+    def finalize(self, name: bytes) -> None:
         """See to it that a file that was given is there, before anything else happens to its name."""
         if name in self._given:
-            self.settle_all()
+            self.finalize_all()
 
     def finish(self) -> None:
         """Wait until all is done, and end it."""
-        if not self._hand.is_alone:
+        if not self._helper.is_alone:
             self._ours.shutdown(socket.SHUT_WR)
-            self._hand.join()
+            self._helper.join()
 
-    def settle_all(self) -> None:
-        """See to it that every file that was given is there, before a folder is taken away."""
+    def finalize_all(self) -> None:
+        """See to it that every file that was given is there, before a directory is taken away."""
         if not self._given:
             return
         try:
@@ -116,7 +116,7 @@ class SecondWriter:
         self._given.clear()
 
     def _ended(self) -> None:
-        self._hand.join()
+        self._helper.join()
         raise ChildProcessError("the process that makes a part of the files ended early")
 
     def _serve(self) -> None:
@@ -136,8 +136,8 @@ class SecondWriter:
         end = _HEAD.size + name_length
         name = bytes(message[_HEAD.size : end])
         try:
-            folder, _, leaf = name.rpartition(b"/")
-            self._files.enter(folder)
+            directory, _, leaf = name.rpartition(b"/")
+            self._files.enter(directory)
             self._files.write(
                 self._create(leaf, mode),
                 message[end:],

@@ -1,4 +1,4 @@
-"""Bundles that are folders of this host: copied, because hooks may write into what they get."""
+"""Bundles that are directories of this host: copied, because hooks may write into what they get."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from agent.bundle.writer import DEFAULT_DIRECTORY_MODE, TreeWriter
 from agent.errors import BundleError
 from agent.filesystem.copying import SMALL, copy_bytes
 from agent.filesystem.durable import write_all
-from agent.filesystem.hands import Hand, is_worth_a_hand
+from agent.filesystem.helper_process import HelperProcess, is_worth_a_helper
 
-_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Not blocking: a fifo that takes a file's place after it was looked at must not hold the deployment.
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _STEP = 16 * 1024 * 1024
 
-# What one walk copies: everything; folders and links; or the files of one half of the folders.
+# What one walk copies: everything; directories and links; or the files of one half of the directories.
 _ALL, _FRAME = -1, -2
 
 _KINDS = (
@@ -33,13 +33,13 @@ _KINDS = (
 )
 
 
-class FolderReader:
-    """Copies one folder to the writer.
+class DirectoryReader:
+    """Copies one directory to the writer.
 
-    As the official agent does it: files get their mode, setuid included, and folders 0755, both without what the
+    As the official agent does it: files get their mode, setuid included, and directories 0755, both without what the
     umask takes; owners and times are those of new files; symbolic links are copied as links, hard links become
-    files of their own. With ``exact_modes`` files and folders keep their modes as they are. Every folder is opened in
-    the one above it without following links, so nobody who may change the source can lead the copy elsewhere.
+    files of their own. With ``exact_modes`` files and directories keep their modes as they are. Every directory is
+    opened in the one above it without following links, so nobody who may change the source can lead the copy elsewhere.
     """
 
     def __init__(
@@ -71,15 +71,15 @@ class FolderReader:
     def copy(self, progress: Callable[[], None]) -> None:
         """Copy everything; ``copied`` is about the number of bytes so far. Raises BundleError, OSError."""
         self._progress = progress
-        if not is_worth_a_hand(self._need.entries):
+        if not is_worth_a_helper(self._need.entries):
             self._walk(partial(self._copy_entries, _ALL))
             return
         self._walk(partial(self._copy_entries, _FRAME))
-        with Hand(self._copy_half) as hand:
+        with HelperProcess(self._copy_half) as helper:
             self._counted = 2  # the other process is about as far
             self._walk(partial(self._copy_entries, 0))
             try:
-                hand.join()
+                helper.join()
             except OSError as error:
                 self._writer.current = os.fsencode(error.filename or "")
                 raise
@@ -94,17 +94,17 @@ class FolderReader:
             raise
 
     def _walk(self, visit: Callable[[int, bytes], list[bytes]]) -> None:
-        """Visit a folder, then each folder in it. Holds a descriptor for each level, and no list of the files."""
+        """Visit a directory, then each directory in it. Holds a descriptor for each level, and no list of the files."""
         stack: list[tuple[int, bytes, list[bytes]]] = []
         try:
             # Opened anew and not duplicated: two walks at once must not share how far they have read it.
-            self._descend(stack, visit, os.open(b".", _OPEN_FOLDER, dir_fd=self._top), b"")
+            self._descend(stack, visit, os.open(b".", _OPEN_DIRECTORY, dir_fd=self._top), b"")
             while stack:
-                descriptor, name, folders = stack[-1]
-                if folders:
-                    leaf = folders.pop()
+                descriptor, name, directories = stack[-1]
+                if directories:
+                    leaf = directories.pop()
                     child = self._writer.current = _join(name, leaf)
-                    self._descend(stack, visit, os.open(leaf, _OPEN_FOLDER, dir_fd=descriptor), child)
+                    self._descend(stack, visit, os.open(leaf, _OPEN_DIRECTORY, dir_fd=descriptor), child)
                 else:
                     stack.pop()
                     os.close(descriptor)
@@ -119,54 +119,54 @@ class FolderReader:
         descriptor: int,
         name: bytes,
     ) -> None:
-        folders: list[bytes] = []
-        stack.append((descriptor, name, folders))
+        directories: list[bytes] = []
+        stack.append((descriptor, name, directories))
         information = os.fstat(descriptor)
         if (information.st_dev, information.st_ino) == self._forbidden:
             raise BundleError(
-                f"{self._path}: the bundle cannot be copied: the folder for deployments lies inside it.",
-                remedy="Set root_dir to a folder outside the bundle, or deploy from a folder further down.",
+                f"{self._path}: the bundle cannot be copied: the directory for deployments lies inside it.",
+                remedy="Set root_dir to a directory outside the bundle, or deploy from a directory further down.",
             )
-        folders += visit(descriptor, name)
+        directories += visit(descriptor, name)
 
-    def _count_entries(self, folder: int, name: bytes) -> list[bytes]:
-        folders = []
-        with os.scandir(folder) as entries:
+    def _count_entries(self, directory: int, name: bytes) -> list[bytes]:
+        directories = []
+        with os.scandir(directory) as entries:
             for entry in entries:
                 if entry.is_file(follow_symlinks=False):
                     self._need.add(entry.stat(follow_symlinks=False).st_size)
                     continue
                 self._need.add(0)
                 if entry.is_dir(follow_symlinks=False):
-                    folders.append(os.fsencode(entry.name))
+                    directories.append(os.fsencode(entry.name))
                 elif not entry.is_symlink():
                     leaf = os.fsencode(entry.name)
                     raise self._special(_join(name, leaf), entry.stat(follow_symlinks=False).st_mode)
-        return folders
+        return directories
 
-    def _copy_entries(self, part: int, folder: int, name: bytes) -> list[bytes]:
-        # By the folder's name and not its turn, which may change from one walk to the next.
+    def _copy_entries(self, part: int, directory: int, name: bytes) -> list[bytes]:
+        # By the directory's name and not its turn, which may change from one walk to the next.
         files = part in (_ALL, zlib.crc32(name) & 1)
         frame = part in (_ALL, _FRAME)
         if name and frame:
-            mode = os.fstat(folder).st_mode & 0o7777 if self._exact_modes else DEFAULT_DIRECTORY_MODE & ~self._umask
-            self._writer.make_folder(name, mode, None, None)
-        folders = []
-        with os.scandir(folder) as entries:
+            mode = os.fstat(directory).st_mode & 0o7777 if self._exact_modes else DEFAULT_DIRECTORY_MODE & ~self._umask
+            self._writer.make_directory(name, mode, None, None)
+        directories = []
+        with os.scandir(directory) as entries:
             for entry in entries:
                 leaf = os.fsencode(entry.name)
                 path = self._writer.current = _join(name, leaf)
                 if entry.is_dir(follow_symlinks=False):
-                    folders.append(leaf)
+                    directories.append(leaf)
                 elif entry.is_symlink():
                     if frame:
-                        self._writer.make_symlink(path, os.readlink(leaf, dir_fd=folder), None, None)
+                        self._writer.make_symlink(path, os.readlink(leaf, dir_fd=directory), None, None)
                 elif files:
-                    self._copy_file(folder, leaf, path)
-        return folders
+                    self._copy_file(directory, leaf, path)
+        return directories
 
-    def _copy_file(self, folder: int, leaf: bytes, path: bytes) -> None:
-        source = os.open(leaf, _OPEN_FILE, dir_fd=folder)
+    def _copy_file(self, directory: int, leaf: bytes, path: bytes) -> None:
+        source = os.open(leaf, _OPEN_FILE, dir_fd=directory)
         try:
             information = os.fstat(source)
             size = information.st_size
@@ -202,10 +202,10 @@ class FolderReader:
         self._progress()
 
     def _special(self, name: bytes, mode: int) -> BundleError:
-        kind = next((words for test, words in _KINDS if test(mode)), "neither file nor folder nor link")
-        remedy = "A revision may hold only files, folders and links: remove it from the bundle."
+        kind = next((words for test, words in _KINDS if test(mode)), "neither file nor directory nor link")
+        remedy = "A revision may hold only files, directories and links: remove it from the bundle."
         return entry_error(self._path, name, f"is {kind}", remedy=remedy)
 
 
-def _join(folder: bytes, leaf: bytes) -> bytes:
-    return folder + b"/" + leaf if folder else leaf
+def _join(directory: bytes, leaf: bytes) -> bytes:
+    return directory + b"/" + leaf if directory else leaf

@@ -10,7 +10,7 @@ import selectors
 import psutil
 import pytest
 
-from agent.daemon.errands import Errands
+from agent.daemon.background_jobs import BackgroundJobs
 
 
 def end(selector: selectors.BaseSelector) -> None:
@@ -20,14 +20,14 @@ def end(selector: selectors.BaseSelector) -> None:
 
 def test_a_child_is_waited_for_and_leaves_neither_zombie_nor_descriptor() -> None:
     with selectors.DefaultSelector() as selector:
-        errands = Errands(selector, os.environ)
+        background_jobs = BackgroundJobs(selector, os.environ)
         before = len(os.listdir("/proc/self/fd")), psutil.Process().children()
-        errands.start("json.tool", b"{}")
-        errands.start("json.tool", b"{}")
+        background_jobs.start("json.tool", b"{}")
+        background_jobs.start("json.tool", b"{}")
         assert len(selector.get_map()) == 1, "one that still runs is not started a second time"
         end(selector)
         assert (len(os.listdir("/proc/self/fd")), psutil.Process().children()) == before
-        errands.start("json.tool", b"{}")
+        background_jobs.start("json.tool", b"{}")
         assert len(selector.get_map()) == 1
         end(selector)
 
@@ -36,10 +36,10 @@ def test_a_host_without_room_for_another_process_does_not_end_the_agent(caplog: 
     logging.getLogger("agent").propagate = True
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     with selectors.DefaultSelector() as selector:
-        errands = Errands(selector, os.environ)
+        background_jobs = BackgroundJobs(selector, os.environ)
         resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
         try:
-            errands.start("json.tool", b"{}")
+            background_jobs.start("json.tool", b"{}")
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         assert not selector.get_map()

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from agent.sandbox.engine import health, lifecycle
-from agent.sandbox.engine.desk import CommandDesk
+from agent.sandbox.engine.dispatcher import CommandDispatcher
 from agent.sandbox.engine.records import Command, Deployment, EventState, Json, Target
 
 
-class Conductor:
+class Orchestrator:
     """The rules of a deployment's progress; ``over`` is called once for every deployment that ends."""
 
-    def __init__(self, desk: CommandDesk, clock: Callable[[], float], over: Callable[[Deployment], None]) -> None:
-        self._desk = desk
+    def __init__(
+        self, dispatcher: CommandDispatcher, clock: Callable[[], float], over: Callable[[Deployment], None]
+    ) -> None:
+        self._dispatcher = dispatcher
         self._clock = clock
         self._over = over
 
@@ -26,11 +28,11 @@ class Conductor:
             self._skip_waiting(deployment)
             self._finish(deployment, "Failed", "HEALTH_CONSTRAINTS_INVALID", _too_many(deployment))
         else:
-            self._settle(deployment)
+            self._finalize(deployment)
 
     def complete(self, command: Command, *, succeeded: bool, diagnostics: Json) -> None:
         """Take in the end of a command and go on with its target and deployment."""
-        self._desk.end(command, "Succeeded" if succeeded else "Failed")
+        self._dispatcher.end(command, "Succeeded" if succeeded else "Failed")
         deployment, target, event = command.deployment, command.target, command.event
         target.command = None
         self._end_event(target, event, "Succeeded" if succeeded else "Failed", diagnostics)
@@ -39,7 +41,7 @@ class Conductor:
             self._proceed(deployment, target)
         else:
             self._end_target(target, "Failed")
-        self._settle(deployment)
+        self._finalize(deployment)
 
     def stop(self, deployment: Deployment) -> bool:
         """Let nothing further begin; tell whether the deployment is over already.
@@ -51,10 +53,10 @@ class Conductor:
         for target in deployment.targets:
             command = target.command
             if command is not None and command.acknowledged is None:
-                self._desk.end(command, "Failed")
+                self._dispatcher.end(command, "Failed")
                 target.command = None
                 self._end_target(target, "Skipped")
-        self._settle(deployment)
+        self._finalize(deployment)
         return deployment.is_over
 
     def _proceed(self, deployment: Deployment, target: Target) -> None:
@@ -69,12 +71,12 @@ class Conductor:
                 event.started = self._clock()
                 self._end_event(target, event, "Succeeded", None)
                 continue
-            target.command = self._desk.issue(deployment, target, event)
+            target.command = self._dispatcher.issue(deployment, target, event)
             return
         self._end_target(target, "Succeeded")
         deployment.group.installed[target.host_identifier] = deployment.revision
 
-    def _settle(self, deployment: Deployment) -> None:
+    def _finalize(self, deployment: Deployment) -> None:
         """Begin with further hosts, or end the deployment, as its configuration allows."""
         if deployment.is_over:
             return

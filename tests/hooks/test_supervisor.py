@@ -36,7 +36,7 @@ def no_leftovers(revision, alive):
 pytestmark = pytest.mark.usefixtures("no_leftovers")
 
 TREE = """
-pids={folder}/pids
+pids={directory}/pids
 echo $$ >>$pids
 sleep 1000 & echo $! >>$pids
 setsid sh -c 'trap "" TERM HUP; echo $$ >>'$pids'; while :; do sleep 1000; done' &
@@ -50,7 +50,7 @@ until [ $(wc -l <$pids) = 5 ]; do sleep 0.02; done
     "last", ["wait", "trap '' TERM; sleep 1000; sleep 1000", "kill -STOP $$", "exec sleep 1000", "cat /dev/zero"]
 )
 def test_a_timeout_ends_every_descendant_wherever_it_went(revision, alive, last):
-    revision.script(TREE.format(folder=revision.folder, last=last))
+    revision.script(TREE.format(directory=revision.directory, last=last))
     error = revision.time_out(lambda: len(pids_in(revision)) == 5, term_grace_seconds=0.3)
     assert error.code is DiagnosticCode.SCRIPT_TIMED_OUT
     assert not [pid for pid in pids_in(revision) if alive(pid)]
@@ -125,17 +125,17 @@ def test_an_agent_that_is_not_root_ends_by_sudo_what_it_has_started_by_sudo(open
 
 
 WRITER = """
-(trap 'echo broken >{folder}/broken' PIPE
+(trap 'echo broken >{directory}/broken' PIPE
  sleep 0.5
  i=0; while [ $i -lt 40 ]; do head -c 10000 /dev/zero && head -c 10000 /dev/zero >&2 || exit; i=$((i+1)); done
- while [ ! -e {folder}/go ]; do sleep 0.05; done
- head -c 200000 /dev/zero && head -c 200000 /dev/zero >&2 && echo done >{folder}/done) &
-echo $! >>{folder}/pids
+ while [ ! -e {directory}/go ]; do sleep 0.05; done
+ head -c 200000 /dev/zero && head -c 200000 /dev/zero >&2 && echo done >{directory}/done) &
+echo $! >>{directory}/pids
 """
 
 
 def test_a_background_process_writes_on_unharmed_when_the_agent_is_gone(revision, start_agent, waiting):
-    revision.script(WRITER.format(folder=revision.folder))
+    revision.script(WRITER.format(directory=revision.directory))
     agent = start_agent(revision, "run()")
     assert agent.wait() == 0
     with open(revision.path("go"), "w"):
@@ -145,7 +145,7 @@ def test_a_background_process_writes_on_unharmed_when_the_agent_is_gone(revision
 
 
 def test_the_drainer_ends_with_the_last_writer_and_is_small(revision, start_agent, waiting, alive):
-    revision.script(WRITER.format(folder=revision.folder))
+    revision.script(WRITER.format(directory=revision.directory))
     assert start_agent(revision, "run()").wait() == 0
     (writer,) = pids_in(revision)
     pipe = os.open(f"/proc/{writer}/fd/1", os.O_WRONLY)  # a second hand on the same pipe
@@ -174,13 +174,13 @@ def children_of(pid):
 
 
 def test_a_running_script_writes_on_unharmed_when_the_agent_is_killed(revision, start_agent, waiting):
-    folder = revision.folder
+    directory = revision.directory
     revision.script(
         f"""
-        echo $$ >>{folder}/pids
-        while [ ! -e {folder}/go ]; do sleep 0.05; done
-        sleep 1000 & echo $! >>{folder}/pids
-        head -c 300000 /dev/zero && head -c 300000 /dev/zero >&2 && echo done >{folder}/done
+        echo $$ >>{directory}/pids
+        while [ ! -e {directory}/go ]; do sleep 0.05; done
+        sleep 1000 & echo $! >>{directory}/pids
+        head -c 300000 /dev/zero && head -c 300000 /dev/zero >&2 && echo done >{directory}/done
         """
     )
     agent = start_agent(revision, "run()")
@@ -199,7 +199,7 @@ def test_a_running_script_writes_on_unharmed_when_the_agent_is_killed(revision, 
 def test_a_background_process_writes_on_unharmed_when_the_agent_is_killed_while_it_waits_for_outputs(
     revision, start_agent, waiting, alive
 ):
-    revision.script(f"echo $$ >{revision.path('script')}" + WRITER.format(folder=revision.folder))
+    revision.script(f"echo $$ >{revision.path('script')}" + WRITER.format(directory=revision.directory))
     agent = start_agent(revision, "run(wait_for_outputs=True)")
     waiting(lambda: pids_in(revision) and not alive(pids_in(revision, "script")[0]), what="the end of the script")
     agent.kill()
@@ -210,7 +210,7 @@ def test_a_background_process_writes_on_unharmed_when_the_agent_is_killed_while_
 
 
 def test_the_timeout_holds_when_the_agent_is_killed(revision, start_agent, waiting, alive):
-    revision.script(TREE.format(folder=revision.folder, last="wait"))
+    revision.script(TREE.format(directory=revision.directory, last="wait"))
     for timeout in revision.timeouts:
         agent = start_agent(revision, f"run(timeout={timeout}, term_grace_seconds=0.2)")
         waiting(lambda: len(pids_in(revision)) == 5 or agent.poll() is not None, what="the script")  # noqa: B023
@@ -230,7 +230,7 @@ def test_a_killed_agent_leaves_its_locks_and_its_output_free_while_the_script_li
         revision,
         """
         import fcntl
-        lock = open(folder + "/lock", "w")
+        lock = open(directory + "/lock", "w")
         fcntl.flock(lock, fcntl.LOCK_EX)
         run()
         """,
@@ -238,7 +238,7 @@ def test_a_killed_agent_leaves_its_locks_and_its_output_free_while_the_script_li
     )
     waiting(lambda: pids_in(revision), what="the script")
     agent.kill()
-    assert agent.communicate()[0] == b""  # the end of its output comes although script and keeper live
+    assert agent.communicate()[0] == b""  # the end of its output comes although script and script supervisor live
     with open(revision.path("lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     (script,) = pids_in(revision)
@@ -247,7 +247,7 @@ def test_a_killed_agent_leaves_its_locks_and_its_output_free_while_the_script_li
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_agent_ends_the_tree_before_it_goes(revision, start_agent, waiting, alive, number):
-    revision.script(TREE.format(folder=revision.folder, last="echo ready; wait"))
+    revision.script(TREE.format(directory=revision.directory, last="echo ready; wait"))
     agent = start_agent(
         revision,
         """
@@ -266,7 +266,7 @@ def test_an_interrupted_agent_ends_the_tree_before_it_goes(revision, start_agent
 
 
 def run_with(revision, on_started, location="script.sh"):
-    context = EventContext("AfterInstall", revision.folder, {}, cwd="/")
+    context = EventContext("AfterInstall", revision.directory, {}, cwd="/")
     options = HookOptions(term_grace_seconds=0.2)
     with pytest.raises(ScriptError) as caught:
         run_event([Script(location, timeout=3600)], context, sinks=[], options=options, on_started=on_started)
@@ -274,15 +274,15 @@ def run_with(revision, on_started, location="script.sh"):
 
 
 def test_whoever_is_told_of_a_running_script_can_end_its_tree(revision, waiting, alive):
-    revision.script(TREE.format(folder=revision.folder, last="wait"))
+    revision.script(TREE.format(directory=revision.directory, last="wait"))
     seen = []
 
     def end(running):
         seen.append(running)
         waiting(lambda: len(pids_in(revision)) == 5, what="the script")
         assert processes.look_up(running.pid).start_time == running.start_time
-        assert processes.look_up(running.keeper_pid).start_time == running.keeper_start_time
-        os.kill(running.keeper_pid, signal.SIGTERM)
+        assert processes.look_up(running.supervisor_pid).start_time == running.supervisor_start_time
+        os.kill(running.supervisor_pid, signal.SIGTERM)
 
     error = run_with(revision, end)
     assert error.code is DiagnosticCode.SCRIPT_FAILED
@@ -294,30 +294,30 @@ def test_whoever_is_told_of_a_running_script_can_end_its_tree(revision, waiting,
 
 def test_an_agent_does_not_wait_for_ever_for_what_does_not_end(revision, waiting, alive):
     revision.script(f"echo $$ >>{revision.path('pids')}; exec sleep 1000")
-    keepers = []
+    supervisors = []
 
     def stop(running):
-        os.kill(running.keeper_pid, signal.SIGSTOP)
+        os.kill(running.supervisor_pid, signal.SIGSTOP)
         waiting(lambda: pids_in(revision), what="the script")
-        keepers.append(running.keeper_pid)
+        supervisors.append(running.supervisor_pid)
 
-    context = EventContext("AfterInstall", revision.folder, {}, cwd="/")
+    context = EventContext("AfterInstall", revision.directory, {}, cwd="/")
     options = HookOptions(term_grace_seconds=0.1)
     with pytest.raises(ScriptError) as caught:
         run_event([Script("script.sh", timeout=1)], context, sinks=[], options=options, on_started=stop)
     assert caught.value.code is DiagnosticCode.SCRIPT_TIMED_OUT
     assert f"could not be ended yet: {pids_in(revision)[0]} (sleep 1000)" in str(caught.value)
-    os.kill(keepers[0], signal.SIGCONT)
-    os.waitpid(keepers[0], 0)
+    os.kill(supervisors[0], signal.SIGCONT)
+    os.waitpid(supervisors[0], 0)
     assert not alive(pids_in(revision)[0])
 
 
-def test_a_killed_keeper_fails_the_script_and_does_not_leave_it_running(revision, waiting, alive):
+def test_a_killed_supervisor_fails_the_script_and_does_not_leave_it_running(revision, waiting, alive):
     revision.script(f"echo $$ >>{revision.path('pids')}; sleep 1000 & echo $! >>{revision.path('pids')}; wait")
 
     def kill(running):
         waiting(lambda: len(pids_in(revision)) == 2, what="the script")
-        os.kill(running.keeper_pid, signal.SIGKILL)
+        os.kill(running.supervisor_pid, signal.SIGKILL)
 
     error = run_with(revision, kill)
     assert error.code is DiagnosticCode.SCRIPT_FAILED
@@ -331,7 +331,7 @@ def test_a_failing_callback_ends_the_script(revision, alive):
     def fail(running):
         raise ConnectionError("the record cannot be written")
 
-    context = EventContext("AfterInstall", revision.folder, {}, cwd="/")
+    context = EventContext("AfterInstall", revision.directory, {}, cwd="/")
     with pytest.raises(ConnectionError):
         run_event([Script("script.sh")], context, sinks=[], options=HookOptions(), on_started=fail)
     assert not [pid for pid in pids_in(revision) if alive(pid)]
@@ -346,15 +346,15 @@ def test_an_agent_that_ignores_the_death_of_children_still_learns_how_a_script_e
         signal.signal(signal.SIGCHLD, old)
 
 
-def test_the_keeper_does_not_stay_behind_a_finished_script(revision, waiting, alive):
-    keepers = []
+def test_the_supervisor_does_not_stay_behind_a_finished_script(revision, waiting, alive):
+    supervisors = []
     revision.script(f"sleep 1000 & echo $! >>{revision.path('pids')}")
-    context = EventContext("AfterInstall", revision.folder, {}, cwd="/")
+    context = EventContext("AfterInstall", revision.directory, {}, cwd="/")
     run_event(
         [Script("script.sh")],
         context,
         sinks=[],
         options=HookOptions(),
-        on_started=lambda running: keepers.append(running.keeper_pid),
+        on_started=lambda running: supervisors.append(running.supervisor_pid),
     )
-    assert not alive(keepers[0])
+    assert not alive(supervisors[0])

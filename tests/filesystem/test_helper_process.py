@@ -17,17 +17,17 @@ import psutil
 import pytest
 
 from agent.errors import InstallError
-from agent.filesystem import hands
-from agent.filesystem.hands import Hand, is_worth_a_hand, written_ahead
+from agent.filesystem import helper_process
+from agent.filesystem.helper_process import HelperProcess, is_worth_a_helper, written_ahead
 from agent.filesystem.locks import FileLock
 
 HOLDS_A_LOCK = """
 import sys, time
-from agent.filesystem.hands import Hand
+from agent.filesystem.helper_process import HelperProcess
 from agent.filesystem.locks import FileLock
 lock = FileLock(sys.argv[1], purpose="the test")
 lock.acquire()
-with Hand(lambda: (print("at work", flush=True), time.sleep(600))) as hand:
+with HelperProcess(lambda: (print("at work", flush=True), time.sleep(600))) as hand:
     hand.join()
 """
 
@@ -37,33 +37,39 @@ def raising(error: Exception) -> None:
 
 
 def test_what_the_other_process_has_done_is_there(tmp_path: Path) -> None:
-    with Hand((tmp_path / "made").touch) as hand:
-        hand.join()
+    with HelperProcess((tmp_path / "made").touch) as helper:
+        helper.join()
     assert (tmp_path / "made").exists()
 
 
 def test_its_error_arrives_with_number_and_file() -> None:
     error = OSError(errno.ENOSPC, "No space left", "/srv/file")
-    with pytest.raises(OSError, match="No space left") as caught, Hand(lambda: raising(error)) as hand:
-        hand.join()
+    with pytest.raises(OSError, match="No space left") as caught, HelperProcess(lambda: raising(error)) as helper:
+        helper.join()
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, "/srv/file")
 
 
 def test_its_explained_error_keeps_the_remedy() -> None:
     error = InstallError("It cannot be.", remedy="Do this.")
-    with pytest.raises(InstallError, match=r"^It cannot be\. Do this\.$"), Hand(lambda: raising(error)) as hand:
-        hand.join()
+    with (
+        pytest.raises(InstallError, match=r"^It cannot be\. Do this\.$"),
+        HelperProcess(lambda: raising(error)) as helper,
+    ):
+        helper.join()
 
 
 def test_an_error_longer_than_a_pipe_holds_arrives_whole() -> None:
     text = "x" * 1_000_000
-    with pytest.raises(InstallError, match=text), Hand(lambda: raising(InstallError(text))) as hand:
-        hand.join()
+    with pytest.raises(InstallError, match=text), HelperProcess(lambda: raising(InstallError(text))) as helper:
+        helper.join()
 
 
 def test_a_process_that_was_killed_has_not_done_its_part() -> None:
-    with pytest.raises(ChildProcessError, match="-9"), Hand(lambda: os.kill(os.getpid(), signal.SIGKILL)) as hand:
-        hand.join()
+    with (
+        pytest.raises(ChildProcessError, match="-9"),
+        HelperProcess(lambda: os.kill(os.getpid(), signal.SIGKILL)) as helper,
+    ):
+        helper.join()
 
 
 def test_leaving_early_ends_it(tmp_path: Path) -> None:
@@ -74,7 +80,7 @@ def test_leaving_early_ends_it(tmp_path: Path) -> None:
         time.sleep(600)
 
     def leave() -> None:
-        with Hand(note_and_sleep):
+        with HelperProcess(note_and_sleep):
             while not (note.exists() and note.read_text()):
                 time.sleep(0.01)
             raise KeyboardInterrupt
@@ -90,7 +96,7 @@ def test_an_interrupt_while_it_is_started_ends_it() -> None:
     interrupts = [signal.SIGINT]
     me = threading.get_ident()  # another thread of the test's process would take it up at a moment of its own
     os.register_at_fork(before=lambda: signal.pthread_kill(me, interrupts.pop()) if interrupts else None)
-    with pytest.raises(KeyboardInterrupt), Hand(lambda: time.sleep(600)):
+    with pytest.raises(KeyboardInterrupt), HelperProcess(lambda: time.sleep(600)):
         pass
     assert not interrupts
     assert psutil.Process().children() == before
@@ -119,7 +125,7 @@ def test_what_could_not_be_written_ahead_is_an_error_of_the_block(tmp_path: Path
 
     def work() -> None:
         with written_ahead([gone]):
-            time.sleep(4 * hands.SYNC_PAUSE)
+            time.sleep(4 * helper_process.SYNC_PAUSE)
 
     # The kernel's own errors come the same way; this is one that can be had without a broken disk.
     with pytest.raises(FileNotFoundError):
@@ -127,27 +133,27 @@ def test_what_could_not_be_written_ahead_is_an_error_of_the_block(tmp_path: Path
 
 
 def test_few_files_are_left_to_one_process() -> None:
-    assert not is_worth_a_hand(hands.WORTH_A_HAND - 1)
+    assert not is_worth_a_helper(helper_process.WORTH_A_HAND - 1)
 
 
 def test_a_single_processor_is_not_shared() -> None:
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(allowed)})
     try:
-        assert not is_worth_a_hand(10**6)
+        assert not is_worth_a_helper(10**6)
     finally:
         os.sched_setaffinity(0, allowed)
 
 
 AS_MANY_PROCESSES_AS_MAY_BE = """
 import os, resource, sys
-from agent.bundle import second_writer, tar, owners
+from agent.bundle import helper_writer, tar, owners
 from agent.bundle.unpack import UnpackOptions, unpack
 from agent.filesystem import hands
-from agent.filesystem.hands import Hand, written_ahead
+from agent.filesystem.helper_process import HelperProcess, written_ahead
 import ctypes
 
-folder = sys.argv[1]
+directory = sys.argv[1]
 hands.WORTH_A_HAND = hands.WORTH_WRITING_AHEAD = 0
 hands._has_a_second_processor = lambda: True
 if os.geteuid() == 0:
@@ -157,24 +163,24 @@ if os.geteuid() == 0:
 resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
 
 done = []
-with Hand(lambda: done.append("a")) as hand:
+with HelperProcess(lambda: done.append("a")) as hand:
     hand.join()
-with written_ahead([folder]):
+with written_ahead([directory]):
     done.append("b")
 for kind in ("tar", "directory"):
-    unpack(f"{folder}/source.tar" if kind == "tar" else f"{folder}/source", kind, f"{folder}/{kind}",
+    unpack(f"{directory}/source.tar" if kind == "tar" else f"{directory}/source", kind, f"{directory}/{kind}",
            options=UnpackOptions())
-print(done, hand.is_alone, *(open(f"{folder}/{kind}/d/f").read() for kind in ("tar", "directory")))
+print(done, hand.is_alone, *(open(f"{directory}/{kind}/d/f").read() for kind in ("tar", "directory")))
 """
 
 
 def test_a_host_with_as_many_processes_as_may_be_does_the_work_with_one() -> None:
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o777)
-        (folder / "source" / "d").mkdir(parents=True)
-        (folder / "source" / "d" / "f").write_text("content")
-        shutil.make_archive(str(folder / "source"), "tar", folder / "source")
+        directory = Path(name)
+        directory.chmod(0o777)
+        (directory / "source" / "d").mkdir(parents=True)
+        (directory / "source" / "d" / "f").write_text("content")
+        shutil.make_archive(str(directory / "source"), "tar", directory / "source")
         command = [sys.executable, "-c", AS_MANY_PROCESSES_AS_MAY_BE, name]
         result = subprocess.run(command, capture_output=True, text=True)
         assert result.stdout == "['a', 'b'] True content content\n", result.stderr

@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 
 from agent.config.settings import Settings
-from agent.daemon.facts import Facts, start_reading, take_facts
 from agent.daemon.reload import NEED_RESTART, merge
+from agent.daemon.startup_state import StartupState, read_startup_state, start_reading
 from agent.errors import ConfigError
 
 
-def read_facts(path: str) -> Facts:
-    return take_facts(start_reading(path))
+def read_facts(path: str) -> StartupState:
+    return read_startup_state(start_reading(path))
 
 
-def write(folder: Path, text: str) -> str:
-    path = folder / "agent.yml"
-    path.write_text(text + f"\non_premises_config_file: {folder}/onpremises.yml\n")
+def write(directory: Path, text: str) -> str:
+    path = directory / "agent.yml"
+    path.write_text(text + f"\non_premises_config_file: {directory}/onpremises.yml\n")
     return str(path)
 
 
@@ -27,12 +27,12 @@ def test_settings_and_identity_come_through(tmp_path: Path) -> None:
         "iam_user_arn: arn:aws:iam::123456789012:user/x\nregion: eu-central-1\n"
         "aws_access_key_id: AKIA\naws_secret_access_key: secret\n"
     )
-    facts = read_facts(write(tmp_path, ":max_revisions: 3\nunknown_thing: 1"))
-    assert facts.settings.max_revisions == 3
-    assert facts.on_premises is not None
-    assert facts.on_premises.arn.endswith("user/x")
-    assert any("unknown_thing" in warning for warning in facts.warnings)
-    assert "secret" not in repr(facts)
+    startup_state = read_facts(write(tmp_path, ":max_revisions: 3\nunknown_thing: 1"))
+    assert startup_state.settings.max_revisions == 3
+    assert startup_state.on_premises is not None
+    assert startup_state.on_premises.arn.endswith("user/x")
+    assert any("unknown_thing" in warning for warning in startup_state.warnings)
+    assert "secret" not in repr(startup_state)
 
 
 def test_a_host_on_ec2_has_no_on_premises_file(tmp_path: Path) -> None:

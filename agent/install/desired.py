@@ -1,4 +1,4 @@
-"""What an AppSpec's ``files`` section wants on the host: every folder, file and link, or every reason why not."""
+"""What an AppSpec's ``files`` section wants on the host: every directory, file and link, or every reason why not."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import stat
 from collections.abc import Callable, Sequence
 
 from agent.appspec.model import FileMapping, located, place_of
-from agent.install.host import FILE, FOLDER, LINK, OTHER, Host, Link, View
+from agent.install.host import DIRECTORY, FILE, LINK, OTHER, Host, Link, View
 
-# A revision with folders linked into each other in many ways unfolds without end; no real one comes near this.
+# A revision with directories linked into each other in many ways unfolds without end; no real one comes near this.
 _MAX_ENTRIES = 2_000_000
 
 
-# A folder of the revision and those that it was reached through, the innermost first.
+# A directory of the revision and those that it was reached through, the innermost first.
 _Above = tuple[str, "_Above | None"]
 
 
 class Entry:
-    """One thing to install: ``kind`` as in ``host``, ``path`` real, ``source`` absolute (empty for made folders).
+    """One thing to install: ``kind`` as in ``host``, ``path`` real, ``source`` absolute (empty for made directories).
 
     ``shown`` is the path as the AppSpec's words give it, before links on the host are followed; the clean-up list and
     the instructions of the official agents hold that one.
@@ -35,11 +35,11 @@ class Entry:
         self.mapping = mapping
 
 
-class Wanted:
+class Desired:
     """The entries by their real path, in the order in which the official agent makes them, and all problems.
 
-    ``links`` are the host's links that lead to a wanted folder, ``source_links`` those that lead to a folder that files
-    are copied from. ``sources`` gives the real path of each such folder.
+    ``links`` are the host's links that lead to a desired directory, ``source_links`` those that lead to a directory
+    that files are copied from. ``sources`` gives the real path of each such directory.
     """
 
     def __init__(
@@ -94,14 +94,16 @@ class Wanted:
             return
         if stat.S_ISLNK(mode) and os.path.isdir(path):
             mode = stat.S_IFDIR
-        kind = FOLDER if stat.S_ISDIR(mode) else FILE if stat.S_ISREG(mode) else LINK if stat.S_ISLNK(mode) else OTHER
+        kind = (
+            DIRECTORY if stat.S_ISDIR(mode) else FILE if stat.S_ISREG(mode) else LINK if stat.S_ISLNK(mode) else OTHER
+        )
         if kind == OTHER:
-            self._problem(mapping, f"the source {mapping.source!r} is neither a file, a folder nor a link")
-        elif kind != FOLDER and mapping.source.endswith("/"):
+            self._problem(mapping, f"the source {mapping.source!r} is neither a file, a directory nor a link")
+        elif kind != DIRECTORY and mapping.source.endswith("/"):
             self._problem(mapping, f"the source {mapping.source!r} is a file; take the slash at its end away")
-        elif (root := self._folder(destination, mapping, path)) is not None:
-            self._note_source(path if kind == FOLDER else os.path.dirname(path))
-            if kind == FOLDER:
+        elif (root := self._directory(destination, mapping, path)) is not None:
+            self._note_source(path if kind == DIRECTORY else os.path.dirname(path))
+            if kind == DIRECTORY:
                 self._add_contents(path, destination, root, mapping)
             else:
                 self._leaf(kind, path, os.path.basename(os.path.normpath(source)), destination, root, mapping)
@@ -123,7 +125,7 @@ class Wanted:
         return expand(mapping.destination, self._cwd)
 
     def _add_contents(self, source: str, shown: str, root: str, mapping: FileMapping) -> None:
-        """Add all that a folder holds to the folder at real path ``root``."""
+        """Add all that a directory holds to the directory at real path ``root``."""
         waiting: list[tuple[str, str, str, _Above]] = [(source, shown, root, (source, None))]
         while waiting:
             source, shown, root, above = waiting.pop()
@@ -137,62 +139,62 @@ class Wanted:
                     waiting.append((inner_source, inner_shown, inner, (inner_source, above)))
 
     def _add_leaves(self, source: str, shown: str, root: str, mapping: FileMapping, above: _Above) -> list[str]:
-        """Add the files and links of one folder; give the names of its folders."""
-        folders = []
+        """Add the files and links of one directory; give the names of its directories."""
+        directories = []
         with os.scandir(source) as found:
             for item in found:
                 if item.is_symlink():
-                    if self._is_folder_link(item, mapping, above):
-                        folders.append(item.name)
+                    if self._is_directory_link(item, mapping, above):
+                        directories.append(item.name)
                     else:
                         self._leaf(LINK, item.path, item.name, shown, root, mapping)
                 elif item.is_dir(follow_symlinks=False):
-                    folders.append(item.name)
+                    directories.append(item.name)
                 elif item.is_file(follow_symlinks=False):
                     self._leaf(FILE, item.path, item.name, shown, root, mapping)
                 else:
                     self._problem(
-                        mapping, f"{item.path} is neither a file, a folder nor a link and cannot be installed"
+                        mapping, f"{item.path} is neither a file, a directory nor a link and cannot be installed"
                     )
-        return folders
+        return directories
 
-    def _is_folder_link(self, item: os.DirEntry[str], mapping: FileMapping, above: _Above) -> bool:
-        """Tell whether a link is installed as the folder it leads to, as the official agents do it."""
+    def _is_directory_link(self, item: os.DirEntry[str], mapping: FileMapping, above: _Above) -> bool:
+        """Tell whether a link is installed as the directory it leads to, as the official agents do it."""
         try:
             if not self._follow or not item.is_dir():
                 return False
         except OSError:
             return False  # a link in a circle with itself: it is installed as it is
         target = item.stat()
-        folder: _Above | None = above
-        while folder is not None:
-            path, folder = folder
+        directory: _Above | None = above
+        while directory is not None:
+            path, directory = directory
             status = os.stat(path)
             if (target.st_dev, target.st_ino) == (status.st_dev, status.st_ino):
-                text = f"{item.path} leads back to a folder that it is in; it is installed as a link."
+                text = f"{item.path} leads back to a directory that it is in; it is installed as a link."
                 self.warnings.append(f"{self._at(mapping)}: {text}")
                 return False
         self._note_source(item.path)
         return True
 
-    def _note_source(self, folder: str) -> None:
-        """Note where a folder of the revision really is, and all links on the way to it.
+    def _note_source(self, directory: str) -> None:
+        """Note where a directory of the revision really is, and all links on the way to it.
 
         Who owns one may have put it there after the bundle was unpacked, so what is judged is what is copied from.
         """
-        self.sources[folder] = self._unpacked.resolve(folder)
-        self.source_links += self._unpacked.links(folder)
+        self.sources[directory] = self._unpacked.resolve(directory)
+        self.source_links += self._unpacked.links(directory)
 
     def _leaf(self, kind: str, source: str, name: str, shown: str, root: str, mapping: FileMapping) -> None:
         path = f"{root}/{name}" if root != "/" else f"/{name}"
-        # The folder was looked at when it was wanted; there can be very many leaves.
+        # The directory was looked at when it was desired; there can be very many leaves.
         if path in self._reserved and self._is_reserved(path, path, mapping):
             return
         other = self.entries.get(path)
         if other is not None:
-            if other.kind != FOLDER and self._retained(path):
+            if other.kind != DIRECTORY and self._retained(path):
                 return
-            what = "makes a folder there" if other.kind == FOLDER else f"installs {other.source} there"
+            what = "makes a directory there" if other.kind == DIRECTORY else f"installs {other.source} there"
             self._problem(
                 mapping,
                 f"{source} cannot be installed at {path}: {self._at(other.mapping)} {what} already; remove one of"
@@ -201,8 +203,8 @@ class Wanted:
             return
         self._add(Entry(kind, path, f"{shown}/{name}" if shown != "/" else f"/{name}", source, mapping))
 
-    def _folder(self, shown: str, mapping: FileMapping, source: str) -> str | None:
-        """Want a destination folder and its missing parents; give its real path, or None where it cannot be."""
+    def _directory(self, shown: str, mapping: FileMapping, source: str) -> str | None:
+        """Want a destination directory and its missing parents; give its real path, or None where it cannot be."""
         root: str | None = "/"
         path = ""
         for name in shown.split("/")[1:]:
@@ -213,32 +215,32 @@ class Wanted:
         return root
 
     def _made(self, shown: str, real: str, mapping: FileMapping, source: str) -> str | None:
-        """Want one folder whose parent is settled; give its real path, following a link that stands there."""
+        """Want one directory whose parent is finalized; give its real path, following a link that stands there."""
         if self._is_reserved(real, shown, mapping):
             return None
         other = self.entries.get(real)
         if other is not None:
-            if other.kind == FOLDER:
+            if other.kind == DIRECTORY:
                 return real
             self._problem(
                 mapping,
-                f"{source} needs a folder at {real}, where {self._at(other.mapping)} installs {other.source};"
+                f"{source} needs a directory at {real}, where {self._at(other.mapping)} installs {other.source};"
                 " remove one of the two from the files section",
             )
             return None
         kind = self._after.kind(real)
         if kind is None:
-            self._add(Entry(FOLDER, real, shown, "", mapping))
+            self._add(Entry(DIRECTORY, real, shown, "", mapping))
             return real
-        if kind == FOLDER:
+        if kind == DIRECTORY:
             return real
         if kind == LINK and (target := self._led_to(real)) is not None:
             return None if self._is_reserved(target, shown, mapping) else target
-        state = "a symbolic link that leads to no folder" if kind == LINK else f"a {kind}"
+        state = "a symbolic link that leads to no directory" if kind == LINK else f"a {kind}"
         self._problem(
             mapping,
-            f"{source} needs a folder at {shown}, but there is {state}. Remove it (a BeforeInstall script can), or"
-            " choose another destination; no file_exists_behavior replaces a file by a folder",
+            f"{source} needs a directory at {shown}, but there is {state}. Remove it (a BeforeInstall script can), or"
+            " choose another destination; no file_exists_behavior replaces a file by a directory",
             key="destination",
         )
         return None
@@ -256,17 +258,18 @@ class Wanted:
         return own is not None
 
     def _led_to(self, link: str) -> str | None:
-        """Give the real path of the folder that a link on the host leads to, if there is or will be one."""
+        """Give the real path of the directory that a link on the host leads to, if there is or will be one."""
         try:
             target = self._after.resolve(link)
         except OSError as error:
             if error.errno != errno.ELOOP:
                 raise
             return None
-        wanted = self.entries.get(target)
-        # A file that is wanted where a folder stands is refused elsewhere, or left out by RETAIN: the folder stays.
-        is_folder = self._after.kind(target) == FOLDER or (wanted is not None and wanted.kind == FOLDER)
-        if not is_folder:
+        desired = self.entries.get(target)
+        # A file that is desired where a directory stands is refused elsewhere, or left out by RETAIN: the directory
+        # stays.
+        is_directory = self._after.kind(target) == DIRECTORY or (desired is not None and desired.kind == DIRECTORY)
+        if not is_directory:
             return None
         self.links += self._after.links(link)
         return target
@@ -286,7 +289,7 @@ class Wanted:
 def expand(path: str, cwd: str) -> str:
     """Give the absolute, tidied form of a path in an AppSpec: ``~`` is the home, relative is below ``cwd``.
 
-    An empty path is the root folder, as the official agent has it.
+    An empty path is the root directory, as the official agent has it.
     """
     if path.startswith("/") and "//" not in path and "/." not in path and not path.endswith("/"):
         return path  # tidy as it is, as most are; a revision can name thousands

@@ -27,7 +27,7 @@ SYNC_PAUSE = 0.1
 _PR_SET_PDEATHSIG = 1
 
 
-def is_worth_a_hand(files: int) -> bool:
+def is_worth_a_helper(files: int) -> bool:
     """Tell whether so many files should be made by two processes on this machine."""
     return files >= WORTH_A_HAND and _has_a_second_processor()
 
@@ -41,7 +41,7 @@ def _has_a_second_processor() -> bool:
     return len(os.sched_getaffinity(0)) > 1
 
 
-class Hand:
+class HelperProcess:
     """A child of this process that does a part of its work beside it; to be used as a context manager.
 
     It is a fork, so it holds the locks that this process holds, and the kernel ends it with this process: nobody else
@@ -55,7 +55,7 @@ class Hand:
         self._pid = 0
         self._said = -1
 
-    def __enter__(self) -> Hand:
+    def __enter__(self) -> HelperProcess:
         """Start. Raises OSError."""
         import ctypes  # only needed for large pieces of work, and it costs start-up time
 
@@ -99,7 +99,7 @@ class Hand:
             raise ChildProcessError(f"the process that did a part of the work ended with status {status}")
 
     def ask_to_end(self) -> None:
-        """Tell the child by SIGTERM, which it holds back, that no more is wanted of it."""
+        """Tell the child by SIGTERM, which it holds back, that no more is desired of it."""
         os.kill(self._pid, signal.SIGTERM)
 
     def __exit__(
@@ -145,20 +145,20 @@ def _do(work: Callable[[], None], says: int) -> None:
 
 
 @contextmanager
-def written_ahead(folders: Iterable[str]) -> Iterator[None]:
+def written_ahead(directories: Iterable[str]) -> Iterator[None]:
     """Have the disk write while the block still makes files, so that the sync at its end finds little to do.
 
     Raises OSError at the end of the block for what could not be written meanwhile: the kernel tells of such an error
     only once, so the sync that follows would not hear of it.
     """
-    wanted = list(folders)
-    with Hand(lambda: _write_ahead(wanted)) as hand:
+    desired = list(directories)
+    with HelperProcess(lambda: _write_ahead(desired)) as helper:
         yield
-        if not hand.is_alone:
-            hand.ask_to_end()
-            hand.join()
+        if not helper.is_alone:
+            helper.ask_to_end()
+            helper.join()
 
 
-def _write_ahead(folders: Iterable[str]) -> None:
+def _write_ahead(directories: Iterable[str]) -> None:
     while not signal.sigtimedwait({signal.SIGTERM}, SYNC_PAUSE):
-        sync_file_systems(folders)
+        sync_file_systems(directories)

@@ -14,7 +14,7 @@ ATTEMPTS = RetryPolicy((0.5, 1.0, 2.0, 4.0, 8.0), attempts=6)
 DEFAULT_RATE = MinimumRate()
 
 
-class Patience(Retries):
+class DownloadRetries(Retries):
     """The retries of one request, or of one part of a download."""
 
     def __init__(

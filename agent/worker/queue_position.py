@@ -8,16 +8,16 @@ from collections.abc import Callable
 from agent.errors import AgentError
 from agent.filesystem.boot import boot_id, since_boot
 from agent.filesystem.locks import FIRST_PAUSE, LONGEST_PAUSE, FileLock, LockTimeoutError
-from agent.store.commands import CommandFolder, CommandRecord, CommandStore
+from agent.store.commands import CommandDirectory, CommandRecord, CommandStore
 from agent.store.layout import Layout
 from agent.store.locks import group_lock
 
-START_PATIENCE = 10.0
+START_TIMEOUT = 10.0
 """Seconds for which the worker of an earlier command may take to begin, before a later one no longer waits for it."""
 
 
-def take_turn(
-    folder: CommandFolder,
+def wait_in_queue(
+    directory: CommandDirectory,
     record: CommandRecord,
     group_id: str,
     *,
@@ -27,11 +27,11 @@ def take_turn(
 ) -> FileLock:
     """Wait for the earlier commands of a deployment group; give the group's lock, taken.
 
-    ``limit`` is in seconds. Raises LockTimeoutError, OSError, SpecificationError, RootFolderError.
+    ``limit`` is in seconds. Raises LockTimeoutError, OSError, SpecificationError, RootDirectoryError.
     """
     end = time.monotonic() + limit
     pause = FIRST_PAUSE
-    while (earlier := _earlier(folder, record, group_id, CommandStore(layout))) is not None:
+    while (earlier := _earlier(directory, record, group_id, CommandStore(layout))) is not None:
         if time.monotonic() >= end:
             raise LockTimeoutError(
                 f"Waited {limit:g} s for the earlier command {earlier.key} of the deployment group {group_id}.",
@@ -44,10 +44,12 @@ def take_turn(
     return lock
 
 
-def _earlier(folder: CommandFolder, record: CommandRecord, group_id: str, store: CommandStore) -> CommandFolder | None:
+def _earlier(
+    directory: CommandDirectory, record: CommandRecord, group_id: str, store: CommandStore
+) -> CommandDirectory | None:
     """A command that came before this one, is or will be worked on, and is or may be of the same group."""
     for other in store:
-        if other.key == folder.key:
+        if other.key == directory.key:
             continue
         try:
             before = other.record()
@@ -74,4 +76,4 @@ def _came_before(one: CommandRecord, other: CommandRecord) -> bool:
 
 def _about_to_begin(record: CommandRecord) -> bool:
     """Whether a command without a worker has just come, so that its worker is on its way."""
-    return record.boot_id == boot_id() and since_boot() - record.order < START_PATIENCE * 1e9
+    return record.boot_id == boot_id() and since_boot() - record.order < START_TIMEOUT * 1e9

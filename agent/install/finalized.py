@@ -1,15 +1,15 @@
-"""Settle the permissions of a plan: ask ``permissions`` in the AppSpec's words, keep the answer by real paths."""
+"""Finalize the permissions of a plan: ask ``permissions`` in the AppSpec's words, keep the answer by real paths."""
 
 from __future__ import annotations
 
 import os
 
+from agent.install.desired import expand
 from agent.install.host import LINK, MAX_LINKS, View
 from agent.install.plan import ADJUST, Operation, Plan, PlanRequest
-from agent.install.wanted import expand
 
 
-def settle_permissions(plan: Plan, request: PlanRequest, after: View) -> list[str]:
+def finalize_permissions(plan: Plan, request: PlanRequest, after: View) -> list[str]:
     """Add to a plan what its permissions come to; give every problem. Raises OSError."""
     if not request.appspec.permissions:
         return []

@@ -9,7 +9,7 @@ from agent.sandbox.engine.records import Command, Deployment, EventState, Limits
 from agent.sandbox.errors import RefusedError
 
 
-class CommandDesk:
+class CommandDispatcher:
     """All commands, by identifier and by host; it knows nothing of what a command's end means."""
 
     def __init__(self, scope: Scope, clock: Callable[[], float]) -> None:

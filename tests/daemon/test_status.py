@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from agent.daemon.overview import (
+from agent.daemon.status import (
     InProgress,
     Supervisor,
     commands_in_progress,
@@ -44,28 +44,28 @@ def test_a_fresh_host_has_nothing_to_tell(layout):
 
 
 def test_an_event_is_in_progress_as_long_as_its_worker_lives(layout, store):
-    folder = command(store)
-    folder.save_progress(Progress("boot", deployment_id="d-1", group_id="g-1"), durably=False)
+    directory = command(store)
+    directory.save_progress(Progress("boot", deployment_id="d-1", group_id="g-1"), durably=False)
     assert commands_in_progress(layout) == []
-    with folder.lock():
+    with directory.lock():
         assert commands_in_progress(layout) == [InProgress("d-1", "g-1", "AfterInstall", "hc-1", 1000.0)]
     assert commands_in_progress(layout) == []
 
 
 def test_a_worker_that_only_reports_does_not_keep_the_agent_from_stopping(layout, store):
-    folder = command(store)
-    folder.save_outcome(outcome())
-    with folder.lock():
+    directory = command(store)
+    directory.save_outcome(outcome())
+    with directory.lock():
         assert commands_in_progress(layout) == []
     assert outcomes_to_report(layout) == 1
 
 
 def test_a_record_that_cannot_be_read_still_counts_while_it_is_worked_on(layout, store):
-    folder = command(store)
-    with open(os.path.join(folder.path, "record.json"), "w") as file:
+    directory = command(store)
+    with open(os.path.join(directory.path, "record.json"), "w") as file:
         file.write("{")
-    with folder.lock():
-        assert commands_in_progress(layout) == [InProgress(command=folder.key)]
+    with directory.lock():
+        assert commands_in_progress(layout) == [InProgress(command=directory.key)]
 
 
 def test_a_command_of_an_official_agent_is_in_progress_for_a_day(layout, store):
@@ -81,11 +81,11 @@ def test_a_command_of_an_official_agent_is_in_progress_for_a_day(layout, store):
 
 def test_strange_things_among_the_tracking_files_stop_nothing(layout):
     write_tracking(layout, "d-1", "")
-    folder = os.path.dirname(layout.tracking("d-1"))
-    os.mkdir(f"{folder}/folder")
-    os.mkfifo(f"{folder}/pipe")
-    os.symlink("/nowhere", f"{folder}/link")
-    with open(f"{folder}/bytes", "wb") as file:
+    directory = os.path.dirname(layout.tracking("d-1"))
+    os.mkdir(f"{directory}/directory")
+    os.mkfifo(f"{directory}/pipe")
+    os.symlink("/nowhere", f"{directory}/link")
+    with open(f"{directory}/bytes", "wb") as file:
         file.write(b"\xff\xfe")
     assert [found.deployment for found in commands_in_progress(layout)] == ["bytes"]
 
@@ -110,7 +110,7 @@ def test_what_the_agent_tells_of_itself_is_read_whole(layout):
         "host_identifier": "arn:x",
         "last_poll": 20.5,
         "last_success": 19.5,
-        "trouble": {"since": 20, "text": "No such host."},
+        "problem": {"since": 20, "text": "No such host."},
     }
     write_status(layout, json.dumps(fields))
     assert read_supervisor(layout, 7) == Supervisor("0.1.0", 10.0, "arn:x", 20.5, 19.5, "No such host.", 20.0)
@@ -118,7 +118,7 @@ def test_what_the_agent_tells_of_itself_is_read_whole(layout):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", '{"pid": 7, "trouble": 3, "started": "x", "last_poll": true}', "[" * 100000]
+    "text", ["", "{", "[]", "null", '{"pid": 7, "problem": 3, "started": "x", "last_poll": true}', "[" * 100000]
 )
 def test_a_broken_status_file_is_no_failure(layout, text):
     os.makedirs(layout.state)

@@ -19,10 +19,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agent.bundle.files import FileMaker
-from agent.bundle.second_writer import SecondWriter
+from agent.bundle.helper_writer import HelperWriter
 from agent.errors import BundleError
 from agent.filesystem import hands
-from bundle_archives import Zip, entry, folder, hard_link, symlink, tar
+from bundle_archives import Zip, directory, entry, hard_link, symlink, tar
 from bundle_box import Box, Tree, tree
 
 MANY = 6000
@@ -32,7 +32,7 @@ CONTENTS = st.sampled_from([b"", b"1", b"22" * 300])
 ENTRIES = st.one_of(
     st.builds(entry, NAMES, CONTENTS, mode=st.sampled_from([0o600, 0o4755])),
     st.builds(entry, NAMES, CONTENTS),
-    st.builds(folder, NAMES),
+    st.builds(directory, NAMES),
     st.builds(symlink, NAMES, TARGETS),
     st.builds(hard_link, NAMES, NAMES),
 )
@@ -41,10 +41,10 @@ box_for_all = pytest.fixture(scope="module")(lambda tmp_path_factory: Box(tmp_pa
 
 
 @contextmanager
-def second_process(*, wanted: bool = True) -> Iterator[None]:
+def second_process(*, desired: bool = True) -> Iterator[None]:
     """Have archives of any size, on any machine, unpacked by two processes or by one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hands, "WORTH_A_HAND", 0 if wanted else 1 << 62)
+        patch.setattr(hands, "WORTH_A_HAND", 0 if desired else 1 << 62)
         patch.setattr(hands, "_has_a_second_processor", lambda: True)
         yield
 
@@ -63,8 +63,8 @@ def top(tmp_path: Path) -> Iterator[int]:
     os.close(descriptor)
 
 
-def outcome(box: Box, archive: bytes, *, wanted: bool) -> tuple[Tree | None, str]:
-    with second_process(wanted=wanted):
+def outcome(box: Box, archive: bytes, *, desired: bool) -> tuple[Tree | None, str]:
+    with second_process(desired=desired):
         try:
             box.unpack(archive)
             return tree(box.destination, times=False), ""
@@ -73,7 +73,7 @@ def outcome(box: Box, archive: bytes, *, wanted: bool) -> tuple[Tree | None, str
 
 
 @example(entries=[entry(b"a"), symlink(b"a", b"b")], is_slow=True)
-@example(entries=[entry(b"a"), folder(b"a")], is_slow=True)
+@example(entries=[entry(b"a"), directory(b"a")], is_slow=True)
 @example(entries=[entry(b"a"), entry(b"a/a")], is_slow=True)
 @example(entries=[entry(b"a"), hard_link(b"b", b"a"), entry(b"a", b"1")], is_slow=True)
 @example(entries=[entry(b"a/a"), symlink(b"a", b"..")], is_slow=True)
@@ -84,10 +84,10 @@ def test_whatever_an_archive_holds_two_processes_make_of_it_what_one_makes(
     archive = tar(entry(b"first", b"x"), *entries)
     with pytest.MonkeyPatch.context() as patch:
         if is_slow:
-            make = SecondWriter._make
-            patch.setattr(SecondWriter, "_make", lambda *arguments: (time.sleep(0.002), make(*arguments)))
-        found, message = outcome(box_for_all, archive, wanted=True)
-    expected, expected_message = outcome(box_for_all, archive, wanted=False)
+            make = HelperWriter._make
+            patch.setattr(HelperWriter, "_make", lambda *arguments: (time.sleep(0.002), make(*arguments)))
+        found, message = outcome(box_for_all, archive, desired=True)
+    expected, expected_message = outcome(box_for_all, archive, desired=False)
     assert (found, message) == (expected, expected_message)
 
 
@@ -109,10 +109,10 @@ def test_every_file_of_many_arrives_with_content_mode_and_time(box: Box, helped:
 
 
 def test_the_second_process_makes_what_it_is_given(tmp_path: Path, top: int) -> None:
-    with SecondWriter(FileMaker(top, 0o022)) as second:
+    with HelperWriter(FileMaker(top, 0o022)) as second:
         assert second.give(b"f", b"content", 0o4711, None, 5_000_000_001)
         assert second.give(b"g", b"", 0o600, None, None)
-        second.settle(b"f")
+        second.finalize(b"f")
         assert (tmp_path / "top/f").read_bytes() == b"content"
         second.finish()
     found = tree(tmp_path / "top")
@@ -122,7 +122,7 @@ def test_the_second_process_makes_what_it_is_given(tmp_path: Path, top: int) -> 
 
 
 def test_what_it_cannot_be_given_is_left_to_the_first(top: int) -> None:
-    with SecondWriter(FileMaker(top, 0o022)) as second:
+    with HelperWriter(FileMaker(top, 0o022)) as second:
         assert not second.give(b"large", bytes(200_000), 0o644, None, None)
         assert not second.give(b"n" * 9000, b"", 0o644, None, None)
         assert not second.give(b"late", b"", 0o644, None, 1 << 70)
@@ -133,7 +133,7 @@ def test_what_it_cannot_be_given_is_left_to_the_first(top: int) -> None:
 def test_a_kernel_with_little_room_for_messages_still_unpacks(
     box: Box, helped: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.bundle.second_writer._ROOM", 1)
+    monkeypatch.setattr("agent.bundle.helper_writer._ROOM", 1)
     files = [entry(b"f%d" % number, b"x" * number) for number in range(0, 20_000, 1000)]
     found = box.unpack(tar(*files))
     assert [len(found[f"f{number}"][5]) for number in range(0, 20_000, 1000)] == list(range(0, 20_000, 1000))
@@ -157,7 +157,7 @@ def test_an_error_of_the_second_process_names_the_entry(box: Box, helped: None) 
 @pytest.mark.parametrize("asked", ["give", "finish"])
 def test_a_second_process_that_is_killed_fails_the_bundle(top: int, asked: str) -> None:
     before = set(psutil.Process().children())
-    with SecondWriter(FileMaker(top, 0o022)) as second:
+    with HelperWriter(FileMaker(top, 0o022)) as second:
         (other,) = set(psutil.Process().children()) - before
         other.kill()
         os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
@@ -168,19 +168,19 @@ def test_a_second_process_that_is_killed_fails_the_bundle(top: int, asked: str) 
 
 def test_killed_while_it_has_work_it_does_not_hold_the_deployment(top: int) -> None:
     before = set(psutil.Process().children())
-    with SecondWriter(FileMaker(top, 0o022)) as second:
+    with HelperWriter(FileMaker(top, 0o022)) as second:
         (other,) = set(psutil.Process().children()) - before
         other.suspend()
         assert second.give(b"f", b"x", 0o644, None, None)
         other.kill()
         with pytest.raises(ChildProcessError):
-            second.settle(b"f")
+            second.finalize(b"f")
 
 
 def test_a_bundle_whose_second_process_the_kernel_killed_is_refused_with_the_reason(
     box: Box, helped: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(SecondWriter, "_make", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr(HelperWriter, "_make", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     message = box.refused(tar(*(entry(b"f%d" % number, b"x") for number in range(500))))
     assert "ended with status -9" in message
     assert "kernel log" in message

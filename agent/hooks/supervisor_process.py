@@ -1,11 +1,11 @@
-"""The keeper itself: the small process between the agent and one script.
+"""The script supervisor itself: the small process between the agent and one script.
 
 It is the subreaper of everything that the script starts, so that a time-out finds every descendant of exactly this
 script, and none of an earlier one. It outlives an agent that is killed: it still ends the script at its deadline, and
 whatever writes to the script's output goes on writing.
 
-The keeper is a fork of the agent without an exec, because a fresh interpreter would cost ten times as much. So it keeps
-to plain system calls: it imports nothing, logs nothing and takes no locks.
+The script supervisor is a fork of the agent without an exec, because a fresh interpreter would cost ten times as much.
+So it keeps to plain system calls: it imports nothing, logs nothing and takes no locks.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 END_TREE = signal.SIGTERM
-"""The signal that asks the keeper to end the script and all its descendants."""
+"""The signal that asks the script supervisor to end the script and all its descendants."""
 
 _AGENT_DIED = signal.SIGUSR1
 _WATCHED = (signal.SIGCHLD, END_TREE, _AGENT_DIED)
@@ -50,7 +50,7 @@ _LAST_KILL_PAUSE = 1.0  # for what cannot be killed now: asleep in a dead file s
 
 
 class _Tree:
-    """The script and its descendants, as the keeper sees them."""
+    """The script and its descendants, as the script supervisor sees them."""
 
     def __init__(
         self, launch: Launch, channels: Channels, prctl: Callable[..., int], *, agent: int, grace: float
@@ -67,14 +67,14 @@ class _Tree:
 def keep(
     launch: Launch, channels: Channels, prctl: Callable[..., int], *, agent: int, deadline: float, grace: float
 ) -> NoReturn:
-    """Be the keeper from here on; called right after the fork, with all signals blocked.
+    """Be the script supervisor from here on; called right after the fork, with all signals blocked.
 
     ``agent`` is the pid of the parent, ``deadline`` monotonic seconds, ``grace`` the seconds between TERM and KILL.
     """
     tree = _Tree(launch, channels, prctl, agent=agent, grace=grace)
     report = channels.report[1]
     try:
-        _settle(tree)
+        _finalize(tree)
         failure = _start(tree)
         started = processes.look_up(tree.script)
         _tell(report, f"{REPORT_STARTED} {tree.script} {started.start_time if started else 0}")
@@ -91,14 +91,14 @@ def keep(
         os._exit(0)
 
 
-def _settle(tree: _Tree) -> None:
+def _finalize(tree: _Tree) -> None:
     """Become a process of its own, holding nothing of the agent's: no terminal, no locks, no output."""
     os.setsid()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would hide how the script ended
-    gc.disable()  # finalisers of the agent's objects are not the keeper's to run
+    gc.disable()  # finalisers of the agent's objects are not the script supervisor's to run
     channels = tree.channels
     # Of the agent's ends it keeps those that read the output: a pipe without a reader breaks its writer.
-    ours = {*channels.keepers(), channels.stdout[0], channels.stderr[0]}
+    ours = {*channels.supervisors(), channels.stdout[0], channels.stderr[0]}
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     for standard in (0, 1, 2):
         os.dup2(null, standard)

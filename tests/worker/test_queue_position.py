@@ -8,35 +8,37 @@ import pytest
 
 from agent.filesystem.boot import boot_id, since_boot
 from agent.filesystem.locks import LockTimeoutError
-from agent.store.commands import CommandFolder, CommandRecord, CommandStore, Progress, SavedOutcome
+from agent.store.commands import CommandDirectory, CommandRecord, CommandStore, Progress, SavedOutcome
 from agent.store.layout import Layout
-from agent.worker.turn import START_PATIENCE, take_turn
+from agent.worker.queue_position import START_TIMEOUT, wait_in_queue
 
 OUTCOME = SavedOutcome("Succeeded", "{}", 1.0)
 
 
 class Queue:
-    """Commands of a root folder; numbers say in which order they came."""
+    """Commands of a root directory; numbers say in which order they came."""
 
-    def __init__(self, folder: Path) -> None:
-        self.layout = Layout(str(folder / "root"))
+    def __init__(self, directory: Path) -> None:
+        self.layout = Layout(str(directory / "root"))
         self.store = CommandStore(self.layout)
         self.begin = since_boot()
 
-    def add(self, number: int, *, group: str | None = "group", boot: str | None = None) -> CommandFolder:
-        folder = self.store.add(self.record(number, boot=boot))
+    def add(self, number: int, *, group: str | None = "group", boot: str | None = None) -> CommandDirectory:
+        directory = self.store.add(self.record(number, boot=boot))
         if group is not None:
-            folder.save_progress(Progress(boot_id(), group_id=group), durably=False)
-        return folder
+            directory.save_progress(Progress(boot_id(), group_id=group), durably=False)
+        return directory
 
     def record(self, number: int, *, boot: str | None = None) -> CommandRecord:
         order = self.begin + number
         return CommandRecord(f"hc-{number}", "h", "e", "Install", 1.0, order, boot_id() if boot is None else boot)
 
-    def must_wait(self, folder: CommandFolder) -> bool:
+    def must_wait(self, directory: CommandDirectory) -> bool:
         """Whether a command of the group ``group`` has to wait for another one."""
         try:
-            lock = take_turn(folder, folder.record(), "group", layout=self.layout, limit=0, on_wait=lambda text: None)
+            lock = wait_in_queue(
+                directory, directory.record(), "group", layout=self.layout, limit=0, on_wait=lambda text: None
+            )
         except LockTimeoutError:
             return True
         lock.release()
@@ -80,7 +82,7 @@ def test_one_whose_worker_is_still_starting_is_not_overtaken(queue: Queue) -> No
 
 
 def test_one_that_nobody_begins_does_not_hold_up_the_group_for_ever(queue: Queue) -> None:
-    queue.begin -= round((START_PATIENCE + 1) * 1e9)
+    queue.begin -= round((START_TIMEOUT + 1) * 1e9)
     queue.add(1, group=None)
     assert not queue.must_wait(queue.add(2))
 

@@ -14,13 +14,13 @@ from bundle_box import Box, tree
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    folder = tmp_path / "source"
-    folder.mkdir()
-    (folder / "appspec.yml").write_text("version: 0.0\n")
-    return folder
+    directory = tmp_path / "source"
+    directory.mkdir()
+    (directory / "appspec.yml").write_text("version: 0.0\n")
+    return directory
 
 
-def test_a_folder_is_copied_not_linked(box: Box, source: Path) -> None:
+def test_a_directory_is_copied_not_linked(box: Box, source: Path) -> None:
     box.unpack(source, "directory")
     with (source / "appspec.yml").open("a") as file:
         file.write("changed")
@@ -28,7 +28,7 @@ def test_a_folder_is_copied_not_linked(box: Box, source: Path) -> None:
     assert (box.destination / "appspec.yml").stat().st_nlink == 1
 
 
-def test_modes_lose_what_the_umask_takes_and_folders_have_no_mode_of_their_own(box: Box, source: Path) -> None:
+def test_modes_lose_what_the_umask_takes_and_directories_have_no_mode_of_their_own(box: Box, source: Path) -> None:
     for mode in (0o777, 0o4775, 0o600, 0o400):
         (source / f"{mode:o}").write_text("x")
         (source / f"{mode:o}").chmod(mode)
@@ -66,7 +66,7 @@ def test_owners_and_times_are_those_of_new_files(box: Box, source: Path) -> None
 def test_links_stay_links_and_hard_links_become_files(box: Box, source: Path) -> None:
     (source / "link").symlink_to("appspec.yml")
     (source / "dangling").symlink_to("/no/such")
-    (source / "folder").mkdir()
+    (source / "directory").mkdir()
     (source / "loop").symlink_to(".")
     os.link(source / "appspec.yml", source / "second")
     found = box.unpack(source, "directory")
@@ -86,11 +86,11 @@ def test_names_of_any_bytes_and_files_of_any_size_are_copied(box: Box, source: P
 
 def test_two_hands_copy_what_one_copies(box: Box, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(40):
-        file = source / f"folder-{number // 5}" / "inner" / f"file-{number}"
+        file = source / f"directory-{number // 5}" / "inner" / f"file-{number}"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(os.urandom(100))
         file.chmod((0o600, 0o755, 0o4711)[number % 3])
-    (source / "folder-1" / "link").symlink_to("inner")
+    (source / "directory-1" / "link").symlink_to("inner")
     (source / "empty").mkdir()
     one = {name: rest[:4] + rest[5:] for name, rest in box.unpack(source, "directory").items()}
     monkeypatch.setattr(hands, "WORTH_A_HAND", 10)
@@ -100,21 +100,21 @@ def test_two_hands_copy_what_one_copies(box: Box, source: Path, monkeypatch: pyt
     assert seen[-1][0] == seen[-1][1] == 40 * 100 + len("version: 0.0\n")
 
 
-@pytest.mark.parametrize("folder", ["a", "b", "c", "d"])
+@pytest.mark.parametrize("directory", ["a", "b", "c", "d"])
 def test_an_error_of_either_hand_names_its_file(
-    box: Box, source: Path, folder: str, monkeypatch: pytest.MonkeyPatch
+    box: Box, source: Path, directory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # By their names some of these folders are copied by one process and some by the other.
+    # By their names some of these directories are copied by one process and some by the other.
     assert {zlib.crc32(name) & 1 for name in (b"a", b"b", b"c", b"d")} == {0, 1}
     monkeypatch.setattr(hands, "WORTH_A_HAND", 4)
     for name in "abcd":
         (source / name).mkdir()
         (source / name / "file").write_bytes(b"x")
-    os.truncate(source / folder / "file", 1 << 20)
+    os.truncate(source / directory / "file", 1 << 20)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, before[1]))
     try:
-        assert f"'{folder}/file'" in box.refused(source, "directory")
+        assert f"'{directory}/file'" in box.refused(source, "directory")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
@@ -143,15 +143,15 @@ def test_a_device_is_named(box: Box, source: Path) -> None:
 
 
 def test_a_bundle_that_holds_its_own_deployments_is_not_copied_into_itself_for_ever(box: Box) -> None:
-    assert "root_dir" in box.refused(box.folder, "directory")
+    assert "root_dir" in box.refused(box.directory, "directory")
 
 
-def test_a_link_given_as_the_folder_is_followed(box: Box, source: Path) -> None:
-    (box.folder / "current").symlink_to(source)
-    assert "appspec.yml" in box.unpack(box.folder / "current", "directory")
+def test_a_link_given_as_the_directory_is_followed(box: Box, source: Path) -> None:
+    (box.directory / "current").symlink_to(source)
+    assert "appspec.yml" in box.unpack(box.directory / "current", "directory")
 
 
-def test_a_file_given_as_a_folder_is_explained(box: Box, source: Path) -> None:
+def test_a_file_given_as_a_directory_is_explained(box: Box, source: Path) -> None:
     assert "Not a directory" in box.refused(source / "appspec.yml", "directory")
 
 
@@ -162,7 +162,7 @@ def test_a_file_that_tells_no_size_is_copied_whole(box: Box) -> None:
 
 
 @pytest.mark.parametrize("depth", [300])
-def test_a_deep_folder_is_copied(box: Box, source: Path, depth: int) -> None:
+def test_a_deep_directory_is_copied(box: Box, source: Path, depth: int) -> None:
     deep = source.joinpath(*["d"] * depth)
     deep.mkdir(parents=True)
     (deep / "f").write_text("x")

@@ -13,7 +13,7 @@ from agent.daemon.spawn import Child, spawn_module
 _log = logging.getLogger(__name__)
 
 
-class Errands:
+class BackgroundJobs:
     """Starts such children and waits for their ends, which ``selector`` tells: each pidfd has what to call as data."""
 
     def __init__(self, selector: selectors.BaseSelector, environment: Mapping[str, str]) -> None:

@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 def take_over_tracked(store: CommandStore, layout: Layout, *, host_identifier: str) -> None:
     """Put every command in hand, as failed, that an official agent was working on when it ended.
 
-    What ours was working on has a record of its own. Trouble with one file is logged and stops nothing.
+    What ours was working on has a record of its own. Problem with one file is logged and stops nothing.
     """
     try:
         unfinished = tracked(layout)
@@ -33,8 +33,8 @@ def take_over_tracked(store: CommandStore, layout: Layout, *, host_identifier: s
 
 
 def _take_over(found: Tracked, store: CommandStore, host_identifier: str) -> None:
-    folder = store.folder_of(found.command_identifier)
-    if folder.exists():
+    directory = store.directory_of(found.command_identifier)
+    if directory.exists():
         return
     if store.finished(found.command_identifier) is not None:
         remove_if_there(found.path)

@@ -1,7 +1,8 @@
 """What the files of this host say: the settings and the on-premises identity.
 
 They are YAML, and reading YAML takes memory that is never given back. So a short-lived child reads them, and the
-supervisor, which lives for months, reads the child's JSON: ``python -m agent.daemon.facts [CONFIGURATION FILE]``.
+supervisor, which lives for months, reads the child's JSON: ``python -m agent.daemon.startup_state [CONFIGURATION
+FILE]``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from agent.identity.on_premises import OnPremises
 from agent.worker.handoff import known
 
 
-class Facts(NamedTuple):
+class StartupState(NamedTuple):
     """The settings with the file that they came from, what deserves a warning, and the on-premises identity."""
 
     settings: Settings
@@ -28,16 +29,16 @@ class Facts(NamedTuple):
 
     def __repr__(self) -> str:
         """Show what may be logged."""
-        return f"Facts(path={self.path!r}, on_premises={self.on_premises is not None})"
+        return f"StartupState(path={self.path!r}, on_premises={self.on_premises is not None})"
 
 
 def start_reading(config_file: str | None) -> Child:
     """Start the child that reads the files, so that something else can be done meanwhile. Raises OSError."""
     arguments = [config_file] if config_file else []
-    return spawn_module("agent.daemon.facts", *arguments, capture=True, environment=os.environ)
+    return spawn_module("agent.daemon.startup_state", *arguments, capture=True, environment=os.environ)
 
 
-def take_facts(child: Child) -> Facts:
+def read_startup_state(child: Child) -> StartupState:
     """What a child has read. Raises ConfigError with everything that is wrong in the files, OSError."""
     status, output = collect(child)
     try:
@@ -50,7 +51,7 @@ def take_facts(child: Child) -> Facts:
     if "error" in found:
         raise ConfigError(str(found["error"]))
     on_premises = found["on_premises"]
-    return Facts(
+    return StartupState(
         settings=Settings(**known(Settings, found["settings"])),
         path=found["path"],
         warnings=tuple(found["warnings"]),

@@ -15,7 +15,7 @@ from types import TracebackType
 
 from agent.filesystem.durable import sync_file_systems
 
-WORTH_A_HAND = 1000
+WORTH_A_HELPER = 1000
 """Files to make; with fewer the second process costs more than it saves."""
 
 WORTH_WRITING_AHEAD = 16 * 1024 * 1024
@@ -29,7 +29,7 @@ _PR_SET_PDEATHSIG = 1
 
 def is_worth_a_helper(files: int) -> bool:
     """Tell whether so many files should be made by two processes on this machine."""
-    return files >= WORTH_A_HAND and _has_a_second_processor()
+    return files >= WORTH_A_HELPER and _has_a_second_processor()
 
 
 def is_worth_writing_ahead(size: int) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.filesystem import hands
+from agent.filesystem import helper_process
 from bundle_box import Box, tree
 
 
@@ -84,7 +84,7 @@ def test_names_of_any_bytes_and_files_of_any_size_are_copied(box: Box, source: P
     assert {name: rest[5] for name, rest in box.unpack(source, "directory").items()} == expected
 
 
-def test_two_hands_copy_what_one_copies(box: Box, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_copy_what_one_copies(box: Box, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(40):
         file = source / f"directory-{number // 5}" / "inner" / f"file-{number}"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def test_two_hands_copy_what_one_copies(box: Box, source: Path, monkeypatch: pyt
     (source / "directory-1" / "link").symlink_to("inner")
     (source / "empty").mkdir()
     one = {name: rest[:4] + rest[5:] for name, rest in box.unpack(source, "directory").items()}
-    monkeypatch.setattr(hands, "WORTH_A_HAND", 10)
+    monkeypatch.setattr(helper_process, "WORTH_A_HELPER", 10)
     seen: list[tuple[int, int]] = []
     found = box.unpack(source, "directory", progress=lambda *progress: seen.append(progress))
     assert {name: rest[:4] + rest[5:] for name, rest in found.items()} == one
@@ -106,7 +106,7 @@ def test_an_error_of_either_hand_names_its_file(
 ) -> None:
     # By their names some of these directories are copied by one process and some by the other.
     assert {zlib.crc32(name) & 1 for name in (b"a", b"b", b"c", b"d")} == {0, 1}
-    monkeypatch.setattr(hands, "WORTH_A_HAND", 4)
+    monkeypatch.setattr(helper_process, "WORTH_A_HELPER", 4)
     for name in "abcd":
         (source / name).mkdir()
         (source / name / "file").write_bytes(b"x")

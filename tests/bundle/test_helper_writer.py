@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from agent.bundle.files import FileMaker
 from agent.bundle.helper_writer import HelperWriter
 from agent.errors import BundleError
-from agent.filesystem import hands
+from agent.filesystem import helper_process
 from bundle_archives import Zip, directory, entry, hard_link, symlink, tar
 from bundle_box import Box, Tree, tree
 
@@ -44,8 +44,8 @@ box_for_all = pytest.fixture(scope="module")(lambda tmp_path_factory: Box(tmp_pa
 def second_process(*, desired: bool = True) -> Iterator[None]:
     """Have archives of any size, on any machine, unpacked by two processes or by one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hands, "WORTH_A_HAND", 0 if desired else 1 << 62)
-        patch.setattr(hands, "_has_a_second_processor", lambda: True)
+        patch.setattr(helper_process, "WORTH_A_HELPER", 0 if desired else 1 << 62)
+        patch.setattr(helper_process, "_has_a_second_processor", lambda: True)
         yield
 
 

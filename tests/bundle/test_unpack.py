@@ -12,7 +12,7 @@ import pytest
 
 from agent.bundle.unpack import UnpackOptions, unpack
 from agent.errors import BundleError
-from agent.filesystem import hands
+from agent.filesystem import helper_process
 from bundle_archives import directory, entry, symlink, tar, zip_of
 from bundle_box import Box, tree
 from guards import require
@@ -345,7 +345,7 @@ def test_no_descriptor_is_left_open(box: Box) -> None:
 def much(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let little be so much that the disk is to write it while it is unpacked."""
     require("processors")
-    monkeypatch.setattr(hands, "WORTH_WRITING_AHEAD", 1000)
+    monkeypatch.setattr(helper_process, "WORTH_WRITING_AHEAD", 1000)
 
 
 def packed(bundle_type: str, tmp_path: Path) -> bytes | Path:

@@ -133,7 +133,7 @@ def test_what_could_not_be_written_ahead_is_an_error_of_the_block(tmp_path: Path
 
 
 def test_few_files_are_left_to_one_process() -> None:
-    assert not is_worth_a_helper(helper_process.WORTH_A_HAND - 1)
+    assert not is_worth_a_helper(helper_process.WORTH_A_HELPER - 1)
 
 
 def test_a_single_processor_is_not_shared() -> None:
@@ -149,13 +149,13 @@ AS_MANY_PROCESSES_AS_MAY_BE = """
 import os, resource, sys
 from agent.bundle import helper_writer, tar, owners
 from agent.bundle.unpack import UnpackOptions, unpack
-from agent.filesystem import hands
+from agent.filesystem import helper_process
 from agent.filesystem.helper_process import HelperProcess, written_ahead
 import ctypes
 
 directory = sys.argv[1]
-hands.WORTH_A_HAND = hands.WORTH_WRITING_AHEAD = 0
-hands._has_a_second_processor = lambda: True
+helper_process.WORTH_A_HELPER = helper_process.WORTH_WRITING_AHEAD = 0
+helper_process._has_a_second_processor = lambda: True
 if os.geteuid() == 0:
     os.setgroups([])
     os.setgid(65534)

@@ -148,7 +148,7 @@ def test_the_drainer_ends_with_the_last_writer_and_is_small(revision, start_agen
     revision.script(WRITER.format(directory=revision.directory))
     assert start_agent(revision, "run()").wait() == 0
     (writer,) = pids_in(revision)
-    pipe = os.open(f"/proc/{writer}/fd/1", os.O_WRONLY)  # a second hand on the same pipe
+    pipe = os.open(f"/proc/{writer}/fd/1", os.O_WRONLY)  # another end of the same pipe
     try:
         # What the writer starts comes and goes meanwhile.
         ours = {os.getpid(), writer}
@@ -191,7 +191,7 @@ def test_a_running_script_writes_on_unharmed_when_the_agent_is_killed(revision, 
         pass
     waiting(lambda: os.path.exists(revision.path("done")), what="the end of the script")
     background = pids_in(revision)[1]
-    with open(f"/proc/{background}/fd/1", "wb") as pipe:  # a second hand on the same pipe
+    with open(f"/proc/{background}/fd/1", "wb") as pipe:  # another end of the same pipe
         ours = {os.getpid(), background}
         waiting(lambda: len(processes.holders([pipe.fileno()], likely=[], ours=ours)) == 1, what="one drainer")
 

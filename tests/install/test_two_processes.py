@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from agent.errors import InstallError
-from agent.filesystem import hands
+from agent.filesystem import helper_process
 from agent.filesystem.locks import FileLock
 from agent.install.installer import InstallOptions, recover
 from guards import require
@@ -27,10 +27,10 @@ OLD = {**dict.fromkeys(list(FILES)[: COUNT // 2], "old"), "app/gone": "old"}
 
 KILLED = """
 import os, signal, sys
-from agent.filesystem import hands
+from agent.filesystem import helper_process
 from agent.filesystem.locks import FileLock
 from install_box import Box
-hands.WORTH_A_HAND = 10
+helper_process.WORTH_A_HELPER = 10
 lock = FileLock(sys.argv[2], purpose="the test")
 lock.acquire()
 def die(done, total):
@@ -44,7 +44,7 @@ box.install(sys.argv[4], progress=die)
 @pytest.fixture(autouse=True)
 def two_hands(monkeypatch: pytest.MonkeyPatch) -> None:
     require("processors")
-    monkeypatch.setattr(hands, "WORTH_A_HAND", 10)
+    monkeypatch.setattr(helper_process, "WORTH_A_HELPER", 10)
 
 
 @contextmanager
@@ -93,7 +93,7 @@ def test_progress_ends_at_its_total_and_never_goes_back(box: Box) -> None:
 def test_the_disk_writes_while_a_large_file_is_built(
     box: Box, monkeypatch: pytest.MonkeyPatch, size: int, writers: set[int]
 ) -> None:
-    monkeypatch.setattr(hands, "WORTH_WRITING_AHEAD", 1000)
+    monkeypatch.setattr(helper_process, "WORTH_WRITING_AHEAD", 1000)
     before = psutil.Process().children()
     meanwhile = set()
     box.install(

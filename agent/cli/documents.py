@@ -65,6 +65,7 @@ def preview_document(spec: DeploymentSpecification, preview: Preview) -> dict[st
             {"action": change.action, "path": change.path, "detail": change.detail} for change in preview.changes
         ],
         "warnings": list(preview.warnings),
+        "conflicts_before_scripts": list(preview.conflicts),
         "problems": [problem._asdict() for problem in preview.problems],
     }
 

@@ -19,6 +19,8 @@ _ACTIONS = {
     "permissions": "permissions",
 }
 
+_NAMED_AT_MOST = 3
+
 
 def lines(preview: Preview) -> Iterator[str]:
     """The preview line by line: the events in their order, the changes below Install, what is wrong at the end.
@@ -43,6 +45,9 @@ def _lines(preview: Preview) -> Iterator[str]:
             yield from (f"  run {_script_text(script)}" for script in event.scripts)
         else:
             yield f"{event.name}: no scripts"
+    scripts = ", ".join(preview.changing[:_NAMED_AT_MOST])
+    for conflict in preview.conflicts:
+        yield f"note: Install fails unless {scripts} changes this. {conflict}"
     for warning in preview.warnings:
         yield f"note: {warning}"
     yield from (_problem_text(problem) for problem in preview.problems)

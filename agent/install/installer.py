@@ -115,13 +115,23 @@ def _finish(record: Record, journal: Journal, state: InstallState, directories: 
         _log.warning("%s", left_alone(left))
 
 
-def plan_install(request: InstallRequest, *, options: InstallOptions) -> Plan:
-    """Plan an Install without changing anything. Raises InstallConflictError with all conflicts, or InstallError."""
+def is_interrupted(request: InstallRequest, *, options: InstallOptions) -> bool:
+    """Return whether an Install was interrupted, so that the host is between two revisions. Raises InstallError."""
+    with explained("planning the Install"):
+        return bool(list(open_journals(_state(request.root_dir, options).journal_dir)))
+
+
+def plan_install(request: InstallRequest, *, options: InstallOptions, tolerant: bool = False) -> Plan:
+    """Plan an Install without changing anything; a ``tolerant`` plan may have conflicts.
+
+    Raises InstallConflictError with all conflicts, or InstallError.
+    """
     with explained("planning the Install"):
         state = _state(request.root_dir, options)
-        plan, transitions = _plan(request, state, options)
-        with Directories(judge=transitions.judge) as directories:
-            open_directories(plan, directories, transitions)
+        plan, transitions = _plan(request, state, options, tolerant=tolerant)
+        if not plan.conflicts:
+            with Directories(judge=transitions.judge) as directories:
+                open_directories(plan, directories, transitions)
         return plan
 
 
@@ -156,7 +166,9 @@ def _state(root_dir: str, options: InstallOptions) -> InstallState:
     return InstallState(root_dir, options.state_file_mode, options.state_directory_mode)
 
 
-def _plan(request: InstallRequest, state: InstallState, options: InstallOptions) -> tuple[Plan, Transitions]:
+def _plan(
+    request: InstallRequest, state: InstallState, options: InstallOptions, *, tolerant: bool = False
+) -> tuple[Plan, Transitions]:
     """Return the plan and the judge of its directories. Raises InstallConflictError, UnsafePathError, OSError."""
     behavior = request.appspec.file_exists_behavior
     cleanup = state.cleanup_file(request.group_id)
@@ -179,6 +191,7 @@ def _plan(request: InstallRequest, state: InstallState, options: InstallOptions)
             reject_symlink_permission_targets=options.reject_symlink_permission_targets,
             reserved=[os.path.join(request.root_dir, name) for name in reserved],
             judge_link=transitions.judge_link,
+            tolerant=tolerant,
         )
     )
     return plan, transitions

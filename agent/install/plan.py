@@ -63,7 +63,7 @@ class Plan:
     paths of the new clean-up list in its order; ``attributes`` what permissions ask for, by real path, and ``settings``
     the same in the AppSpec's words and order; ``obsolete`` are old directories to remove if they are empty after the
     commit; ``links`` are the host's links that the plan leads over, ``mounts`` the host's mount points; ``sources``
-    gives the real path of each directory of the revision.
+    gives the real path of each directory of the revision. With ``conflicts`` nothing of it may be carried out.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class Plan:
         self.entries = entries
         self.old_paths = old_paths
         self.warnings = list(warnings)
+        self.conflicts: list[str] = []
         self.operations: list[Operation] = []
         self.staged: dict[str, str] = {}
         self.nested: list[tuple[Entry, str]] = []
@@ -124,7 +125,8 @@ class PlanRequest(NamedTuple):
     """What a plan is made from; ``token`` makes the temporary names unlike any other Install's.
 
     ``reserved`` are the agent's own directories, into which nothing is installed. ``judge_link`` is told of each link
-    that the plan leads over and the status of what it leads to; what it raises ends the planning before any conflict.
+    that the plan leads over and the status of what it leads to; what it raises ends the planning before any conflict. A
+    ``tolerant`` plan may have conflicts.
     """
 
     appspec: AppSpec
@@ -142,12 +144,14 @@ class PlanRequest(NamedTuple):
     reject_symlink_permission_targets: bool = False
     reserved: Sequence[str] = ()
     judge_link: Callable[[Link, os.stat_result], None] = lambda link, target: None
+    tolerant: bool = False
 
 
 def make_plan(request: PlanRequest) -> Plan:
     """Work out all changes against the host as it will be after the clean-up of the old files.
 
-    Nothing is changed. Raises InstallConflictError with every conflict, OSError where the host cannot be read.
+    Nothing is changed. Raises InstallConflictError with every conflict unless the plan may have them, OSError where the
+    host cannot be read.
     """
     from agent.install.finalized import finalize_permissions  # it needs this module's names
 
@@ -173,7 +177,7 @@ def make_plan(request: PlanRequest) -> Plan:
         warnings=desired.warnings,
     )
     plan.links += desired.links
-    conflicts = list(desired.problems)
+    conflicts = plan.conflicts = list(desired.problems)
     plan.mounts = mounts
     planner = _Planner(plan, host, after, request)
     for entry in desired.entries.values():
@@ -184,7 +188,7 @@ def make_plan(request: PlanRequest) -> Plan:
     plan.sources = desired.sources
     for link in dict.fromkeys([*plan.links, *desired.source_links]):
         request.judge_link(link, os.lstat(link.target))
-    if conflicts:
+    if conflicts and not request.tolerant:
         raise InstallConflictError(conflicts)
     planner.finish()
     return plan

@@ -28,7 +28,7 @@ def fetch_ahead(spec: DeploymentSpecification, host: Host) -> None:
     from agent.worker.bundle_command import fetch
 
     _forget_others(host.layout, spec.deployment_id)
-    if isinstance(spec.revision, LocalRevision) or spec.reuse_archive_from:
+    if isinstance(spec.revision, LocalRevision) or spec.reuse_archive_from or host.prepared is not None:
         return
     directory = _directory(host.layout, spec.deployment_id)
     if os.path.exists(os.path.join(directory, "facts")):

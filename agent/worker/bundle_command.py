@@ -17,6 +17,7 @@ from agent.store.pointers import write_most_recent
 from agent.store.retention import remove_old_revisions
 from agent.worker.archive_reuse import DOWNLOADED, REUSED, note_bundle, reuse_archive
 from agent.worker.host import Host
+from agent.worker.preflight import check_downloaded
 
 if TYPE_CHECKING:
     from agent.bundle.fetch import FetchOptions
@@ -46,8 +47,9 @@ def download_bundle(spec: DeploymentSpecification, host: Host) -> str:
     if source == DOWNLOADED:
         bundle = _fetched_ahead(spec, layout.bundle(deployment), host) or fetch(spec, layout.bundle(deployment), host)
         note_bundle(spec, layout, deployment, source=DOWNLOADED, etag=bundle.etag)
-        unpack_revision(bundle, layout.archive(deployment), host)
+        _place(bundle, layout.archive(deployment), host)
     write_most_recent(layout, spec.deployment_group_id, deployment)
+    check_downloaded(spec, host)
     return f"BundleSource={source}"
 
 
@@ -69,7 +71,9 @@ def remove_unfinished(layout: Layout, group_id: str) -> None:
 
 
 def _fetched_ahead(spec: DeploymentSpecification, path: str, host: Host) -> Bundle | None:
-    """The bundle that ApplicationStop has fetched before it took this host out of service, if it has."""
+    """Return the bundle that was fetched before scripts ran or the host left its load balancers; None without one."""
+    if host.prepared is not None:
+        return host.prepared.take_bundle(path)
     if not host.settings.traffic_control:
         return None
     from agent.worker.bundle_cache import take_fetched
@@ -95,6 +99,14 @@ def fetch(spec: DeploymentSpecification, path: str, host: Host) -> Bundle:
     # GitHub's tar archives are compressed, and what is said to be tar may be, by anything.
     is_zip = revision.bundle_type is BundleType.ZIP
     return Bundle(path, BundleType.ZIP if is_zip else BundleType.TAR)
+
+
+def _place(bundle: Bundle, archive: str, host: Host) -> None:
+    """Unpack a bundle, or take what was unpacked before scripts ran. Raises BundleError, OSError."""
+    if host.prepared is not None:
+        host.prepared.take_archive(archive)
+    else:
+        unpack_revision(bundle, archive, host)
 
 
 def _fetch_s3(revision: S3Revision, path: str, host: Host) -> str:

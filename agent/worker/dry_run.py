@@ -18,10 +18,11 @@ from agent.worker.hook_command import scripts_of
 from agent.worker.host import Host
 from agent.worker.install_command import explain_conflict, install_request, load_for_install
 from agent.worker.local_request import LocalDeployment
+from agent.worker.preflight import knows_its_place, lasting_problems
 from agent.worker.revision_check import check_revision
 
 if TYPE_CHECKING:
-    from agent.install.plan import Change
+    from agent.install.plan import Change, Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class EventPreview:
 class Preview:
     """Everything that a deployment would do, in the order of its events; ``changes`` are those of Install.
 
+    ``conflicts`` would fail Install unless one of the scripts that ``changing`` names takes them away before.
     ``problems`` are what is wrong with the revision as far as it shows before a deployment; with an error among them
     the deployment would fail.
     """
@@ -46,6 +48,8 @@ class Preview:
     changes: tuple[Change, ...]
     warnings: tuple[str, ...]
     problems: tuple[Problem, ...]
+    conflicts: tuple[str, ...] = ()
+    changing: tuple[str, ...] = ()
 
     @property
     def promising(self) -> bool:
@@ -59,14 +63,25 @@ def dry_run(deployment: LocalDeployment, host: Host) -> Preview:
     The bundle is fetched and unpacked into a private temporary directory, which is removed again; nothing else is
     written, neither on the host nor below the root directory, and no lock is taken. Raises whatever would fail the
     deployment before its first change: BundleError, AppSpecError, InstallConflictError with all conflicts, and so on.
+    Conflicts that a script before Install may still take away are in the preview.
     """
     spec = deployment.spec
     host.layout.group(spec.deployment_group_id)
     with _unpacked(deployment, host) as archive:
         appspec = _as_from(archive, load_for_install(spec, archive), deployment, host)
-        changes, warnings = _plan(deployment, appspec, host, archive)
-        problems = check_revision(archive, appspec, appspec.filename, on_host=True)
-        return Preview(tuple(_events(deployment, appspec, host)), changes, warnings, tuple(problems))
+        events = tuple(_events(deployment, appspec, host))
+        earlier = events[: [event.name for event in events].index("Install")]
+        own = [script for event in earlier if not event.revision for script in event.scripts]
+        changing = tuple(script.location for event in earlier for script in event.scripts)
+        plan = _plan(deployment, appspec, host, archive)
+        if plan.conflicts and (not changing or lasting_problems(archive, appspec, host, own)):
+            raise explain_conflict(InstallConflictError(plan.conflicts), appspec, archive)
+        problems = check_revision(archive, appspec, appspec.filename, on_host=True, settings=host.settings)
+        if any(knows_its_place(archive, script) for script in own):
+            problems = [problem._replace(severity="warning") for problem in problems]
+        # A person knows the revision's files by their names in it, not by where they were unpacked for a moment.
+        changes = (change._replace(detail=change.detail.removeprefix(f"{archive}/")) for change in plan.changes)
+        return Preview(events, tuple(changes), tuple(plan.warnings), tuple(problems), tuple(plan.conflicts), changing)
 
 
 @contextmanager
@@ -96,20 +111,12 @@ def _as_from(archive: str, appspec: AppSpec, deployment: LocalDeployment, host: 
     return appspec._replace(files=tuple(files))
 
 
-def _plan(
-    deployment: LocalDeployment, appspec: AppSpec, host: Host, archive: str
-) -> tuple[tuple[Change, ...], tuple[str, ...]]:
+def _plan(deployment: LocalDeployment, appspec: AppSpec, host: Host, archive: str) -> Plan:
     from agent.install.installer import plan_install
     from agent.worker.options import install_options
 
     request = install_request(deployment.spec, appspec, host, archive=archive)
-    try:
-        plan = plan_install(request, options=install_options(host.settings))
-    except InstallConflictError as error:
-        raise explain_conflict(error, appspec, archive) from error
-    # A person knows the revision's files by their names in it, not by where they were unpacked for a moment.
-    changes = (change._replace(detail=change.detail.removeprefix(f"{archive}/")) for change in plan.changes)
-    return tuple(changes), tuple(plan.warnings)
+    return plan_install(request, options=install_options(host.settings), tolerant=True)
 
 
 def _events(deployment: LocalDeployment, appspec: AppSpec, host: Host) -> Iterator[EventPreview]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # what a command does not need it is spared the import of
     from agent.hooks.context import RunningScript
     from agent.traffic.policy import Policy
     from agent.traffic.provider import Access
+    from agent.worker.prepared import Prepared
 
 
 RUN_DIRECTORY = "/run/codedeploy-agent"
@@ -51,7 +52,8 @@ class Host(NamedTuple):
     beside the lifecycle table that may be executed as hooks of the current revision; only the local command has any.
     ``remote`` gives the way to S3 and GitHub; it is called where a bundle is to be downloaded, and not before.
     ``traffic`` gives the way to the load balancers; None where they are not to be touched. ``core_limit`` is the soft
-    limit on core dumps, in bytes, that scripts get; None leaves them this process's.
+    limit on core dumps, in bytes, that scripts get; None leaves them this process's. ``events`` are those that the
+    local command runs, None with the service; ``prepared`` is the revision that it has fetched before its first script.
     """
 
     settings: Settings
@@ -62,6 +64,8 @@ class Host(NamedTuple):
     remote: Callable[[], FetchOptions] | None = None
     traffic: Callable[[Policy], Access] | None = None
     core_limit: int | None = None
+    events: tuple[str, ...] | None = None
+    prepared: Prepared | None = None
 
 
 def layout_of(settings: Settings) -> Layout:

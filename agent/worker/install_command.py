@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from agent.appspec.hooks import RESERVED_EVENTS, unknown_event
 from agent.appspec.model import AppSpec
-from agent.appspec.names import DEFAULT_NAMES
 from agent.appspec.report import Report
 from agent.appspec.table import EVENTS, OVERWRITE
 from agent.deployment.lifecycle import BY_NAME
@@ -18,7 +17,7 @@ from agent.errors import AgentError, AppSpecError, InstallConflictError, Problem
 from agent.store.directories import make_instructions_directory
 from agent.store.locks import install_lock
 from agent.worker.host import Host
-from agent.worker.revision import load_appspec, read_start
+from agent.worker.revision import check_requested, find_appspec, load_appspec, read_start
 
 if TYPE_CHECKING:
     from agent.install.installer import InstallRequest
@@ -80,12 +79,11 @@ def end_interrupted(group_id: str, host: Host) -> None:
 def load_for_install(spec: DeploymentSpecification, archive: str) -> AppSpec:
     """The AppSpec of an unpacked revision, checked against the deployment's events.
 
-    Warns where the file that the deployment names is missing and another one counts. Raises what ``load_appspec``
-    and ``check_events`` raise.
+    A file that the deployment names is not replaced by another one, as with the official agents. Raises what
+    ``load_appspec`` and ``check_events`` raise, and AppSpecMissingError.
     """
+    check_requested(find_appspec(archive, spec.appspec_filename), spec.appspec_filename)
     appspec = load_appspec(archive, spec.appspec_filename)
-    if appspec.filename != spec.appspec_filename and spec.appspec_filename not in DEFAULT_NAMES:
-        _log.warning("The revision holds no %s; its %s is used", spec.appspec_filename, appspec.filename)
     check_events(appspec, spec.all_possible_lifecycle_events)
     return appspec
 

@@ -6,7 +6,7 @@ import os
 import re
 from typing import NamedTuple
 
-from agent.appspec.names import DEFAULT_NAMES, candidates
+from agent.appspec.names import candidates
 from agent.deployment.lifecycle import LIFECYCLE
 from agent.deployment.parse import safe_component
 from agent.deployment.spec import (
@@ -18,7 +18,7 @@ from agent.deployment.spec import (
     S3Revision,
 )
 from agent.errors import AppSpecMissingError, UsageError
-from agent.worker.revision import find_appspec
+from agent.worker.revision import check_requested, find_appspec
 
 DEFAULT_GROUP = "default-local-deployment-group"
 DEFAULT_GROUP_NAME = "LocalFleet"
@@ -198,11 +198,7 @@ def _check_appspec(directory: str, requested: str) -> None:
     except AppSpecMissingError as error:
         remedy = "Start the command in a directory that has one, or name such a directory with --bundle-location."
         raise AppSpecMissingError(error.message, remedy=remedy) from error
-    if found != requested and requested not in DEFAULT_NAMES:
-        raise AppSpecMissingError(
-            f"The directory {directory} holds no AppSpec file {requested}, but {found}.",
-            remedy=f"Leave --appspec-filename away to deploy with {found}, or correct the name.",
-        )
+    check_requested(found, requested)
 
 
 def _s3_revision(location: str, bundle_type: BundleType) -> S3Revision:

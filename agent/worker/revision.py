@@ -11,7 +11,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from agent.appspec.model import AppSpec
-from agent.appspec.names import candidates
+from agent.appspec.names import DEFAULT_NAMES, candidates
 from agent.appspec.parse import parse
 from agent.appspec.report import listed
 from agent.appspec.text import MAX_SIZE
@@ -105,6 +105,15 @@ def find_appspec(archive: str, requested: str, *, shown: str = "") -> str:
         f"There is no AppSpec file {listed(list(names))} at the top of {shown or archive}{_similar_names(archive)}.",
         remedy="Put an appspec.yml there, or name the file that the revision has.",
     )
+
+
+def check_requested(found: str, requested: str) -> None:
+    """Raise AppSpecMissingError where another AppSpec file was found than the one that somebody names."""
+    if found != requested and requested not in DEFAULT_NAMES:
+        raise AppSpecMissingError(
+            f"The revision holds no AppSpec file {requested}, but {found}.",
+            remedy=f"Leave --appspec-filename away to deploy with {found}, or correct the name.",
+        )
 
 
 def _one_directory_down(archive: str, names: Sequence[str]) -> str:

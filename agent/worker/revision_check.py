@@ -6,22 +6,26 @@ from collections.abc import Callable
 
 from agent.appspec.model import AppSpec, Placed, place_of
 from agent.appspec.report import Report
+from agent.config.settings import Settings
 from agent.errors import Problem
 from agent.install.owners import OwnerLookup
 from agent.worker.revision_files import check_files
 from agent.worker.revision_scripts import check_scripts
 
 
-def check_revision(archive: str, appspec: AppSpec, filename: str, *, on_host: bool) -> list[Problem]:
+def check_revision(
+    archive: str, appspec: AppSpec, filename: str, *, on_host: bool, settings: Settings | None = None
+) -> list[Problem]:
     """Look for every mistake between an AppSpec and the unpacked revision in the directory ``archive``.
 
     Errors are what would fail on any host; warnings what fails only under some setting or on this host, or has no
     effect; notes what this machine lacks, unless it is ``on_host``, a host of the deployment: then they are warnings.
-    ``filename`` is the name to show. Nothing is changed, no script is run, and no link is followed out of
-    the revision to read what is there. Raises nothing: what cannot be read is a problem too.
+    ``filename`` is the name to show; ``settings`` are those of the hosts, None where they are unknown. Nothing is
+    changed, no script is run, and no link is followed out of the revision to read what is there. Raises nothing: what
+    cannot be read is a problem too.
     """
     report = Report(filename)
-    check_files(archive, appspec, report)
+    check_files(archive, appspec, report, settings)
     check_scripts(archive, appspec, report, on_host=on_host)
     _note_accounts(appspec, report.warning if on_host else report.note)
     return report.problems()

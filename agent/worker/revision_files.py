@@ -6,6 +6,7 @@ The rules are those of the Install itself, for its own code is asked: what is re
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from agent.appspec.model import AppSpec, FileMapping, place_of
 from agent.appspec.report import Remedy, Report, shown
@@ -18,27 +19,33 @@ from agent.store.layout import INSTRUCTIONS, STATE
 from agent.worker.revision_scripts import inside, similar
 
 _WILDCARDS = "*?["
-_OWN = [
-    os.path.join(Settings().root_dir, name) for name in (STATE, INSTRUCTIONS, Settings().ongoing_deployment_tracking)
-]
-"""The agent's own directories with the default settings; which ones the hosts have cannot be told here."""
-
 _NO_PATTERNS = "Patterns are not expanded in sources; give the directory, or each file."
 
 
-def check_files(archive: str, appspec: AppSpec, report: Report) -> None:
-    """Check that the sources are there, that no two want the same place, and what the permissions come to."""
+def check_files(archive: str, appspec: AppSpec, report: Report, known: Settings | None) -> None:
+    """Check that the sources are there, that no two want the same place, and what the permissions come to.
+
+    ``known`` are the settings of the hosts; None where they are unknown, and the defaults are likely.
+    """
+    settings = known or Settings()
+    own = _own_directories(settings)
     top = os.path.realpath(archive)
     desired = Desired(
-        top, View(_EmptyHost()), cwd="/", follow_directory_links=True, climbing=True, filename=appspec.filename
+        top,
+        View(_EmptyHost()),
+        cwd="/",
+        follow_directory_links=settings.directory_symlinks == "copy",
+        climbing=not settings.reject_path_traversal_in_bundle,
+        filename=appspec.filename,
+        reserved=own if known else (),
     )
     for mapping in appspec.files:
-        _check_destination(mapping, report)
+        _check_destination(mapping, report, () if known else own)
         if _check_source(top, mapping, report):
             warn_of_file_as_directory(top, mapping, report)
             _play_through(top, mapping, desired, report, filename=appspec.filename)
     installed = {path: entry.kind for path, entry in desired.entries.items()}
-    _check_permissions(appspec, installed, report)
+    _check_permissions(appspec, installed, report, settings)
 
 
 class _EmptyHost(Host):
@@ -65,9 +72,14 @@ class _AnyOwner(OwnerLookup):
         return self._numbers.setdefault(f"group {name}", len(self._numbers))
 
 
-def _check_destination(mapping: FileMapping, report: Report) -> None:
+def _own_directories(settings: Settings) -> list[str]:
+    names = (STATE, INSTRUCTIONS, settings.ongoing_deployment_tracking)
+    return [os.path.join(settings.root_dir, name) for name in names]
+
+
+def _check_destination(mapping: FileMapping, report: Report, own_directories: Sequence[str]) -> None:
     destination = mapping.destination
-    own = next((own for own in _OWN if f"{expand(destination, '/')}/".startswith(f"{own}/")), None)
+    own = next((own for own in own_directories if f"{expand(destination, '/')}/".startswith(f"{own}/")), None)
     if own is not None:
         text = f"The destination {shown(destination)} is in {own}, where the agent keeps its own files."
         report.warning(
@@ -129,7 +141,7 @@ def _play_through(top: str, mapping: FileMapping, desired: Desired, report: Repo
         _add_placed(report, text, filename, "warning", top=top)
 
 
-def _check_permissions(appspec: AppSpec, installed: dict[str, str], report: Report) -> None:
+def _check_permissions(appspec: AppSpec, installed: dict[str, str], report: Report, settings: Settings) -> None:
     result = resolve(
         appspec.permissions,
         installed,
@@ -139,7 +151,11 @@ def _check_permissions(appspec: AppSpec, installed: dict[str, str], report: Repo
         target_of=lambda path: path,
         owners=_AnyOwner(),
         filename=report.filename,
-        options=PermissionOptions(),
+        options=PermissionOptions(
+            settings.reject_unsafe_permissions_in_bundle,
+            settings.reject_unconfined_selinux_in_bundle,
+            settings.reject_symlink_permission_targets,
+        ),
     )
     for severity, texts in (("error", result.problems), ("warning", result.warnings)):
         for text in texts:

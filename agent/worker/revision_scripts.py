@@ -39,10 +39,11 @@ def check_scripts(archive: str, appspec: AppSpec, report: Report, *, on_host: bo
         for script in scripts:
             if event not in RESERVED_EVENTS and script.location not in seen:
                 seen.add(script.location)
-                _check_script(top, script, report, on_host=on_host)
+                check_script(top, script, report, lack="warning" if on_host else "note")
 
 
-def _check_script(top: str, script: Script, report: Report, *, on_host: bool) -> None:
+def check_script(top: str, script: Script, report: Report, *, lack: str) -> None:
+    """Check one script of the revision with the real path ``top``; ``lack`` is how bad a missing interpreter is."""
     path = os.path.join(top, script.location.lstrip("/"))
     real = os.path.realpath(path)
     if not inside(top, os.path.normpath(path)) or not inside(top, real):
@@ -61,7 +62,7 @@ def _check_script(top: str, script: Script, report: Report, *, on_host: bool) ->
     except OSError as error:
         _fail(report, script, f"cannot be read: {error.strerror}", "Correct its permissions in the revision.")
     else:
-        _check_beginning(beginning, script, report, on_host=on_host)
+        _check_beginning(beginning, script, report, lack=lack)
 
 
 def _advice(top: str, location: str) -> str:
@@ -71,7 +72,7 @@ def _advice(top: str, location: str) -> str:
     )
 
 
-def _check_beginning(beginning: bytes, script: Script, report: Report, *, on_host: bool) -> None:
+def _check_beginning(beginning: bytes, script: Script, report: Report, *, lack: str) -> None:
     if beginning.startswith(_ELF):
         return
     first = beginning.partition(b"\n")[0]
@@ -87,7 +88,7 @@ def _check_beginning(beginning: bytes, script: Script, report: Report, *, on_hos
         _fail(report, script, "cannot be run: its '#!' line has a Windows line end", _LINE_ENDS)
         return
     words = first[2:].split()
-    _check_interpreter(words[0] if words else b"", script, report, on_host=on_host)
+    _check_interpreter(words[0] if words else b"", script, report, lack=lack)
     if b"\r\n" in beginning and words and _SHELLS & {os.path.basename(word) for word in words[:2]}:
         _warn(report, script, "has Windows line ends, which the shell takes for parts of the commands", _LINE_ENDS)
 
@@ -103,15 +104,15 @@ def _warn_of_no_interpreter(beginning: bytes, script: Script, report: Report) ->
     _warn(report, script, f"{text}, so which shell reads it depends on the account and the system", remedy)
 
 
-def _check_interpreter(interpreter: bytes, script: Script, report: Report, *, on_host: bool) -> None:
+def _check_interpreter(interpreter: bytes, script: Script, report: Report, *, lack: str) -> None:
     name = os.fsdecode(interpreter)
     if b"\0" in interpreter or not interpreter.startswith(b"/"):
         remedy = "Give the full path, such as /bin/bash, or write '#!/usr/bin/env NAME'."
         _warn(report, script, f"names the interpreter {shown(name)}, which is not a full path", remedy)
     elif not os.path.exists(interpreter):
         text = f"The script {shown(script.location)} names the interpreter {shown(name)}, which is not on this host."
-        note = report.warning if on_host else report.note
-        note(place_of(script, "location"), text, "The hosts of the deployment need it.")
+        place = place_of(script, "location")
+        report.add(place.line + 1, place.column + 1, text, "The hosts of the deployment need it.", severity=lack)
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

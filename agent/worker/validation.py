@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from agent.appspec.names import DEFAULT_NAMES
 from agent.appspec.parse import check
-from agent.errors import Problem, UsageError
-from agent.worker.revision import find_appspec, read_start
+from agent.errors import AppSpecMissingError, Problem, UsageError
+from agent.worker.revision import check_requested, find_appspec, read_start
 from agent.worker.revision_check import check_revision
 
 # How far into a file its kind shows: the mark of a tar archive stands at byte 257.
@@ -82,9 +81,10 @@ def _validate_revision(directory: str, shown: str, desired: Desired) -> Validati
     file = os.path.normpath(os.path.join(shown, name))
     data = read_start(os.path.join(directory, name))
     appspec, problems = check(data, filename=file, events=desired.events)
-    if name != requested and requested not in DEFAULT_NAMES:
-        message = f"The revision holds no {requested}, so this file is used."
-        problems.append(Problem(file, 0, 0, message, "Check the name, or add the file.", "warning"))
+    try:
+        check_requested(name, requested)
+    except AppSpecMissingError as error:
+        problems.append(Problem(file, 0, 0, error.message, error.remedy))
     if appspec is not None:
         problems = sorted(
             [*problems, *check_revision(directory, appspec, file, on_host=desired.on_host)],

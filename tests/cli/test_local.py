@@ -615,3 +615,85 @@ def test_a_problem_has_the_same_place_in_validate_and_in_a_deployment(console, p
     assert len(expected) == 3
     for arguments in ([], ["--dry-run"]):
         assert set(place.findall(console.run(*arguments).stdout)) == expected
+
+
+STOP = "#!/bin/sh\ntouch {top}/stopped\n"
+
+
+@pytest.fixture
+def installed(console):
+    """A console on a host whose installed revision has a script that stops it."""
+    console.revision({"stop.sh": STOP.format(top=console.top), "app/f": "x"}, ApplicationStop="stop.sh")
+    assert console.run().returncode == 0
+    return console
+
+
+def broken_revisions(console):
+    """Revisions with a mistake: what the command is called with, and what it says."""
+    console.revision({"s.sh": "#!/bin/sh\n"}, appspec="\tbad: tab\n", AfterInstall="s.sh")
+    yield [], "tab"
+    console.revision(AfterInstall="gone.sh")
+    yield [], "gone.sh"
+    console.revision(appspec="  - source: gone\n    destination: /srv\n")
+    yield [], "gone"
+    console.revision()
+    yield ["-e", "ApplicationStop,DownloadBundle,Install,Unheard"], "Unheard"
+    archive = f"{console.top}/cut.tgz"
+    with open(shutil.make_archive(f"{console.top}/whole", "gztar", console.bundle), "rb") as file:
+        data = file.read()
+    with open(archive, "wb") as file:
+        file.write(data[: len(data) // 2])
+    yield ["-l", archive, "-t", "tgz"], "cut.tgz"
+
+
+def test_a_mistake_in_the_new_revision_does_not_stop_the_old_application(installed):
+    for arguments, says in broken_revisions(installed):
+        result = installed.run(*arguments)
+        assert (result.returncode, says in result.stdout) == (1, True), result.stdout
+        assert result.stderr.splitlines()[-1].startswith("DownloadBundle: failed")
+        assert not os.path.exists(f"{installed.top}/stopped"), says
+    assert os.listdir(f"{installed.root}/agent-state/prepared") == []
+
+
+@pytest.mark.parametrize("kind", ["directory", "zip"])
+def test_a_good_revision_takes_over_from_the_old_one_and_leaves_nothing_beside_it(installed, kind):
+    # Its own ApplicationStop is for the next deployment.
+    installed.revision({"stop.sh": "#!/bin/sh\nexit 9\n"}, ApplicationStop="stop.sh", BeforeBlockTraffic="gone.sh")
+    location = installed.bundle
+    if kind == "zip":
+        location = shutil.make_archive(f"{installed.top}/bundle", "zip", installed.bundle)
+    result = installed.run("-l", location, "-t", kind)
+    assert (result.returncode, os.path.exists(f"{installed.top}/stopped")) == (0, True), result.stderr
+    directory = installed.directory(result)
+    assert sorted(os.listdir(directory)) == [*(["bundle.tar"] if kind == "zip" else []), "deployment-archive", "logs"]
+    assert os.listdir(f"{installed.root}/agent-state/prepared") == []
+    if kind == "zip":
+        assert os.readlink(f"{directory}/bundle.tar") == location
+
+
+def test_what_the_old_applications_script_removes_is_not_in_the_way(console):
+    console.revision({"stop.sh": f"#!/bin/sh\nrm {console.destination}/new\n"}, ApplicationStop="stop.sh")
+    assert console.run().returncode == 0
+    write_revision(console.destination, {"new": "foreign"}, appspec=None)
+    console.revision({"app/new": "x"}, ApplicationStop="stop.sh")
+    dry = console.run("--dry-run")
+    assert (dry.returncode, "unless stop.sh changes this" in dry.stdout) == (0, True), dry.stdout
+    assert console.run().returncode == 0
+
+
+def test_a_dry_run_says_which_conflicts_a_script_may_still_take_away(console):
+    write_revision(console.destination, {"index.html": "foreign"}, appspec=None)
+    permissions = f"permissions:\n  - object: {console.destination}\n    owner: not-here-yet\n"
+    console.revision({"prepare.sh": "#!/bin/sh\n", "app/b": "x"}, appspec=permissions, BeforeInstall="prepare.sh")
+    result = console.run("--dry-run")
+    assert result.returncode == 0, result.stdout
+    lines = result.stdout.splitlines()
+    assert f"  create {console.destination}/b  (app/b)" in lines
+    notes = [line for line in lines if line.startswith("note: Install fails unless prepare.sh changes this.")]
+    assert [any(text in note for note in notes) for text in ("index.html", "not-here-yet")] == [True, True]
+    document = json.loads(console.run("--dry-run", "--json").stdout)
+    assert (document["status"], len(document["conflicts_before_scripts"])) == ("Succeeded", 2)
+    assert console.run("--dry-run", "-e", "AfterInstall").returncode == 1
+    # What no script of that kind can change fails the dry run still.
+    console.revision(appspec="  - source: gone\n    destination: /srv\n", BeforeInstall="prepare.sh")
+    assert console.run("--dry-run").returncode == 1

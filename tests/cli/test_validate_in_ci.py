@@ -45,7 +45,7 @@ def test_the_action_passes_its_inputs_on(act: Callable[..., Ended]) -> None:
     assert act(paths="back office", events="Smoke").status == 0
     assert act(paths="web").status == 0
     assert act(paths="web", strict="true").status == 1
-    assert "The revision holds no other.yml" in act(paths="web", appspec_filename="other.yml").output
+    assert "The revision holds no AppSpec file other.yml" in act(paths="web", appspec_filename="other.yml").output
 
 
 def test_an_input_is_never_a_command(act: Callable[..., Ended], workspace: Path) -> None:

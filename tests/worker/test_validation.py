@@ -109,10 +109,10 @@ def test_appspec_yaml_is_found_and_the_requested_name_first(directory):
     assert validate_path(str(directory), Desired("deploy/my.yml")).file.endswith("/deploy/my.yml")
 
 
-def test_another_file_than_the_requested_one_is_pointed_out(directory):
+def test_another_file_than_the_requested_one_would_not_be_deployed(directory):
     (problem,) = validate_path(str(directory), Desired("my.yml")).problems
-    assert problem.severity == "warning"
-    assert "no my.yml" in problem.message
+    assert problem.severity == "error"
+    assert "no AppSpec file my.yml, but appspec.yml" in problem.message
 
 
 def test_a_revision_without_appspec_cannot_be_checked(directory):

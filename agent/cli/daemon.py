@@ -57,12 +57,14 @@ def restart(options: argparse.Namespace) -> int:
 def status(options: argparse.Namespace) -> int:
     """Say whether the agent is running and what it does; 0 if it is, 3 if not, 4 if that cannot be told."""
     from agent.cli.status_text import document, lines
-    from agent.config.file import load
+    from agent.config.file import load_usable
     from agent.daemon.pidfile import PidFileError, running_pid
 
-    settings = load(options.config_file).settings
+    settings, wrong = load_usable(options.config_file)
     try:
         pid = running_pid(settings.pid_dir)
+        if wrong is not None and pid is None:
+            raise wrong
         found = document(settings, pid)
     except (PidFileError, OSError) as error:
         Writer(2).line(f"codedeploy-agent: It cannot be told whether the agent is running. {_explained(error)}")
@@ -87,14 +89,16 @@ def _explained(error: Exception) -> str:
 
 
 def _stop(options: argparse.Namespace, verb: str) -> int:
-    from agent.config.file import load
+    from agent.config.file import load_usable
     from agent.daemon.pidfile import running_pid
     from agent.worker.own_directories import check_own_directories
 
     options.restarted_by_systemd = False
-    settings = load(options.config_file).settings
+    settings, wrong = load_usable(options.config_file)
     check_own_directories(settings, ("pid_dir",))  # who may write there chooses the process that ends
     pid = running_pid(settings.pid_dir)
+    if wrong is not None and pid is None:
+        raise wrong
     out = Writer(1)
     if pid is None:
         out.line("The AWS CodeDeploy agent is not running; there is nothing to stop.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from agent.config.settings import RETIRED, TABLE, Settings
@@ -32,9 +32,16 @@ _TOO_DEEP = ("nested too deeply.", "Settings are single values, one a line.")
 
 
 class SettingsError(ProblemsError, ConfigError):
-    """The configuration file has problems; all of them are listed with their lines."""
+    """The configuration file has problems; all of them are listed with their lines.
+
+    ``usable`` are the settings without those that have problems: they say where the agent's own files are.
+    """
 
     heading = "problems were found in the configuration file"
+
+    def __init__(self, problems: Sequence[Problem], usable: Settings) -> None:
+        super().__init__(problems)
+        self.usable = usable
 
 
 class Loaded(NamedTuple):
@@ -98,8 +105,27 @@ def parse(data: bytes, *, filename: str) -> tuple[Settings, tuple[Problem, ...]]
     values = reader.read(data)
     errors = [problem for problem in reader.problems if problem.severity == "error"]
     if errors:
-        raise SettingsError(errors)
+        raise SettingsError(errors, Settings(**(values or _line_by_line(data))))
     return Settings(**values), tuple(reader.problems)
+
+
+def load_usable(explicit: str | None = None) -> tuple[Settings, ConfigError | None]:
+    """Read the agent's settings as ``load`` does; where they have problems return the usable ones and the error."""
+    try:
+        return load(explicit).settings, None
+    except SettingsError as error:
+        return error.usable, error
+    except ConfigError as error:
+        return Settings(), error
+
+
+def _line_by_line(data: bytes) -> dict[str, Any]:
+    """Return the values of the lines that are right by themselves in a text that is not YAML as a whole."""
+    values: dict[str, Any] = {}
+    for line in data.splitlines():
+        if not line.startswith((b" ", b"\t")):
+            values |= _Reader("").read(line)
+    return values
 
 
 class _Reader:

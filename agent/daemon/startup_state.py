@@ -32,6 +32,18 @@ class StartupState(NamedTuple):
         return f"StartupState(path={self.path!r}, on_premises={self.on_premises is not None})"
 
 
+class UnreadableError(ConfigError):
+    """The files of this host cannot be used as they are.
+
+    ``settings`` are those that can be used all the same, ``paths`` the files that may have the mistake.
+    """
+
+    def __init__(self, message: str, *, settings: Settings, paths: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.settings = settings
+        self.paths = paths
+
+
 def start_reading(config_file: str | None) -> Child:
     """Start the child that reads the files, so that something else can be done meanwhile. Raises OSError."""
     arguments = [config_file] if config_file else []
@@ -39,7 +51,10 @@ def start_reading(config_file: str | None) -> Child:
 
 
 def read_startup_state(child: Child) -> StartupState:
-    """What a child has read. Raises ConfigError with everything that is wrong in the files, OSError."""
+    """Return what a child has read.
+
+    Raises UnreadableError with everything that is wrong in the files, ConfigError, OSError.
+    """
     status, output = collect(child)
     try:
         found: dict[str, Any] = json.loads(output)
@@ -49,7 +64,8 @@ def read_startup_state(child: Child) -> StartupState:
             remedy="See what it printed to the standard error output.",
         ) from error
     if "error" in found:
-        raise ConfigError(str(found["error"]))
+        settings = Settings(**known(Settings, found["settings"]))
+        raise UnreadableError(str(found["error"]), settings=settings, paths=tuple(found["paths"]))
     on_premises = found["on_premises"]
     return StartupState(
         settings=Settings(**known(Settings, found["settings"])),
@@ -60,11 +76,20 @@ def read_startup_state(child: Child) -> StartupState:
 
 
 def _read(config_file: str | None) -> dict[str, Any]:
-    from agent.config.file import load  # the child's alone, as is everything that brings in YAML
+    from agent.config.file import (
+        DEFAULT_FILES,
+        load,
+        load_usable,
+    )  # the child's alone, as is everything that brings in YAML
     from agent.identity.on_premises import read_on_premises
 
-    loaded = load(config_file)
-    found = read_on_premises(loaded.settings.on_premises_config_file)
+    try:
+        loaded = load(config_file)
+        found = read_on_premises(loaded.settings.on_premises_config_file)
+    except AgentError as error:
+        settings = load_usable(config_file)[0]
+        paths = [*([config_file] if config_file else DEFAULT_FILES), settings.on_premises_config_file]
+        return {"error": str(error), "settings": settings._asdict(), "paths": paths}
     return {
         "settings": loaded.settings._asdict(),
         "path": loaded.path,
@@ -75,11 +100,7 @@ def _read(config_file: str | None) -> dict[str, Any]:
 
 def main() -> int:
     """Print what the files say, or what is wrong with them, as JSON."""
-    try:
-        answer = _read(sys.argv[1] if len(sys.argv) > 1 else None)
-    except AgentError as error:
-        answer = {"error": str(error)}
-    json.dump(answer, sys.stdout)
+    json.dump(_read(sys.argv[1] if len(sys.argv) > 1 else None), sys.stdout)
     return 0
 
 

@@ -27,7 +27,7 @@ from agent.daemon.poller import Poller
 from agent.daemon.reload import Watch, merge
 from agent.daemon.signals import Signals
 from agent.daemon.spawn import Child, keep_descriptors, spawn_module
-from agent.daemon.startup_state import StartupState, read_startup_state, start_reading
+from agent.daemon.startup_state import StartupState, UnreadableError, read_startup_state, start_reading
 from agent.daemon.status_file import StatusFile
 from agent.daemon.traffic import TrafficCare
 from agent.daemon.version_file import write_version
@@ -53,7 +53,8 @@ _log = logging.getLogger(__name__)
 def run(config_file: str | None) -> int:
     """Be the agent until a signal stops it; gives the exit status.
 
-    Raises ConfigError, AlreadyRunningError, PidFileError, OSError where the agent cannot start.
+    A configuration that cannot be read is waited for. Raises ConfigError, AlreadyRunningError, PidFileError, OSError
+    where the agent cannot start.
     """
     config_file = config_file or os.environ.get(ENVIRONMENT_VARIABLE)
     config_file = os.path.abspath(config_file) if config_file else None
@@ -63,7 +64,9 @@ def run(config_file: str | None) -> int:
     os.chdir("/")
     os.umask(0o022)
     keep_descriptors()
-    startup_state = read_startup_state(reading)
+    startup_state = _read_startup_state(reading, config_file)
+    if startup_state is None:
+        return 0
     check_own_directories(startup_state.settings)
     with PidFile(startup_state.settings.pid_dir) as pid_file:
         set_up_logs(startup_state.settings)
@@ -72,6 +75,16 @@ def run(config_file: str | None) -> int:
         except Exception:
             _log.exception("A defect of the agent ended it; commands that are worked on go on")
             raise
+
+
+def _read_startup_state(reading: Child, config_file: str | None) -> StartupState | None:
+    """Return what the files of this host say, as soon as they can be read; None where a signal came before that."""
+    try:
+        return read_startup_state(reading)
+    except UnreadableError as error:
+        from agent.daemon.unreadable import wait_for_startup_state  # seldom needed
+
+        return wait_for_startup_state(error, config_file)
 
 
 class Supervisor:

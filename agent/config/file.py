@@ -7,7 +7,8 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from agent.config.settings import RETIRED, TABLE, Settings
+from agent.config.kinds import BOOL
+from agent.config.settings import OFFICIAL_1, RETIRED, TABLE, Row, Settings
 from agent.config.traffic import TRAFFIC, read_traffic
 from agent.errors import ConfigError, Problem, ProblemsError
 from agent.filesystem.reasons import remedy_for
@@ -191,6 +192,10 @@ class _Reader:
 
     def _take(self, key: str, raw: object, node: Any, values: dict[str, Any]) -> None:  # noqa: ANN401 - PyYAML's nodes
         row = TABLE[key]
+        truth = row.kind is BOOL and row.since == OFFICIAL_1 and raw is not node
+        if truth and raw is None and row.default:
+            self._take_truth(row, raw, node, values)
+            return
         if raw is None or (raw == "" and row.default is None):
             values.pop(key, None)
             return
@@ -200,9 +205,19 @@ class _Reader:
         try:
             values[key] = row.kind.convert(raw)
         except ValueError:
+            if truth and (not isinstance(raw, str) or raw in ("", "nil")):  # another word is a mistake
+                self._take_truth(row, raw, node, values)
+                return
             found = f'"{raw}"' if isinstance(raw, str) else "" if raw is node else f"{node.value}"
             found = found or "a list or a mapping"
             self._add(node, f"{key} is {found}.", f"Expected {row.kind.allowed}.")
+
+    def _take_truth(self, row: Row, raw: object, node: Any, values: dict[str, Any]) -> None:  # noqa: ANN401
+        """Take what is neither true nor false by Ruby's truth: hosts of 1.8.1 have such files, and it starts there."""
+        truth = values[row.key] = raw is not None and raw != "nil"
+        found = "empty" if raw is None else f'"{raw}"' if isinstance(raw, str) else node.value
+        text = f"{row.key} is {found}, which counts as {str(truth).lower()}, as it does with the official agent 1.8.1."
+        self._add(node, text, "Write true or false.", severity="warning")
 
     def _note_repetition(self, key: str, node: Any) -> None:  # noqa: ANN401
         line = node.start_mark.line + 1

@@ -143,8 +143,9 @@ class Command(Observer):
         from agent.trust.envelope import open_envelope
 
         record, session = self._record, self._session
+        host = session.handoff.identity.host_identifier
         envelope = self._retries.run(
-            lambda: session.ask(lambda service: service.specification(record.execution_id, record.host_identifier))
+            lambda: session.ask(lambda service: service.specification(record.execution_id, host))
         )
         payload = open_envelope(envelope.format, envelope.payload, policy=session.signer_policy(), now=time.time())
         return parse_specification(payload)

@@ -208,6 +208,10 @@ def _s3_revision(location: str, bundle_type: BundleType) -> S3Revision:
     if bundle_type is BundleType.DIRECTORY:
         raise UsageError("A bundle in S3 is an archive.", remedy="Give its type with --type: tar, tgz or zip.")
     query = dict(part.partition("=")[::2] for part in (match["query"] or "").split("&"))
+    if "%" in (match["query"] or ""):
+        from urllib.parse import unquote  # few locations need it
+
+        query = {name: unquote(value) for name, value in query.items()}
     return S3Revision(
         match["bucket"], match["key"], bundle_type, version=query.get("versionId"), etag=query.get("etag")
     )

@@ -87,6 +87,30 @@ def test_a_quoted_false_is_false(word):
     assert read(f"enable_deployments_log: {word}").enable_deployments_log is False
 
 
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        (":verbose: 1", True),
+        (":verbose: 0", True),
+        (":verbose: ''", True),
+        (":verbose: 2020-01-01", True),
+        (":enable_deployments_log: nil", False),
+        (":enable_deployments_log:", False),
+        (":enable_deployments_log: ''", True),
+    ],
+)
+def test_a_switch_of_the_official_agent_that_is_neither_true_nor_false_counts_as_there_and_is_named(line, value):
+    key = line.split(":")[1]
+    assert getattr(parse(line.encode(), filename="agent.yml")[0], key) is value
+    (text,) = warnings_of(line)
+    assert f"counts as {str(value).lower()}" in text
+
+
+def test_a_switch_that_is_empty_and_off_by_default_is_no_matter():
+    assert read(":verbose:") == Settings()
+    assert warnings_of(":verbose:") == []
+
+
 def test_a_relative_path_and_a_home_directory_become_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/someone")
@@ -116,7 +140,7 @@ def test_all_problems_are_reported_at_once_with_their_lines():
         "wait_between_runs: .nan",
         "wait_between_runs: .inf",
         "wait_between_runs: true",
-        "verbose: 1",
+        "reject_symlinks_in_bundle: 1",
         "verbose: {a: 1}",
         "program_name: a/b",
         "program_name: ..",

@@ -35,13 +35,13 @@ class Scene:
     def sleep(self, seconds: float) -> None:
         self.now += seconds
 
-    def run(self, operation: str, fault: Fault, *, seconds: float) -> SavedOutcome:
+    def run(self, operation: str, fault: Fault, *, seconds: float, host: str = HOST) -> SavedOutcome:
         """Carry out DownloadBundle while an operation fails for the first so many seconds."""
         with command_service() as service:
             service.faults[operation] = lambda body: fault(body) if self.now < seconds else None
             place = revision(self.directory / "rev", {}, to=self.directory / "out")
             service.add("DownloadBundle", specification(place))
-            found = service.answer("PollHostCommand", {})[1]["HostCommand"]
+            found = service.answer("PollHostCommand", {})[1]["HostCommand"] | {"HostIdentifier": host}
             session = self.session(service.url)
             names = ("HostCommandIdentifier", "HostIdentifier", "DeploymentExecutionId", "CommandName")
             keys = ("command_identifier", "host_identifier", "execution_id", "command_name")
@@ -85,6 +85,14 @@ def test_an_outage_between_poll_and_acknowledgement_fails_nothing(
     outcome = apart(lambda: scene.run(operation, fault, seconds=seconds))
     assert outcome.status == "Succeeded"
     assert seconds <= scene.now < seconds + 10
+
+
+def test_a_specification_is_asked_for_in_the_name_of_this_host(scene: Scene) -> None:
+    asked: list[str] = []
+    outcome = apart(
+        lambda: scene.run(OPERATIONS[0], lambda body: asked.append(body["HostIdentifier"]), seconds=1, host=HOST[-4:])
+    )
+    assert (outcome.status, asked) == ("Succeeded", [HOST])
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)

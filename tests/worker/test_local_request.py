@@ -140,6 +140,8 @@ def test_a_location_that_cannot_be_deployed_says_why_and_what_could(tmp_path, lo
     [
         ("s3://b/k/x.zip", "zip", S3Revision("b", "k/x.zip", BundleType.ZIP)),
         ("s3://b/k?versionId=v&etag=e", "tgz", S3Revision("b", "k", BundleType.TGZ, version="v", etag="e")),
+        ("s3://b/k?versionId=a%2Bb", "tgz", S3Revision("b", "k", BundleType.TGZ, version="a+b")),
+        ("s3://b/k?versionId=a+b", "tgz", S3Revision("b", "k", BundleType.TGZ, version="a+b")),
         ("https://github.com/a/r", "directory", GitHubRevision("a", "r", "HEAD", BundleType.ZIP)),
         ("https://github.com/a/r.git", "tar", GitHubRevision("a", "r", "HEAD", BundleType.TAR)),
         ("https://github.com/a/r/", "zip", GitHubRevision("a", "r", "HEAD", BundleType.ZIP)),

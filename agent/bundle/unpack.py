@@ -59,8 +59,8 @@ def unpack(
     ``bundle_type`` is one of ``BUNDLE_TYPES``. The work is done in a hidden directory beside the destination, which
     takes its place by a rename at the very end. If anything fails nothing is left behind and an older destination
     stands. Nothing is ever written anywhere else, whatever the archive holds. The single top directory of an archive is
-    left out when an entry in it has "appspec" in its name (the official agent's rule). ``progress`` gets the
-    bytes of the source dealt with and their total, at most once for each 256 KiB.
+    left out when an entry in it has "appspec" in its name (the official agent's rule), also beside what macOS adds.
+    ``progress`` gets the bytes of the source dealt with and their total, at most once for each 256 KiB.
 
     The revision gets its name when it is on the disk, with everything else that was written on its file system before.
     Raises BundleError, which names the archive, the entry, what is wrong and what to do.
@@ -252,8 +252,12 @@ def _keep(source: str, staging: Staging, options: UnpackOptions) -> None:
 
 
 def _single_top(descriptor: int) -> str:
-    """The only entry of the archive, if that is a directory in which some name has "appspec" in it; else ""."""
-    with os.scandir(descriptor) as entries:
+    """The only entry of the archive, if that is a directory in which some name has "appspec" in it; else "".
+
+    What macOS puts beside it, for what other systems do not keep of a file, does not count.
+    """
+    with os.scandir(descriptor) as found:
+        entries = (entry for entry in found if entry.name != "__MACOSX" and not entry.name.startswith("._"))
         first = next(entries, None)
         if first is None or next(entries, None) is not None or not first.is_dir(follow_symlinks=False):
             return ""

@@ -127,7 +127,11 @@ class _Resolver:
             )
             return []
         if not targets:
-            self._warn(permission, "object", f"nothing that is installed at or below {path} matches; it has no effect")
+            text = f"nothing that is installed at or below {path} matches; it has no effect"
+            if kind is None:
+                text += f". {path} is a directory of the host: permissions are for what a deployment installs in it"
+                text += ", and a script can change the directory itself"
+            self._warn(permission, "object", text)
         return targets
 
     def _attributes(self, permission: Permission) -> Attributes:

@@ -159,6 +159,14 @@ def test_the_single_top_directory_with_an_appspec_is_left_out(box: Box, top: str
         assert box.text(name) == "x"
 
 
+def test_what_macos_puts_beside_the_single_top_directory_does_not_count(box: Box) -> None:
+    beside = {"__MACOSX/._site": b"x", "__MACOSX/site/._appspec.yml": b"x", "._site": b"x"}
+    files = {"site/appspec.yml": b"y", "site/app/f": b"1", **beside}
+    for data, bundle_type in ((tar(*[entry(k.encode(), v) for k, v in files.items()]), "tar"), (zip_of(files), "zip")):
+        assert sorted(box.unpack(data, bundle_type)) == ["app", "app/f", "appspec.yml"]
+    assert os.listdir(box.deployment) == ["deployment-archive"]
+
+
 def test_a_top_directory_is_left_out_only_once(box: Box) -> None:
     box.unpack(tar(entry(b"appspec-1/appspec-2/appspec.yml", b"x")))
     assert box.text("appspec-2/appspec.yml") == "x"

@@ -54,6 +54,13 @@ def only_problem(found):
     return found.problems[0]
 
 
+def test_an_entry_for_a_directory_of_the_host_says_what_permissions_are_for():
+    (warning,) = finalize(Permission("/d/other", mode=0o600, line=7)).warnings
+    assert "/d/other is a directory of the host: permissions are for what a deployment installs in it" in warning
+    (warning,) = finalize(Permission("/d/out", pattern="*.none", line=7)).warnings
+    assert "of the host" not in warning
+
+
 def test_an_entry_for_a_file_is_for_that_file():
     found = finalize(Permission("/d/out/one.txt", mode=0o600, owner="games", group="games", line=7))
     assert list(found.attributes) == ["/d/out/one.txt"]

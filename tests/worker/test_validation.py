@@ -208,6 +208,9 @@ def test_an_appspec_one_directory_too_deep_is_named_with_the_archive_that_was_gi
     (deeper / "__MACOSX" / "._site").write_text("")
     directory.rename(deeper / "site")
     archive = pack(deeper, tmp_path / "b.zip")
+    assert validate_path(str(archive), Desired()).valid  # macOS made it of one directory
+    (deeper / "README").write_text("")
+    archive = pack(deeper, tmp_path / "b.zip")
     with pytest.raises(AppSpecMissingError) as caught:
         validate_path(str(archive), Desired())
     assert caught.value.message == f"The AppSpec file of {archive} is one directory too deep, in site/appspec.yml."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import signal
 import time
 
@@ -17,6 +18,11 @@ from agent.store.layout import Layout
 
 LOG_TAIL = 2048
 """Bytes of the script log that go with the report, as much as the official agents send of a script's output."""
+
+# Enough for that many bytes without the times of the lines.
+_READ_AT_MOST = 32 * LOG_TAIL
+
+_STAMP = re.compile(rb"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", re.MULTILINE)
 
 KILL_AFTER = 15.0
 """Seconds for which a script supervisor that was told to end its script is waited for; it has 5 for TERM itself."""
@@ -70,17 +76,21 @@ def _signal(pid: int, start_time: int, number: signal.Signals, *, to_group: bool
 
 
 def _log_tail(progress: Progress, layout: Layout) -> str:
-    """The last lines of the deployment's script log, which may be those of an earlier event."""
+    """Return the last lines of the deployment's script log, without their times as in all diagnostics.
+
+    They may be those of an earlier event.
+    """
     if not progress.deployment_id:
         return ""
     try:
         path = layout.script_log(layout.deployment(progress.group_id, progress.deployment_id))
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
-            file.seek(max(size - LOG_TAIL, 0))
-            data = file.read()
+            file.seek(max(size - _READ_AT_MOST, 0))
+            data = _STAMP.sub(b"", file.read())
     except (OSError, SpecificationError):
         return ""
-    if size > LOG_TAIL and b"\n" in data[:-1]:
-        data = data[data.index(b"\n") + 1 :]
+    if size > _READ_AT_MOST or len(data) > LOG_TAIL:
+        data = data[-LOG_TAIL:]
+        data = data[data.index(b"\n") + 1 :] if b"\n" in data[:-1] else data
     return data.decode("utf-8", "replace")

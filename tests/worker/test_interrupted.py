@@ -12,6 +12,7 @@ from agent.filesystem.boot import boot_id
 from agent.hooks import processes
 from agent.store.commands import Progress
 from agent.store.layout import Layout
+from agent.store.script_logs import ScriptLog
 from agent.worker.interrupted import interrupted
 
 LAYOUT = Layout("/nowhere")
@@ -61,3 +62,16 @@ def test_of_a_script_without_a_supervisor_what_ignores_the_end_is_killed() -> No
         progress = Progress(boot_id(), script="a.sh", script_pid=process.pid, script_start_time=started(process))
         interrupted("Install", progress, LAYOUT, reason="it was killed")
         assert process.wait() == -signal.SIGKILL
+
+
+def test_the_report_has_the_end_of_the_scripts_log_without_its_times(tmp_path) -> None:
+    layout = Layout(str(tmp_path))
+    log = ScriptLog(layout, layout.deployment("g", "d-1"))
+    log.header("LifecycleEvent - AfterInstall")
+    for number in range(500):
+        log.output("stdout", b"2026-11-23 is line %d\n" % number)
+    log.close()
+    progress = Progress(boot_id(), deployment_id="d-1", group_id="g")
+    lines = interrupted("AfterInstall", progress, layout, reason="it was killed").log.splitlines()
+    assert lines == [f"[stdout]2026-11-23 is line {number}" for number in range(500 - len(lines), 500)]
+    assert 2048 - 2 * len(lines[0]) < sum(len(line) + 1 for line in lines) <= 2048

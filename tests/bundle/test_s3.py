@@ -115,7 +115,7 @@ def test_credentials_that_are_renewed_during_a_download_are_used_from_then_on(st
 
 @pytest.mark.parametrize("region", ["", "eu-west-1.evil.example", "a/b", "EU"])
 def test_a_region_that_would_lead_to_another_host_is_refused_unasked(store, region):
-    assert "no AWS region" in store.refused(region=region, s3_endpoint=None)
+    assert "not an AWS region" in store.refused(region=region, s3_endpoint=None)
     assert store.server.requests == []
 
 

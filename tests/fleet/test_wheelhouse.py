@@ -69,7 +69,7 @@ def test_a_link_or_a_directory_in_it_is_refused(files, into, tmp_path) -> None:
 def test_one_that_lacks_something_is_no_wheelhouse(lacking, files, into, tmp_path) -> None:
     del files[lacking]
     place, sha256 = write_archive(tmp_path / "lacking.tar.gz", files)
-    with pytest.raises(SourceError, match="no wheelhouse of the agent"):
+    with pytest.raises(SourceError, match="not a wheelhouse of the agent"):
         stage(place, sha256=sha256, into=into)
 
 

@@ -252,7 +252,7 @@ _UNIT = """\
 User=www-data
 ExecStart=python3 /srv/hello/hello.py
 [Install]
-DesiredBy=multi-user.target
+WantedBy=multi-user.target
 """
 _PROGRAM = """\
 from http.server import BaseHTTPRequestHandler, HTTPServer

@@ -99,7 +99,7 @@ def test_testinfra_sees_the_units_and_files_of_a_host(lab: HostLab) -> None:
     host = lab.boot("web")
     host.put(
         "/etc/systemd/system/hello.service",
-        "[Service]\nExecStart=sleep 1000\nRestart=always\n[Install]\nDesiredBy=basic.target\n",
+        "[Service]\nExecStart=sleep 1000\nRestart=always\n[Install]\nWantedBy=basic.target\n",
     )
     host.put("/srv/greeting", "grüß Gott", mode=0o640)
     host.run("systemctl daemon-reload; systemctl start hello")
@@ -150,9 +150,7 @@ def test_a_metadata_service_answers_at_the_address_where_hosts_look_for_it(
 @pytest.mark.parametrize("image", RELEASES)
 def test_a_reboot_keeps_files_and_is_another_boot(lab: HostLab, image: str) -> None:
     host = lab.boot("web", image)
-    host.put(
-        "/etc/systemd/system/hello.service", "[Service]\nExecStart=sleep 1000\n[Install]\nDesiredBy=basic.target\n"
-    )
+    host.put("/etc/systemd/system/hello.service", "[Service]\nExecStart=sleep 1000\n[Install]\nWantedBy=basic.target\n")
     host.run("systemctl enable --now hello; touch /run/gone")
     before, main = host.boot_id, process_one_started(host)
     assert before != Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -234,7 +232,7 @@ def test_a_directory_is_copied_to_a_host_with_its_modes(lab: HostLab, tmp_path: 
 
 def test_a_host_that_does_not_boot_tells_which_unit_failed(lab: HostLab) -> None:
     host = lab.create("web")
-    unit = "[Service]\nType=oneshot\nExecStart=false\n[Install]\nDesiredBy=multi-user.target\n"
+    unit = "[Service]\nType=oneshot\nExecStart=false\n[Install]\nWantedBy=multi-user.target\n"
     host.put("/etc/systemd/system/broken.service", unit)
     host.run_off("systemctl enable broken.service")
     with pytest.raises(HostError, match=r"degraded\n.*broken\.service"):

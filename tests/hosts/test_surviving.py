@@ -286,7 +286,7 @@ def official_package(host: BootedHost) -> None:
         "---\n:root_dir: /opt/codedeploy-agent/deployment-root\n",
     )
     host.put(f"{build}/opt/codedeploy-agent/bin/codedeploy-agent", "#!/bin/sh\nexec sleep 10000\n", mode=0o755)
-    unit = "[Service]\nExecStart=/opt/codedeploy-agent/bin/codedeploy-agent\n[Install]\nDesiredBy=multi-user.target\n"
+    unit = "[Service]\nExecStart=/opt/codedeploy-agent/bin/codedeploy-agent\n[Install]\nWantedBy=multi-user.target\n"
     host.put(f"{build}/usr/lib/systemd/system/codedeploy-agent.service", unit)
     host.run(
         f"dpkg-deb --build {build} /root/official.deb && dpkg -i /root/official.deb && rm -r {build} /root/official.deb"

@@ -34,7 +34,7 @@ hooks:
   ApplicationStart:
     - location: start.sh
 """
-UNIT = "[Service]\nExecStart=python3 -m http.server --directory /srv/www 80\n[Install]\nDesiredBy=multi-user.target\n"
+UNIT = "[Service]\nExecStart=python3 -m http.server --directory /srv/www 80\n[Install]\nWantedBy=multi-user.target\n"
 START = (
     "#!/bin/sh\nhostname >>/srv/www/index.html\nsystemctl daemon-reload\nsystemctl enable www\nsystemctl restart www\n"
 )

@@ -219,7 +219,7 @@ def test_an_instance_without_a_role_is_told_so(server, metadata, fault):
 
 def test_a_role_name_cannot_lead_to_another_path(server, metadata):
     server.faults[ROLE] = ("200 OK", b"../../user-data")
-    with pytest.raises(MetadataError, match="no name of a role"):
+    with pytest.raises(MetadataError, match="not a valid name of a role"):
         metadata.credentials()
 
 

@@ -69,7 +69,7 @@ def test_a_last_line_that_was_cut_off_names_nothing() -> None:
 )
 def test_a_line_that_no_agent_writes_is_left_out(line: str, caplog: pytest.LogCaptureFixture) -> None:
     assert decode(os.fsencode(f"/srv/a\n{line}\n/srv/b\n")) == ["/srv/a", "/srv/b"]
-    assert "no absolute path" in caplog.text
+    assert "not an absolute path" in caplog.text
 
 
 def test_a_list_full_of_rubbish_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:

@@ -28,8 +28,8 @@ RETIRED = {
     "space": "blanks?(?! lines?)",
     "is not a": r"(which|that|it) (is|are) no (?!longer|more|such|better|matter|need|reason|way|problem)\w+",
 }
-# What others have named: an option of Vagrant, an argument of urllib, and words of the official agent.
-OF_OTHERS = re.compile(r"synced_folder|keep_blank_values|within folder")
+# What others have named: options of systemd and Vagrant, an argument of urllib, and words of the official agent.
+OF_OTHERS = re.compile(r"WantedBy|synced_folder|keep_blank_values|within folder")
 NOT_OURS = ("LICENSE", "docs/demo.svg", "agent/service/model/", "tests/project/test_words.py")
 
 

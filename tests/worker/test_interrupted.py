@@ -32,7 +32,7 @@ def started(process: subprocess.Popen[bytes]) -> int:
     return found.start_time
 
 
-@pytest.mark.parametrize("role", ["script supervisor", "script"])
+@pytest.mark.parametrize("role", ["supervisor", "script"])
 def test_a_process_that_has_got_the_number_of_a_script_or_its_supervisor_is_left_alone(other, role: str) -> None:
     numbers = {f"{role}_pid": other.pid, f"{role}_start_time": started(other) - 1}
     outcome = interrupted("Install", Progress(boot_id(), script="a.sh", **numbers), LAYOUT, reason="it was killed")
@@ -46,7 +46,7 @@ def test_numbers_of_an_earlier_boot_mean_nobody(other) -> None:
     assert other.poll() is None
 
 
-@pytest.mark.parametrize("role", ["script supervisor", "script"])
+@pytest.mark.parametrize("role", ["supervisor", "script"])
 def test_what_is_left_of_a_script_is_ended(other, role: str) -> None:
     numbers = {f"{role}_pid": other.pid, f"{role}_start_time": started(other)}
     outcome = interrupted("Install", Progress(boot_id(), script="a.sh", **numbers), LAYOUT, reason="it was killed")

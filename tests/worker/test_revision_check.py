@@ -277,7 +277,7 @@ def test_a_directory_may_go_into_one_of_its_own_name(revision):
     assert revision.problems(files(("site", "/srv/site"))) == []
 
 
-@pytest.mark.parametrize(("shebang", "words"), [("#!/no/such/sh", "not on this host"), ("#!bash", "no full path")])
+@pytest.mark.parametrize(("shebang", "words"), [("#!/no/such/sh", "not on this host"), ("#!bash", "not a full path")])
 def test_an_interpreter_that_is_not_there_is_pointed_out(revision, shebang, words):
     revision.add("h.sh", f"{shebang}\n", 0o755)
     problem = revision.problem(hooks("h.sh"))

@@ -23,7 +23,7 @@ ExecStart=/opt/sandbox/bin/codedeploy-agent sandbox --tls --listen $LISTEN --por
 Restart=always
 
 [Install]
-DesiredBy=multi-user.target
+WantedBy=multi-user.target
 END
 cat >/etc/systemd/system/sandbox-key.service <<END
 [Unit]
@@ -35,7 +35,7 @@ ExecStart=/usr/bin/python3 -m http.server --bind $LISTEN --directory /run/sandbo
 Restart=always
 
 [Install]
-DesiredBy=multi-user.target
+WantedBy=multi-user.target
 END
 systemctl daemon-reload
 systemctl enable sandbox sandbox-key

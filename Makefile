@@ -31,6 +31,8 @@ BIN := $(VENV)/bin
 DEMO_VENV := .venv-demo
 # The AWS CLI pins one botocore, so it has an environment of its own.
 AWS_VENV := .venv-aws
+# Where structlog finds rich, it imports it into every process of the agent. So rich is kept apart.
+PICTURE_VENV := .venv-picture
 # Twice as many as processors, because many tests wait for something half of their time.
 JOBS ?= $(shell echo $$(( $$(nproc) * 2 )))
 PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
@@ -124,9 +126,10 @@ lock: python
 demo: demo-setup
 	@appspec-examples/demo $(DEMO_VENV)/bin
 
-picture: setup demo-setup
-	$(BIN)/python .ci/demo-picture
+picture: demo-setup
+	@.ci/environment $(PICTURE_VENV) "what draws the picture" 'rich>=13'
+	$(PICTURE_VENV)/bin/python .ci/demo-picture
 
 clean:
-	rm -rf $(VENV) $(DEMO_VENV) $(AWS_VENV) .venv-lock build dist *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(DEMO_VENV) $(AWS_VENV) $(PICTURE_VENV) .venv-lock build dist *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find agent tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,9 +1,8 @@
-"""The agent's own log: the official agents' line format, or one JSON object a line; and which command a line is about.
+"""The agent's own log: one pipeline of structlog's processors for every record, and the files that take its lines.
 
-``bind`` and ``bound`` name the command that a process, or a block, works for, and every line logged meanwhile carries
-those ids. They are structlog's context variables. Importing structlog costs a worker 15 ms and 3 MiB and would cost a
-process that only polls much the same for ever, so it is imported by the first ``bind``: a process that never binds
-never pays, and names the ids in single lines with ``ids``.
+A record comes from a logger of structlog or of the standard library, which the libraries use. All pass the same
+processors, and the last one renders the official agents' line format or one JSON object a line. ``bind`` names the
+command that a process works for, and every line logged from then on carries those ids.
 """
 
 from __future__ import annotations
@@ -13,8 +12,10 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 from agent.errors import escaped
 from agent.filesystem.daily import DailyFile
@@ -29,128 +30,183 @@ _PLAIN = re.compile(r"[^\s\"=]+")
 _of_process: dict[str, str] = {}
 
 
-def bind(**values: str) -> None:
-    """Let every line of this process carry these ids, whatever thread logs it.
+def bind(**ids: str) -> None:
+    """Let every line of this process carry these ids.
 
-    For a process that works for one command. An empty value is left out.
+    For a process that works for one command. An empty value is left out. ``lifecycle_event`` becomes the id ``event``,
+    which is structlog's name for the text of a line.
     """
-    _of_process.update(_bind(_present(values)))
+    present = {key: value for key, value in ids.items() if value}
+    structlog.contextvars.bind_contextvars(**present)
+    _of_process.update(present)  # a new thread has an empty context, and its lines carry the ids too
 
 
-@contextmanager
-def bound(**values: str) -> Iterator[None]:
-    """Let every line that this thread logs in a block carry these ids too."""
-    values = _present(values)
-    before = _context()
-    _bind(values)
-    try:
-        yield
-    finally:
-        from structlog import contextvars
+def set_up(
+    path: str | None,
+    *,
+    program_name: str,
+    verbose: bool = False,
+    log_format: str = "text",
+    restricted: bool = False,
+    on_warning: Callable[[str], None] | None = None,
+    daily: bool = False,
+) -> None:
+    """Send what the agent logs, and the warnings of libraries, to a file, or nowhere without a path.
 
-        contextvars.unbind_contextvars(*values)
-        contextvars.bind_contextvars(**{key: before[key] for key in values if key in before})
-
-
-def ids(**values: str) -> dict[str, dict[str, str]]:
-    """Give what makes a single line carry these ids: ``_log.info("started", extra=ids(command=...))``."""
-    return {"ids": _present(values)}
-
-
-def _present(values: Mapping[str, str]) -> dict[str, str]:
-    return {key: value for key, value in values.items() if value}
-
-
-def _bind(values: Mapping[str, str]) -> Mapping[str, str]:
-    without_rich = sys.modules.setdefault("rich", None) is None  # type: ignore[arg-type]
-    try:
-        # structlog looks for rich, for colours that no log file has; where it is installed that would take 30 ms.
-        from structlog import contextvars
-    finally:
-        if without_rich:
-            sys.modules.pop("rich", None)
-    contextvars.bind_contextvars(**values)
-    return values
-
-
-def _context() -> dict[str, str]:
-    bound_by_structlog = sys.modules.get("structlog.contextvars")
-    return bound_by_structlog.get_contextvars() if bound_by_structlog is not None else {}
-
-
-def _ids_of(record: logging.LogRecord) -> dict[str, str]:
-    # A thread starts with an empty context; what was bound for the process holds for it too.
-    return {**_of_process, **_context(), **getattr(record, "ids", {})}
+    ``log_format`` is "text" or "json"; ``restricted`` keeps other users from reading. The file is rotated at 8 MiB
+    with 7 older ones kept; with ``daily``, for the daemon and its workers, each day and at 64 MiB, older ones being
+    kept for 7 days. Where it cannot be written nothing fails: text is dropped, and with ``daily`` the reason goes to
+    stderr and the number of lines to the log when it works again. ``on_warning`` gets the text of each warning of the
+    agent too. A second call replaces the first.
+    """
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+    logging.captureWarnings(True)
+    # The root logger is the libraries', and stays at WARNING.
+    root, agent = logging.getLogger(), logging.getLogger("agent")
+    agent.setLevel(logging.DEBUG if verbose else logging.INFO)
+    agent.propagate = False
+    to_file = _NowhereHandler() if path is None else _file_handler(path, restricted=restricted, daily=daily)
+    renderers = _json_line(program_name) if log_format == "json" else (_official_line(program_name),)
+    to_file.setFormatter(_Formatter(*renderers))
+    for logger in (root, agent):
+        for handler in logger.handlers[:]:
+            if logger is agent or isinstance(handler, _OURS):
+                logger.removeHandler(handler)
+                handler.close()
+        logger.addHandler(to_file)
+    if on_warning is not None:
+        agent.addHandler(_WarningHandler(on_warning))
 
 
-class OfficialFormatter(logging.Formatter):
-    """Lines as the official agent 1.8.1 writes them: ``2026-11-23T05:13:10 INFO  [codedeploy-agent(11980)]: text``.
+def reopen() -> None:
+    """Let the next line open the log afresh, as SIGHUP asks for."""
+    for handler in logging.getLogger("agent").handlers:
+        if isinstance(handler, _DailyHandler):
+            handler.reopen()
 
-    The time is local and without a zone. Line ends within a message become spaces, so that a record is a line,
-    and control characters are escaped. Ids stand at the end: ``text deployment=d-... command=...``.
+
+def _official_line(program_name: str) -> Processor:
+    """Return the renderer of lines as the official agent 1.8.1 writes them.
+
+    ``2026-11-23T05:13:10 INFO  [codedeploy-agent(11980)]: text``: the time is local and without a zone. Line ends
+    within a message become spaces, so that a record is a line, and control characters are escaped. Ids stand at the
+    end: ``text deployment=d-... command=...``.
     """
 
-    def __init__(self, program_name: str) -> None:
-        super().__init__()
-        self._program_name = program_name
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Make one line of a record."""
+    def render(logger: WrappedLogger, method: str, event_dict: EventDict) -> str:
+        record, text, ids = _parts(event_dict)
         level = "WARN" if record.levelname == "WARNING" else record.levelname
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(record.created))
-        text = _one_line(_text(self, record))
-        pairs = "".join(f" {key}={_quoted(value)}" for key, value in _ids_of(record).items())
-        return f"{stamp} {level:<5} [{self._program_name}({record.process})]: {text}{pairs}"
+        pairs = "".join(f" {key}={_quoted(value)}" for key, value in ids.items())
+        return f"{stamp} {level:<5} [{program_name}({record.process})]: {_one_line(text)}{pairs}"
+
+    return render
 
 
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (UTC, RFC 3339), level, program, pid, logger, message; then the ids."""
+def _json_line(program_name: str) -> tuple[Processor, Processor]:
+    """Return what names the fields of a line, and the renderer of one JSON object a line.
 
-    def __init__(self, program_name: str) -> None:
-        super().__init__()
-        self._program_name = program_name
+    Its keys: time (UTC, RFC 3339), level, program, pid, logger, message; then the ids.
+    """
+
+    def name_fields(logger: WrappedLogger, method: str, event_dict: EventDict) -> EventDict:
+        record, text, ids = _parts(event_dict)
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        fields = {
+            "time": f"{stamp}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "program": program_name,
+            "pid": record.process,
+            "logger": record.name,
+            "message": text,
+        }
+        return {**fields, **{key: value for key, value in ids.items() if key not in fields}}
+
+    return name_fields, structlog.processors.JSONRenderer()
+
+
+class _Formatter(structlog.stdlib.ProcessorFormatter):
+    """Makes a line of a record with processors, of which the last one renders; fails for no value."""
+
+    def __init__(self, *renderers: Processor) -> None:
+        processors = [structlog.contextvars.merge_contextvars, _add_ids, _fill_in, *renderers]
+        super().__init__(processors=processors, use_get_message=False, pass_foreign_args=True)
 
     def format(self, record: logging.LogRecord) -> str:
         """Make one line of a record."""
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        line = {
-            "time": f"{stamp}.{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
-            "program": self._program_name,
-            "pid": record.process,
-            "logger": record.name,
-            "message": _text(self, record),
-        }
-        return json.dumps({**line, **{key: str(value) for key, value in _ids_of(record).items() if key not in line}})
+        if not isinstance(record.msg, str | dict):
+            record = logging.makeLogRecord({**record.__dict__, "msg": _shown(record.msg)})
+        return super().format(record)
 
 
-def _text(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+def _add_ids(logger: WrappedLogger, method: str, event_dict: EventDict) -> EventDict:
+    return {**_of_process, **event_dict}
+
+
+def _fill_in(logger: WrappedLogger, method: str, event_dict: EventDict) -> EventDict:
+    """Put the arguments into the text, as ``logging`` does, and a traceback below it.
+
+    structlog's own processor for arguments raises where they do not fit; here the line shows both.
+    """
+    text, arguments = _shown(event_dict["event"]), event_dict.pop("positional_args", None)
     try:
-        text = record.getMessage()
-    except (TypeError, ValueError, KeyError):  # the arguments do not fit the text: say what there is
-        text = f"{record.msg} {record.args}"
-    return f"{text}\n{formatter.formatException(record.exc_info)}" if record.exc_info else text
+        event_dict["event"] = text % arguments if arguments else text
+    except Exception:  # noqa: BLE001 - a value may raise anything when it is shown
+        event_dict["event"] = f"{text} {_shown(arguments)}"
+    event_dict = structlog.processors.format_exc_info(logger, method, event_dict)
+    traceback = event_dict.pop("exception", "")
+    return {**event_dict, "event": "\n".join(filter(None, (event_dict["event"], traceback)))}
+
+
+def _text_only(logger: WrappedLogger, method: str, event_dict: EventDict) -> str:
+    return str(event_dict["event"])
+
+
+def _parts(event_dict: EventDict) -> tuple[logging.LogRecord, str, dict[str, str]]:
+    """Return the record that an event came with, its text, and its ids by the names that lines give them."""
+    reserved = ("event", "stack_info", "_record", "_from_structlog")
+    ids = {
+        "event" if key == "lifecycle_event" else key: _shown(value)
+        for key, value in event_dict.items()
+        if key not in reserved and value != ""
+    }
+    return event_dict["_record"], event_dict["event"], ids
+
+
+def _shown(value: object) -> str:
+    try:
+        return str(value)
+    except Exception as error:  # noqa: BLE001 - as above
+        return f"(not shown: {type(error).__name__})"
 
 
 def _one_line(text: str) -> str:
     return escaped(" ".join(part.strip() for part in text.splitlines() if part.strip()))
 
 
-def _quoted(value: object) -> str:
-    text = str(value)
-    return text if _PLAIN.fullmatch(text) and text == escaped(text) else json.dumps(text)
+def _quoted(value: str) -> str:
+    return value if _PLAIN.fullmatch(value) and value == escaped(value) else json.dumps(value)
+
+
+class _NowhereHandler(logging.NullHandler):
+    """Keeps Python from printing to stderr what no file takes."""
 
 
 class _WarningHandler(logging.Handler):
-    """Tells somebody about warnings; errors are left to whoever reports the failure."""
+    """Passes warnings on to a callable; errors are left to the code that reports the failure."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
+    def __init__(self, report: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)
-        self._tell = tell
+        self._report = report
+        self.setFormatter(_Formatter(_text_only))
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno < logging.ERROR:
-            self._tell(record.getMessage())
+            self._report(self.format(record))
 
 
 class _RotatingHandler(logging.Handler):
@@ -217,48 +273,7 @@ class _DailyHandler(logging.Handler):
             return
 
 
-def reopen() -> None:
-    """Let the next line open the log afresh, as SIGHUP asks for."""
-    for handler in logging.getLogger("agent").handlers:
-        if isinstance(handler, _DailyHandler):
-            handler.reopen()
-
-
-def set_up(
-    path: str | None,
-    *,
-    program_name: str,
-    verbose: bool = False,
-    log_format: str = "text",
-    restricted: bool = False,
-    on_warning: Callable[[str], None] | None = None,
-    daily: bool = False,
-) -> None:
-    """Send what the agent logs, and what libraries warn of, to a file, or nowhere where there is none.
-
-    ``log_format`` is "text" or "json"; ``restricted`` keeps other users from reading. The file is rotated at 8 MiB
-    with 7 older ones kept; with ``daily``, for the daemon and its workers, each day and at 64 MiB, older ones being
-    kept for 7 days. Where it cannot be written nothing fails: text is dropped, and with ``daily`` the reason goes to
-    stderr and the number of lines to the log when it works again. ``on_warning`` is told the text of each warning
-    too. A second call replaces the first.
-    """
-    logger = logging.getLogger("agent")
-    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
-    # What libraries warn of, such as an odd certificate, would go to stderr else.
-    logging.captureWarnings(True)
-    for one in (logger, logging.getLogger("py.warnings")):
-        for handler in one.handlers[:]:
-            one.removeHandler(handler)
-            handler.close()
-        one.propagate = False
-        one.addHandler(logging.NullHandler())
-    if on_warning is not None:
-        logger.addHandler(_WarningHandler(on_warning))
-    if path is not None:
-        to_file = _file_handler(path, restricted=restricted, daily=daily)
-        to_file.setFormatter(JsonFormatter(program_name) if log_format == "json" else OfficialFormatter(program_name))
-        logger.addHandler(to_file)
-        logging.getLogger("py.warnings").addHandler(to_file)
+_OURS = (_NowhereHandler, _RotatingHandler, _DailyHandler)
 
 
 def _file_handler(path: str, *, restricted: bool, daily: bool) -> logging.Handler:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import structlog
 
 from agent import logs
 
@@ -71,12 +72,12 @@ def test_a_traceback_stays_on_the_line_of_its_record(log_file):
     assert line.endswith("ValueError: deep inside")
 
 
-IDS = {"deployment": "d-ABC", "group": "g-1", "event": "AfterInstall", "command": "hc/1"}
+IDS = {"deployment": "d-ABC", "group": "g-1", "lifecycle_event": "AfterInstall", "command": "hc/1"}
 
 
 def in_a_process(code, *arguments, **options):
     """Run code in a fresh process: what is bound for a process cannot be unbound."""
-    start = "import sys, logging\nbefore = set(sys.modules)\nfrom agent import logs\n"
+    start = "import sys, logging\nfrom agent import logs\n"
     command = [sys.executable, "-c", start + code, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=True, **options)
 
@@ -102,9 +103,11 @@ thread.join()
 
 def test_json_lines_carry_the_ids_as_keys_and_keep_their_own(tmp_path):
     code = """
+import structlog
 logs.set_up(sys.argv[1], program_name="x", daily=True, log_format="json")
 logs.bind(deployment="d-ABC", group="")
-with logs.bound(event="Install", message="forged", deployment="d-OTHER"):
+ids = {"lifecycle_event": "Install", "message": "forged", "deployment": "d-OTHER"}
+with structlog.contextvars.bound_contextvars(**ids):
     logging.getLogger("agent.a").info("inside")
 logging.getLogger("agent.a").info("outside")
 """
@@ -126,24 +129,59 @@ with structlog.contextvars.bound_contextvars(deployment="d-ABC"):
     assert (tmp_path / "agent.log").read_text().endswith(": inside deployment=d-ABC\n")
 
 
-def test_a_process_that_binds_nothing_does_not_load_structlog(tmp_path):
-    code = """
-logs.set_up(sys.argv[1], program_name="x", daily=True)
-logging.getLogger("agent.a").info("sent", extra=logs.ids(command="hc 1", event=""))
-print([name for name in ("structlog", "asyncio", "subprocess", "dataclasses") if name in {*sys.modules} - before])
-"""
-    assert in_a_process(code, tmp_path / "agent.log").stdout == "[]\n"
-    assert (tmp_path / "agent.log").read_text().endswith(': sent command="hc 1"\n')
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_line_is_the_same_whichever_kind_of_logger_it_comes_from(log_file, log_format):
+    logs.set_up(str(log_file), program_name="x", log_format=log_format)
+    for logger in (logging.getLogger("agent.a"), structlog.stdlib.get_logger("agent.a")):
+        logger.warning("%d of %s\nfiles", 2, "three")
+        logger.debug("not in the log")
+        try:
+            raise ValueError("deep inside")
+        except ValueError:
+            logger.exception("failed")
+        logger.error("no %d", "number")
+    lines = [re.sub(r"[\d:.T-]{19,}Z?|line \d+", "", line) for line in log_file.read_text().splitlines()]
+    assert len(lines) == 6
+    assert lines[:3] == lines[3:]
+    assert "2 of three" in lines[0]
+    assert "ValueError: deep inside" in lines[1]
 
 
-def test_binding_does_not_load_what_only_a_terminal_needs(tmp_path):
-    code = "logs.bind(command='x')\nprint([name for name in sys.modules if name.split('.')[0] == 'rich'])"
-    assert in_a_process(code).stdout == "[]\n"
+def test_an_id_bound_to_a_logger_is_on_its_lines_alone(log_file):
+    logs.set_up(str(log_file), program_name="x")
+    log = structlog.stdlib.get_logger("agent.a")
+    log.bind(lifecycle_event="Install", command="hc 1", deployment="").info("sent %s", "twice")
+    log.info("idle")
+    sent, idle = log_file.read_text().splitlines()
+    assert sent.endswith(': sent twice event=Install command="hc 1"')
+    assert idle.endswith(": idle")
+
+
+class Unspeakable:
+    def __str__(self):
+        raise RuntimeError("no words")
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+@pytest.mark.parametrize("make", [logging.getLogger, structlog.stdlib.get_logger])
+def test_a_value_that_cannot_be_shown_fails_nothing(log_file, log_format, make):
+    logs.set_up(str(log_file), program_name="x", log_format=log_format)
+    make("agent.a").error("found %s", Unspeakable())
+    make("agent.a").error(Unspeakable())
+    structlog.stdlib.get_logger("agent.a").bind(command=Unspeakable()).error("about a command")
+    with structlog.contextvars.bound_contextvars(command=Unspeakable()):
+        make("agent.a").error("in a context")
+    lines = log_file.read_text().splitlines()
+    assert ["RuntimeError" in line for line in lines] == [True] * 4
+    assert "found %s" in lines[0]
+    assert "about a command" in lines[2]
 
 
 def test_an_id_cannot_break_a_line_apart(log_file):
     logs.set_up(str(log_file), program_name="x")
-    logging.getLogger("agent").info("text", extra=logs.ids(command='a\nb="c" d'))
+    structlog.stdlib.get_logger("agent").info("text", command='a\nb="c" d')
     (line,) = log_file.read_text().splitlines()
     assert line.endswith(r'text command="a\nb=\"c\" d"')
 
@@ -152,7 +190,7 @@ def test_an_id_cannot_break_a_line_apart(log_file):
 def test_nothing_in_a_line_moves_the_cursor_of_whoever_reads_it(log_file, log_format):
     logs.set_up(str(log_file), program_name="x", log_format=log_format)
     user = "root\x1b[2J\x9b1A\x08\u202etoor"
-    logging.getLogger("agent").info("as user %s", user, extra=logs.ids(command="\x1b]0;x\x07"))
+    structlog.stdlib.get_logger("agent").info("as user %s", user, command="\x1b]0;x\x07")
     (line,) = log_file.read_text().splitlines()
     assert line.isprintable()
     assert r"[2J" in line
@@ -177,6 +215,24 @@ certificates.load(encoded.replace(b"\\2\\1\\5", b"\\2\\1\\0", 1))
     (line,) = log_file.read_text().splitlines()
     assert "WARN" in line
     assert "serial number" in line
+
+
+def test_warnings_of_libraries_are_in_the_log_and_their_chatter_is_not(log_file):
+    code = """
+import agent.network.http, agent.network.signing
+logs.set_up(sys.argv[1], program_name="x", verbose=True)
+for name in ("botocore.auth", "watchdog.observers", "somebody.else"):
+    logging.getLogger(name).debug("signed with token")
+    logging.getLogger(name).info("found credentials")
+    logging.getLogger(name).warning("odd %s\\nthing", "very")
+logging.getLogger("urllib3.connectionpool").warning("https://host/?token=1")
+logs.set_up(None, program_name="x")
+logging.getLogger("somebody.else").error("nowhere")
+"""
+    done = in_a_process(code, log_file)
+    assert (done.stdout, done.stderr) == ("", "")
+    lines = log_file.read_text().splitlines()
+    assert [line.rpartition(": ")[2] for line in lines] == ["odd very thing"] * 3
 
 
 def test_a_message_whose_arguments_do_not_fit_stops_nothing(log_file):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
+
+import structlog
 
 from agent.daemon.schedule import Poll
 from agent.daemon.workers import Start, Workers
@@ -16,7 +17,7 @@ from agent.worker.report import CLOSED
 REPEAT_AFTER = 60.0
 """Seconds before a command that was reported, but is handed out again, is reported again."""
 
-_log = logging.getLogger(__name__)
+_log = structlog.stdlib.get_logger(__name__)
 
 
 class Intake:
@@ -39,9 +40,10 @@ class Intake:
         again.
         """
         record = _record_of(command)
+        log = _log_of(record)
         directory = self._store.directory_of(command.identifier)
         if directory.exists():
-            _log.debug("The command %s is in hand already", command.identifier)
+            log.debug("The command is in hand already")
             self._workers.look_around()  # should nobody be at work on it, that changes now
             return Poll.KNOWN
         finished = self._store.finished(command.identifier)
@@ -49,7 +51,7 @@ class Intake:
             if finished.status != CLOSED:
                 self._report_again(record, finished.deployment_id)
             return Poll.KNOWN
-        _log.info("Received %s, command %s", command.name, command.identifier)
+        log.info("Received the command")
         self._workers.begin(self._store.add(record), self._start)
         return Poll.NEW
 
@@ -63,10 +65,9 @@ class Intake:
         outcome = self._store.finished(record.command_identifier)
         if outcome is None:
             raise AgentError(f"The outcome of command {record.command_identifier} has just been forgotten.")
-        _log.warning(
-            "%s of %s was handed out again although it has ended; its outcome is sent once more, and nothing is run",
-            record.command_name,
-            deployment_id or "an unknown deployment",
+        _log_of(record).warning(
+            "The command was handed out again although it has ended; its outcome is sent once more, and nothing is run",
+            deployment=deployment_id,
         )
         self._workers.begin(self._store.add(record, outcome), self._start)
 
@@ -81,3 +82,7 @@ def _record_of(command: HostCommand) -> CommandRecord:
         },
         now=time.time(),
     )
+
+
+def _log_of(record: CommandRecord) -> structlog.stdlib.BoundLogger:
+    return _log.bind(lifecycle_event=record.command_name, command=record.command_identifier)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import time
+
+import structlog
 
 from agent.deployment.outcome import Outcome
 from agent.errors import AgentError, DiagnosticCode
@@ -12,7 +13,7 @@ from agent.store.commands import CommandStore, SavedOutcome, new_record
 from agent.store.layout import Layout
 from agent.store.tracking import Tracked, tracked
 
-_log = logging.getLogger(__name__)
+_log = structlog.stdlib.get_logger(__name__)
 
 
 def take_over_tracked(store: CommandStore, layout: Layout, *, host_identifier: str) -> None:
@@ -40,9 +41,9 @@ def _take_over(found: Tracked, store: CommandStore, host_identifier: str) -> Non
         remove_if_there(found.path)
         return
     _log.warning(
-        "Another agent was working on command %s of deployment %s when it ended; the command is reported as failed",
-        found.command_identifier,
-        found.deployment_id,
+        "Another agent was working on the command when it ended; the command is reported as failed",
+        command=found.command_identifier,
+        deployment=found.deployment_id,
     )
     outcome = Outcome(
         DiagnosticCode.FAILED_AFTER_RESTART,

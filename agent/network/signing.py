@@ -12,7 +12,7 @@ from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
 from agent.network.credentials import Credentials
 
 # At debug level botocore writes what it signs to its log, the session token included.
-logging.getLogger("botocore").setLevel(logging.INFO)
+logging.getLogger("botocore").setLevel(logging.WARNING)
 
 
 def sign(

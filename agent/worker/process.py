@@ -86,7 +86,7 @@ def _bring_to_its_end(directory: CommandDirectory, session: Session) -> int:
             _log.warning("%s It is now %s, and everything else goes on", error, session.store.set_aside(directory))
         return 0
     progress, outcome = _what_is_known(directory)
-    logs.bind(event=record.command_name, command=record.command_identifier)
+    logs.bind(lifecycle_event=record.command_name, command=record.command_identifier)
     reported = outcome is not None and _is_reported(directory, record, outcome, session)
     verdict = judge(progress, outcome)
     if verdict is Verdict.BEGIN:

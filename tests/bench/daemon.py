@@ -55,7 +55,7 @@ def memory(directory: Path, options: argparse.Namespace) -> Iterator[Figure]:
     with command_service() as service, idle(directory, service, wait=1) as host:
         time.sleep(3)
         found = psutil.Process(pid(host)).memory_full_info()
-        yield Figure("idle supervisor, RSS", found.rss / MIB, "MiB", 32)
+        yield Figure("idle supervisor, RSS", found.rss / MIB, "MiB", 36)
         yield Figure("idle supervisor, PSS", found.pss / MIB, "MiB", 27)
 
 

@@ -69,7 +69,7 @@ def test_an_error_in_the_background_comes_back_and_the_next_job_is_done() -> Non
     assert found[1].result == 1
 
 
-HEAVY = ("boto3", "botocore.session", "structlog", "asyncio", "requests", "cryptography", "asn1crypto", "watchdog")
+HEAVY = ("boto3", "botocore.session", "rich", "requests", "cryptography", "asn1crypto", "watchdog")
 
 
 @pytest.mark.parametrize(

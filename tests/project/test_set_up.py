@@ -44,9 +44,12 @@ def test_an_environment_that_lacks_pip_or_was_moved_is_made_again_and_a_whole_on
     assert clone.set_up() == [again, installing]
     assert clone.set_up() == []
 
+    no_longer_required = clone.place / ".venv/bin/tool"
+    no_longer_required.touch()
     with open(clone.place / "pyproject.toml", "a") as file:
         file.write("# changed\n")
     assert clone.set_up() == [installing]
+    assert not no_longer_required.exists()
 
     # A moved clone takes its environment along, whose programs still name the old place.
     clone.place = clone.place.rename(tmp_path / "moved")

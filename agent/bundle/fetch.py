@@ -31,15 +31,14 @@ _log = logging.getLogger(__name__)
 class FetchOptions(NamedTuple):
     """How this host reaches S3 and GitHub.
 
-    ``credentials`` is asked before each request to S3; None sends requests without a signature. An empty ``domain``
-    is that of the region. ``s3_endpoint`` and ``github_endpoint`` are URLs. ``stall`` is the longest time in seconds
-    in which nothing comes, before a connection is given up and another one goes on.
+    ``credentials`` is asked before each request to S3; None sends requests without a signature.
+    ``s3_endpoint`` and ``github_endpoint`` are URLs. ``stall`` is the longest time in seconds in which nothing comes,
+    before a connection is given up and another one goes on.
     """
 
     http: HttpClient
     credentials: Callable[[], Credentials] | None
     region: str
-    domain: str = ""
     s3_endpoint: str | None = None
     fips: bool = False
     github_endpoint: str = GITHUB

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import logging
 import os
 import re
 import time
+import zlib
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import partial, reduce
+from typing import Any
+from urllib.parse import urlsplit
+
+from botocore.config import Config  # type: ignore[import-untyped]
+from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
 
 from agent.bundle.download_retries import DownloadRetries
 from agent.bundle.fetch import (
@@ -17,21 +26,30 @@ from agent.bundle.fetch import (
     PartialFile,
     Progress,
     ProgressReporter,
-    TransientError,
 )
 from agent.bundle.ranges import Fetched, download
-from agent.bundle.s3_address import REGION, Address
-from agent.bundle.s3_errors import explain, read_fault
+from agent.bundle.s3_errors import explain, printable
 from agent.bundle.streams import CHUNK
 from agent.deployment.spec import S3Revision
 from agent.errors import BundleError
 from agent.network.errors import NetworkError
 from agent.network.http import Response
+from agent.network.partitions import domain_of
+from agent.network.sdk import make_session, send_through
 
-MOST_REDIRECTS = 3
-
+_REGION = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _CHECKSUM_HEADER = "x-amz-checksum-"
 _MULTIPART_ETAG = re.compile(r"[0-9a-fA-F]{32}-[0-9]+")
+_HASHES = ("sha512", "sha256", "sha1", "md5")
+_CRCS: dict[str, tuple[Callable[[bytes, int], int], int]] = {"crc32": (zlib.crc32, 4)}
+"""Each with the bytes of its value."""
+
+try:
+    from awscrt import checksums  # type: ignore[import-not-found,import-untyped,unused-ignore]  # only where it is there
+
+    _CRCS |= {"crc32c": (checksums.crc32c, 4), "crc64nvme": (checksums.crc64nvme, 8)}
+except (ImportError, AttributeError):
+    pass
 
 _log = logging.getLogger(__name__)
 
@@ -91,85 +109,101 @@ def _fetch(
 
 
 class S3Object:
-    """One object, and how it is asked for; the first answers may change where."""
+    """One object, and the SDK's client that asks for it; its first answers may change where."""
 
     def __init__(self, revision: S3Revision, options: FetchOptions) -> None:
         self._revision = revision
-        self._options = options
+        self._signed = options.credentials is not None
+        self._region = options.region
+        self._endpoint = options.s3_endpoint
         self.minimum_rate = options.http.minimum_rate
-        if not REGION.fullmatch(options.region):
+        self.name = f"s3://{revision.bucket}/{revision.key}"
+        if revision.version:
+            self.name += f" (version {revision.version})"
+        if not _REGION.fullmatch(options.region):
             raise BundleError(
                 f"s3://{revision.bucket}/{revision.key} cannot be fetched: {options.region!r} is not an AWS region.",
                 remedy="Give one such as eu-west-1, in AWS_REGION or in the on-premises file.",
             )
-        self._address = Address(options.region, options.domain, options.s3_endpoint, options.fips)
-        self._url = self._address.url(revision.bucket, revision.key, revision.version)
-        self.name = f"s3://{revision.bucket}/{revision.key}"
-        if revision.version:
-            self.name += f" (version {revision.version})"
+        self._client = make_session(options.credentials).create_client(
+            "s3", options.region, endpoint_url=options.s3_endpoint, config=_client_config(options)
+        )
+        send_through(self._client, options.http, read_timeout=options.stall)
+        self._client.meta.events.register("before-sign.s3", self._note_region)
+        self._client.meta.events.register_first("needs-retry.s3", self._follow)
 
     def open(self, start: int, end: int | None, etag: str) -> Response:
         """Ask for a range: see ``ranges.Source``."""
-        headers = {"x-amz-checksum-mode": "ENABLED"}
         if start or end is not None:
-            headers["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
-        return self._ask("GET", headers, etag)
+            return self._ask("get_object", etag, Range=f"bytes={start}-{'' if end is None else end - 1}")
+        return self._ask("get_object", etag)
 
     def head(self, etag: str) -> Mapping[str, str]:
-        """The headers of the whole object. Raises as ``open`` does."""
-        with self._ask("HEAD", {"x-amz-checksum-mode": "ENABLED"}, etag) as response:
+        """Return the headers of the whole object. Raises as ``open`` does."""
+        with self._ask("head_object", etag) as response:
             return response.headers
 
-    def _ask(self, method: str, headers: dict[str, str], etag: str) -> Response:
+    def _ask(self, operation: str, etag: str, **arguments: str) -> Response:
         if etag:
-            headers["If-Match"] = etag
-        region = self._address.region
-        for _ in range(MOST_REDIRECTS + 1):
-            response = self._send(method, headers)
-            if response.status in (200, 206, 416):
-                return response
-            location = response.headers.get("Location", "")
-            fault = read_fault(response)
-            if fault.status == 307 and location and self._address.may_lead_to(location):
-                self._url = location
-                continue
-            if fault.other_region and self._address.region == region != fault.other_region:
-                self._move(fault.other_region)
-                continue
-            break
-        if fault.status == 412:
-            raise ObjectReplacedError(
+            arguments["IfMatch"] = etag
+        if self._revision.version:
+            arguments["VersionId"] = self._revision.version
+        ask = getattr(self._client, operation)
+        try:
+            answer = ask(Bucket=self._revision.bucket, Key=self._revision.key, ChecksumMode="ENABLED", **arguments)
+        except ClientError as error:
+            answer = error.response
+            if answer["Response"].status != 416:
+                raise self._explained(answer) from error
+        except (BotoCoreError, ResponseParserError, ValueError) as error:
+            raise BundleError(
+                f"{self.name} cannot be fetched: {printable(str(error))}.",
+                remedy="Check the revision's bucket, key and version.",
+            ) from error
+        response: Response = answer["Response"]
+        return response
+
+    def _explained(self, answer: Mapping[str, Any]) -> BundleError:
+        if answer["Response"].status == 412:
+            return ObjectReplacedError(
                 f"{self.name} was replaced while it was being downloaded.", remedy="Deploy again."
             )
-        error = explain(
-            fault,
-            self._revision,
-            name=self.name,
-            region=self._address.region,
-            signed=self._options.credentials is not None,
-        )
-        raise TransientError(error.message, remedy=error.remedy) if fault.is_transient else error
+        place = f"S3 in {self._region} does not give {self.name}"
+        return explain(answer, self._revision, place=place, partition=self._client.meta.partition, signed=self._signed)
 
-    def _move(self, region: str) -> None:
-        _log.info("%s lies in %s and not in %s", self.name, region, self._address.region)
-        self._address = self._address._replace(region=region)
-        self._url = self._address.url(self._revision.bucket, self._revision.key, self._revision.version)
+    def _note_region(self, region_name: str, **_: object) -> None:
+        if region_name != self._region:
+            _log.info("%s lies in %s and not in %s", self.name, region_name, self._region)
+            self._region = region_name
 
-    def _send(self, method: str, headers: Mapping[str, str]) -> Response:
-        credentials = self._options.credentials
-        if credentials is not None:
-            from agent.network.signing import sign  # GitHub and local bundles do without
+    def _follow(self, request_dict: dict[str, Any], response: Any, **_: object) -> int | None:  # noqa: ANN401
+        """Send a request on, once, to where a 307 leads; botocore itself follows only those that name a region."""
+        if response is None or response[0].status_code != 307 or "x-amz-bucket-region" in response[0].headers:
+            return None
+        redirect = request_dict["context"].setdefault("s3_redirect", {})
+        location = response[0].headers.get("Location", "")
+        if redirect.get("redirected") or not self._may_lead_to(location, request_dict["url"]):
+            return None
+        redirect["redirected"] = True
+        request_dict["url"] = location
+        return 0
 
-            headers = sign(
-                method,
-                self._url,
-                headers=headers,
-                body=b"",
-                credentials=credentials(),
-                service="s3",
-                region=self._address.region,
-            )
-        return self._options.http.request(method, self._url, headers=headers, read_timeout=self._options.stall)
+    def _may_lead_to(self, location: str, url: str) -> bool:
+        to, own = urlsplit(location), urlsplit(url)
+        if to.scheme != own.scheme or not to.hostname or to.username is not None:
+            return False
+        if self._endpoint:
+            return to.hostname == own.hostname
+        return to.hostname.endswith(f".{domain_of(self._region)}")
+
+
+def _client_config(options: FetchOptions) -> Config:
+    common = {"retries": {"total_max_attempts": 1}, "ignore_configured_endpoint_urls": True}
+    # An endpoint of another server names the bucket in the path, and has no FIPS or dual-stack twin.
+    if options.s3_endpoint:
+        path = {"addressing_style": "path"}
+        return Config(s3=path, use_fips_endpoint=False, use_dualstack_endpoint=False, **common)
+    return Config(s3={"us_east_1_regional_endpoint": "regional"}, use_fips_endpoint=options.fips or None, **common)
 
 
 def _bare(etag: str) -> str:
@@ -224,29 +258,28 @@ def _usable(headers: Mapping[str, str], etag: str) -> tuple[str, str] | None:
     """
     kind = headers.get("x-amz-checksum-type", "").upper()
     composite = kind == "COMPOSITE" or (not kind and _MULTIPART_ETAG.fullmatch(_bare(etag)) is not None)
-    for algorithm in ("sha256", "sha1", "crc32"):
-        value = headers.get(_CHECKSUM_HEADER + algorithm, "").strip()
-        if not value:
+    for name in headers:
+        algorithm = name.lower().removeprefix(_CHECKSUM_HEADER)
+        value = headers[name].strip()
+        if algorithm in ("type", name.lower()) or not value:
             continue
         if composite or "-" in value:
             _log.debug("The %s of the object is a checksum of its parts' checksums, and is not compared", algorithm)
-            continue
-        return algorithm, value
+        elif algorithm not in (*_HASHES, *_CRCS):
+            _log.debug("The %s of the object cannot be computed on this host, and is not compared", algorithm)
+        else:
+            return algorithm, value
     return None
 
 
 def _digest(descriptor: int, algorithm: str) -> str:
-    import binascii
-    import hashlib
-    import zlib
-
-    size = os.fstat(descriptor).st_size
-    crc, hashed = 0, None if algorithm == "crc32" else hashlib.new(algorithm)
-    for offset in range(0, size, CHUNK):
-        piece = os.pread(descriptor, CHUNK, offset)
-        if hashed is None:
-            crc = zlib.crc32(piece, crc)
-        else:
+    pieces = (os.pread(descriptor, CHUNK, offset) for offset in range(0, os.fstat(descriptor).st_size, CHUNK))
+    if algorithm in _CRCS:
+        update, length = _CRCS[algorithm]
+        digest = reduce(lambda crc, piece: update(piece, crc), pieces, 0).to_bytes(length, "big")
+    else:
+        hashed = hashlib.new(algorithm)
+        for piece in pieces:
             hashed.update(piece)
-    digest = crc.to_bytes(4, "big") if hashed is None else hashed.digest()
-    return binascii.b2a_base64(digest, newline=False).decode()
+        digest = hashed.digest()
+    return base64.b64encode(digest).decode()

@@ -6,7 +6,7 @@ import hashlib
 import logging
 from collections.abc import Mapping
 
-from botocore.auth import S3SigV4Auth, SigV4Auth  # type: ignore[import-untyped]
+from botocore.auth import SigV4Auth  # type: ignore[import-untyped]
 from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
 
 from agent.network.credentials import Credentials
@@ -27,12 +27,11 @@ def sign(
 ) -> dict[str, str]:
     """Give all headers to send: those given, the date, the token if there is one, the body's digest, the signature.
 
-    ``service`` is the signing name; "s3" is signed as S3 wants it, with the path as it stands. The path and the query
-    of ``url`` must be percent-encoded as they will be sent. Every header that is given is signed but User-Agent.
+    ``service`` is the signing name. The path and the query of ``url`` must be percent-encoded as they will be sent.
+    Every header that is given is signed but User-Agent.
     """
     request = AWSRequest(method=method, url=url, headers=dict(headers), data=body)
     # The official agent signs the digest as a header for every service; botocore would add it for S3 alone.
     request.headers["X-Amz-Content-SHA256"] = hashlib.sha256(body).hexdigest()
-    kind = S3SigV4Auth if service == "s3" else SigV4Auth
-    kind(credentials, service, region).add_auth(request)
+    SigV4Auth(credentials, service, region).add_auth(request)
     return {str(name): str(value) for name, value in request.headers.items()}

@@ -33,7 +33,6 @@ def fetch_options(
     *,
     credentials: Callable[[], Credentials] | None,
     region: str,
-    domain: str = "",
     s3_endpoint: str | None = None,
 ) -> FetchOptions:
     """How bundles are fetched with these settings; ``s3_endpoint`` counts where the settings name none."""
@@ -41,7 +40,6 @@ def fetch_options(
         http,
         credentials,
         region,
-        domain=domain,
         s3_endpoint=settings.s3_endpoint_override or s3_endpoint,
         fips=settings.use_fips_mode,
         github_endpoint=settings.github_endpoint_override or GITHUB,

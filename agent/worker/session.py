@@ -99,13 +99,7 @@ class Session:
         from agent.worker.remote import fetch_options  # only DownloadBundle needs it
 
         identity = self.handoff.identity
-        return fetch_options(
-            self.settings,
-            self.http,
-            credentials=self.credentials.current,
-            region=identity.region,
-            domain=identity.domain,
-        )
+        return fetch_options(self.settings, self.http, credentials=self.credentials.current, region=identity.region)
 
     def _access(self, _: Policy) -> Access:
         from agent.worker.traffic_access import access_of  # only a group under traffic_control needs it

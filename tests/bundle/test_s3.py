@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib
 import logging
 import os
+import subprocess
+import sys
 import threading
 import zlib
 
@@ -115,7 +118,7 @@ def test_credentials_that_are_renewed_during_a_download_are_used_from_then_on(st
 
 @pytest.mark.parametrize("region", ["", "eu-west-1.evil.example", "a/b", "EU"])
 def test_a_region_that_would_lead_to_another_host_is_refused_unasked(store, region):
-    assert "not an AWS region" in store.refused(region=region, s3_endpoint=None)
+    assert "is not an AWS region" in store.refused(region=region, s3_endpoint=None)
     assert store.server.requests == []
 
 
@@ -294,7 +297,7 @@ def checksum(algorithm, content):
     return base64.b64encode(digest).decode()
 
 
-@pytest.mark.parametrize("algorithm", ["crc32", "sha1", "sha256"])
+@pytest.mark.parametrize("algorithm", ["crc32", "sha1", "sha256", "sha512"])
 @pytest.mark.parametrize("content", [SMALL, LARGE])
 def test_content_that_fits_its_checksum_is_taken(store, algorithm, content):
     store.put(content, headers={f"x-amz-checksum-{algorithm}": checksum(algorithm, content)})
@@ -303,7 +306,7 @@ def test_content_that_fits_its_checksum_is_taken(store, algorithm, content):
     assert set(store.server.sent("x-amz-checksum-mode")) == {"ENABLED"}
 
 
-@pytest.mark.parametrize("algorithm", ["crc32", "sha1", "sha256"])
+@pytest.mark.parametrize("algorithm", ["crc32", "sha1", "sha256", "sha512"])
 @pytest.mark.parametrize("content", [SMALL, LARGE])
 def test_content_that_does_not_fit_its_checksum_is_fetched_once_more_and_then_refused(store, algorithm, content):
     store.put(content, headers={f"x-amz-checksum-{algorithm}": checksum(algorithm, b"other")})
@@ -314,7 +317,7 @@ def test_content_that_does_not_fit_its_checksum_is_fetched_once_more_and_then_re
 MULTIPART = f'"{"0a" * 16}-3"'
 
 
-@pytest.mark.parametrize("algorithm", ["crc32", "sha1", "sha256"])
+@pytest.mark.parametrize("algorithm", ["crc32", "sha1", "sha256", "sha512"])
 @pytest.mark.parametrize("content", [SMALL, LARGE])
 @pytest.mark.parametrize(
     ("suffix", "kind", "etag"),
@@ -477,3 +480,34 @@ def test_secrets_are_in_no_message_and_no_log(store, caplog):
     assert "s3://bucket/key.tar" in caplog.text
     assert "secret" not in caplog.text
     assert "token" not in caplog.text
+
+
+def test_a_checksum_that_this_host_cannot_compute_costs_no_bundle(store, caplog):
+    caplog.set_level(logging.DEBUG)
+    store.put(SMALL, headers={"x-amz-checksum-xxhash64": "AAAAAAAAAAA="})
+    store.fetch()
+    assert "The xxhash64 of the object cannot be computed on this host, and is not compared" in caplog.text
+
+
+@pytest.fixture(scope="session")
+def common_runtime(tmp_path_factory) -> str:
+    """The directory of a package that no other test must find, because botocore loads it wherever it is."""
+    directory = str(tmp_path_factory.mktemp("awscrt"))
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--target", directory, "awscrt"], check=True)
+    return directory
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("algorithm", "length"), [("crc32c", 4), ("crc64nvme", 8)])
+@pytest.mark.parametrize("is_right", [True, False])
+def test_s3s_own_checksums_are_compared_where_the_aws_common_runtime_is_there(
+    store, common_runtime, monkeypatch, algorithm, length, is_right
+):
+    monkeypatch.syspath_prepend(common_runtime)
+    checksums = importlib.import_module("awscrt.checksums")
+    value = getattr(checksums, algorithm)(SMALL if is_right else b"other").to_bytes(length, "big")
+    store.put(SMALL, headers={f"x-amz-checksum-{algorithm}": base64.b64encode(value).decode()})
+    if is_right:
+        store.fetch()
+    else:
+        assert f"its {algorithm.upper()} is" in store.refused()

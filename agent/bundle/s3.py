@@ -41,16 +41,6 @@ _REGION = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _CHECKSUM_HEADER = "x-amz-checksum-"
 _MULTIPART_ETAG = re.compile(r"[0-9a-fA-F]{32}-[0-9]+")
 _HASHES = ("sha512", "sha256", "sha1", "md5")
-_CRCS: dict[str, tuple[Callable[[bytes, int], int], int]] = {"crc32": (zlib.crc32, 4)}
-"""Each with the bytes of its value."""
-
-try:
-    from awscrt import checksums  # type: ignore[import-not-found,import-untyped,unused-ignore]  # only where it is there
-
-    _CRCS |= {"crc32c": (checksums.crc32c, 4), "crc64nvme": (checksums.crc64nvme, 8)}
-except (ImportError, AttributeError):
-    pass
-
 _log = logging.getLogger(__name__)
 
 
@@ -265,7 +255,7 @@ def _usable(headers: Mapping[str, str], etag: str) -> tuple[str, str] | None:
             continue
         if composite or "-" in value:
             _log.debug("The %s of the object is a checksum of its parts' checksums, and is not compared", algorithm)
-        elif algorithm not in (*_HASHES, *_CRCS):
+        elif algorithm not in (*_HASHES, *_crcs()):
             _log.debug("The %s of the object cannot be computed on this host, and is not compared", algorithm)
         else:
             return algorithm, value
@@ -274,8 +264,8 @@ def _usable(headers: Mapping[str, str], etag: str) -> tuple[str, str] | None:
 
 def _digest(descriptor: int, algorithm: str) -> str:
     pieces = (os.pread(descriptor, CHUNK, offset) for offset in range(0, os.fstat(descriptor).st_size, CHUNK))
-    if algorithm in _CRCS:
-        update, length = _CRCS[algorithm]
+    if algorithm in _crcs():
+        update, length = _crcs()[algorithm]
         digest = reduce(lambda crc, piece: update(piece, crc), pieces, 0).to_bytes(length, "big")
     else:
         hashed = hashlib.new(algorithm)
@@ -283,3 +273,15 @@ def _digest(descriptor: int, algorithm: str) -> str:
             hashed.update(piece)
         digest = hashed.digest()
     return base64.b64encode(digest).decode()
+
+
+def _crcs() -> dict[str, tuple[Callable[[bytes, int], int], int]]:
+    """Return what computes each CRC on this host, with the bytes of its value."""
+    found: dict[str, tuple[Callable[[bytes, int], int], int]] = {"crc32": (zlib.crc32, 4)}
+    try:
+        from awscrt import checksums  # type: ignore[import-not-found,import-untyped,unused-ignore]  # few hosts have it
+
+        found |= {"crc32c": (checksums.crc32c, 4), "crc64nvme": (checksums.crc64nvme, 8)}
+    except (ImportError, AttributeError):
+        pass
+    return found

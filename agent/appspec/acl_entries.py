@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from agent.appspec.model import AclEntry
-from agent.appspec.report import Report, shown
-from agent.appspec.values import describe, items_of, text_of
-from agent.appspec.yaml_tree import MapNode, Node
+from agent.appspec.values import items_of, text_of
+from agent.text.report import Report, shown
+from agent.text.scalars import describe
+from agent.text.yaml_tree import MapNode, Node
 
 _TAGS = {
     "u": "user",

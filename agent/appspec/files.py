@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from agent.appspec.model import FileMapping
-from agent.appspec.report import Report
 from agent.appspec.table import ELSEWHERE, FILE
-from agent.appspec.values import describe, fields, is_false, is_number, is_true, items_of, place_of_missing, text_of
-from agent.appspec.yaml_tree import MapNode, Node
+from agent.appspec.values import fields, items_of, place_of_missing, text_of
+from agent.text.report import Report
+from agent.text.scalars import describe, is_false, is_number, is_true
+from agent.text.yaml_tree import MapNode, Node
 
 KEYS = frozenset(FILE)
 

@@ -6,21 +6,12 @@ import re
 from collections.abc import Callable, Collection, Sequence
 
 from agent.appspec.model import Script
-from agent.appspec.report import Remedy, Report, shown
-from agent.appspec.suggest import did_you_mean
 from agent.appspec.table import EVENTS, NOT_FOR_SCRIPTS, SCRIPT
-from agent.appspec.values import (
-    describe,
-    fields,
-    is_false,
-    is_null,
-    is_true,
-    items_of,
-    place_of_missing,
-    text_of,
-    whole_number,
-)
-from agent.appspec.yaml_tree import MapNode, Node, ScalarNode
+from agent.appspec.values import fields, items_of, place_of_missing, text_of, whole_number
+from agent.text.report import Remedy, Report, shown
+from agent.text.scalars import describe, is_false, is_null, is_true
+from agent.text.suggest import did_you_mean
+from agent.text.yaml_tree import MapNode, Node, ScalarNode
 
 KEYS = frozenset(SCRIPT)
 

@@ -7,23 +7,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
-
-class Placed(Protocol):
-    """Anything that knows where it is in the text; both numbers count from 0."""
-
-    @property
-    def line(self) -> int: ...
-
-    @property
-    def column(self) -> int: ...
-
-
-class Place(NamedTuple):
-    """A place in the text; both numbers count from 0."""
-
-    line: int
-    column: int
-
+from agent.text.report import Place, Placed
 
 Places = Mapping[str, Placed]
 """Where the value of each key of an entry is, as far as that is known."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from agent.appspec.report import Report, shown
 from agent.appspec.values import text_of
-from agent.appspec.yaml_tree import Node, ScalarNode
+from agent.text.report import Report, shown
+from agent.text.yaml_tree import Node, ScalarNode
 
 _OCTAL = frozenset("01234567")
 _MAX_DIGITS = 4

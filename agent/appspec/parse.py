@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from itertools import islice
 
 from agent.appspec.files import parse_files
 from agent.appspec.hooks import parse_hooks
-from agent.appspec.lookalikes import lookalikes
 from agent.appspec.model import AppSpec, FileExistsBehavior
 from agent.appspec.permissions import parse_permissions
-from agent.appspec.report import MAX_LISTED, Report, listed, shown
-from agent.appspec.suggest import did_you_mean
 from agent.appspec.table import APPSPEC, BEHAVIORS, ELSEWHERE
-from agent.appspec.text import decode
-from agent.appspec.values import describe, fields, is_null, place_of_missing
-from agent.appspec.yaml_tree import ListNode, MapNode, Node, ScalarNode, compose
+from agent.appspec.values import fields, place_of_missing
 from agent.errors import AppSpecError, Problem
+from agent.text.decode import Format
+from agent.text.report import Report, listed, shown
+from agent.text.scalars import describe, is_null
+from agent.text.suggest import did_you_mean
+from agent.text.yaml_tree import ListNode, MapNode, Node, ScalarNode, read_yaml
 
 KEYS = frozenset(APPSPEC)
+
+FORMAT = Format(
+    "AppSpec file",
+    # The longest ones to be expected, one entry of permissions for each of 10,000 files, have up to 1 MiB. With twice
+    # that, the worst text still takes less than the second and the 100 MB that are promised.
+    max_size=2 * 1024 * 1024,
+    max_depth=40,
+    # An entry of permissions with owner, group and mode has nine, so this is room for 20,000 of them.
+    max_nodes=200_000,
+    shape="An AppSpec needs five levels.",
+    smaller="Give whole directories in the files and permissions sections instead of single files.",
+    about_stars=" Patterns are not expanded in sources.",
+)
 
 _ZERO = re.compile(r"[-+]?(?:0x0[0_]*|0[0_]*(?:\.[0_]*)?|\.0[0_]*)(?:[eE][-+]?[0-9]+)?")
 
@@ -49,14 +61,8 @@ def check(data: bytes, *, filename: str, events: Collection[str] | None = None) 
     are bounded, so that an answer takes neither more than a second nor more than 100 MB. Raises nothing.
     """
     report = Report(filename)
-    try:
-        text = decode(data, report)
-        root = compose(text, report)
-    except AppSpecError:
-        return None, report.problems()
-    for found in islice(lookalikes(text), MAX_LISTED):
-        report.add(*found, severity="warning")
-    appspec = _appspec(root, filename, report, events)
+    root = read_yaml(data, report, FORMAT)
+    appspec = None if report.failed else _appspec(root, filename, report, events)
     return (None if report.failed else appspec), report.problems()
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from agent.appspec.acl_entries import parse_acls
 from agent.appspec.model import Permission, SelinuxContext
 from agent.appspec.modes import parse_mode
-from agent.appspec.report import Report, listed, shown
 from agent.appspec.selinux_range import RangeError, parse_range
-from agent.appspec.suggest import did_you_mean
 from agent.appspec.table import CONTEXT, PERMISSION, TYPES
-from agent.appspec.values import describe, fields, is_false, items_of, place_of_missing, text_of
-from agent.appspec.yaml_tree import ListNode, MapNode, Node
+from agent.appspec.values import fields, items_of, place_of_missing, text_of
+from agent.text.report import Report, listed, shown
+from agent.text.scalars import describe, is_false
+from agent.text.suggest import did_you_mean
+from agent.text.yaml_tree import ListNode, MapNode, Node
 
 KEYS = frozenset(PERMISSION)
 CONTEXT_KEYS = frozenset(CONTEXT)

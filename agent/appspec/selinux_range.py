@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from agent.appspec.report import shown
+from agent.text.report import shown
 
 # A policy has at most 1024 categories, and the official agents 1.8.1 and 2.x allow no higher number.
 MAX_CATEGORY = 1023

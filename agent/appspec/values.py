@@ -10,18 +10,12 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from agent.appspec.model import Placed
-from agent.appspec.report import Report, listed, shown
-from agent.appspec.suggest import closest, did_you_mean
 from agent.appspec.table import EXTENSION_PREFIX
-from agent.appspec.yaml_tree import ListNode, MapNode, Node, ScalarNode
+from agent.text.report import Placed, Report, listed, shown
+from agent.text.scalars import describe, is_null
+from agent.text.suggest import closest, did_you_mean
+from agent.text.yaml_tree import ListNode, MapNode, Node, ScalarNode
 
-_TRUE = frozenset({"true", "yes", "on"})
-_FALSE = frozenset({"false", "no", "off"})
-_NULL = frozenset({"", "~", "null"})
-_LONGEST_NULL = 4
-
-_NUMBER = re.compile(r"[-+]?(?:0x[0-9a-fA-F_]+|(?:[0-9][0-9_,]*\.?|\.[0-9])[0-9_]*(?:[eE][-+]?[0-9]+)?)")
 _HEXADECIMAL = re.compile(r"([-+]?)0x0*([0-9a-fA-F_]{1,200})")
 _LEADING_NUMBER = re.compile(r"\s*([-+]?[0-9][0-9_]*)")
 _WHOLE_FRACTION = re.compile(r"\.0*")
@@ -32,38 +26,6 @@ _NOWHERE: Mapping[str, str] = MappingProxyType({})
 # Larger numbers are cut to this: 31 years is far beyond any use, and Python refuses to convert very long digit runs.
 _MAX_DIGITS = 9
 _MAX_NUMBER = 999_999_999
-
-
-def is_null(node: Node | None) -> bool:
-    """Tell whether a value is missing or says "nothing" (an empty value, ``~`` or ``null`` without quotes)."""
-    # The length first: this is asked of every value of an AppSpec, and nearly all are longer.
-    return node is None or (
-        isinstance(node, ScalarNode) and len(node.text) <= _LONGEST_NULL and node.plain and node.text.lower() in _NULL
-    )
-
-
-def is_false(node: Node) -> bool:
-    """Tell whether a value is the truth value false (YAML 1.1, without quotes)."""
-    return isinstance(node, ScalarNode) and node.plain and node.text.lower() in _FALSE
-
-
-def is_true(node: Node) -> bool:
-    """Tell whether a value is the truth value true (YAML 1.1, without quotes)."""
-    return isinstance(node, ScalarNode) and node.plain and node.text.lower() in _TRUE
-
-
-def is_number(node: Node) -> bool:
-    """Tell whether a value is a number (YAML 1.1, without quotes)."""
-    return isinstance(node, ScalarNode) and node.plain and _NUMBER.fullmatch(node.text) is not None
-
-
-def describe(node: Node) -> str:
-    """Name what a value is, for a message."""
-    if isinstance(node, MapNode):
-        return "a map"
-    if isinstance(node, ListNode):
-        return "a list"
-    return "nothing" if is_null(node) else f"the text {shown(node.text)}"
 
 
 def fields(
@@ -107,7 +69,7 @@ def place_of_missing(node: MapNode, key: str, known: frozenset[str], report: Rep
 
 
 def text_of(node: Node, what: str, report: Report) -> str | None:
-    """Give a text as it is written, also where it looks like a number; None after noting why it is none."""
+    """Return a text as it is written, also where it looks like a number; None after noting why it is none."""
     if not isinstance(node, ScalarNode):
         report.error(node, f"The {what} is {describe(node)}.", "It must be a text.")
         return None
@@ -118,7 +80,7 @@ def text_of(node: Node, what: str, report: Report) -> str | None:
 
 
 def items_of(node: Node, what: str, remedy: str, report: Report) -> list[Node]:
-    """Give the items of a list; an empty list after noting that it is none. A map of nothing has no items either."""
+    """Return the items of a list; an empty list after noting that it is none. A map of nothing has no items either."""
     if isinstance(node, ListNode):
         return node.items
     if isinstance(node, MapNode) and not node.entries:

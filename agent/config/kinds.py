@@ -126,3 +126,11 @@ def choice(*values: str) -> Kind:
         return str(raw)
 
     return Kind(" or ".join(values), "one of " + ", ".join(values), convert)
+
+
+def _refuse(_: Raw) -> object:
+    raise ValueError
+
+
+TRAFFIC = Kind("mapping", "a mapping with groups and providers, see docs/traffic.md", _refuse)
+"""Marks the setting whose value ``agent.config.traffic`` reads, with its lines."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from agent.config.kinds import BOOL, COMPONENT, COUNT, FINGERPRINTS, PATH, SECONDS, SIZE, URL, Kind, choice
-from agent.config.traffic import TRAFFIC
+from agent.config.kinds import BOOL, COMPONENT, COUNT, FINGERPRINTS, PATH, SECONDS, SIZE, TRAFFIC, URL, Kind, choice
+from agent.errors import ConfigError, Problem, ProblemsError
 
 OFFICIAL_1 = "1.x"
 OFFICIAL_2 = "2.x"
@@ -194,3 +195,16 @@ TABLE: dict[str, Row] = {
     name: Row(name, kind, default, since, meaning)
     for name, (kind, default, since, meaning) in zip(Settings._fields, _NOTES, strict=True)
 }
+
+
+class SettingsError(ProblemsError, ConfigError):
+    """The configuration file has problems; all of them are listed with their lines.
+
+    ``usable`` are the settings without those that have problems: they say where the agent's own files are.
+    """
+
+    heading = "problems were found in the configuration file"
+
+    def __init__(self, problems: Sequence[Problem], usable: Settings) -> None:
+        super().__init__(problems)
+        self.usable = usable

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from agent.config.kinds import SECONDS, URL, Kind, Raw, choice
-
-Add = Callable[[Any, str, str], None]
-"""Notes a problem: the node where it is, what was found, what to do."""
+from agent.text.report import Report, shown
+from agent.text.scalars import as_written, is_null, value_of
+from agent.text.suggest import did_you_mean
+from agent.text.yaml_tree import ListNode, MapNode, Node, ScalarNode, entries_of
 
 LARGEST = 32 * 1024
 """Characters of the setting as JSON; workers are handed it through a pipe, which takes 64 KiB at once."""
@@ -116,148 +117,118 @@ _PROVIDERS: dict[str, dict[str, _Key]] = {
 }
 
 
-def read_traffic(node: Any, add: Add) -> dict[str, Any]:  # noqa: ANN401 - PyYAML's nodes have no types
-    """The setting as ``{"groups": {NAME: {"providers": [...], and every key of the policy}}}``.
+def read_traffic(node: Node, report: Report) -> dict[str, Any]:
+    """Return the setting as ``{"groups": {NAME: {"providers": [...], and every key of the policy}}}``.
 
-    ``add`` is told every problem; what is returned counts only if there was none.
+    Every problem goes into the report; what is returned counts only if there was none.
     """
-    return _Reader(add).read(node)
+    return _Reader(report).read(node)
 
 
 class _Reader:
     """Walks the mapping; nothing is raised for what somebody has written."""
 
-    def __init__(self, add: Add) -> None:
-        self._add = add
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._error = report.error
 
-    def read(self, node: Any) -> dict[str, Any]:  # noqa: ANN401
+    def read(self, node: Node) -> dict[str, Any]:
         entries = self._entries(node, "traffic_control", {*_POLICY, "providers", "groups"})
         shared = self._policy(entries)
         if "groups" not in entries:
-            self._add(node, "traffic_control has no groups.", "Name the deployment groups that it is to act for.")
+            self._error(node, "traffic_control has no groups.", "Name the deployment groups that it is to act for.")
             return {}
         groups = self._groups(entries["groups"])
         found = {"groups": {name: self._group(name, *nodes, shared) for name, nodes in groups.items()}}
         if len(json.dumps(found)) > LARGEST:
-            self._add(node, "traffic_control is too long.", f"At most {LARGEST} characters once it is spelled out.")
+            self._error(node, "traffic_control is too long.", f"At most {LARGEST} characters once it is spelled out.")
         return found
 
-    def _groups(self, node: Any) -> dict[str, tuple[Any, Any]]:  # noqa: ANN401
-        """The node of each group's name and that of its own settings, None where it has none."""
-        import yaml  # only needed where the setting is used
-
-        found: dict[str, tuple[Any, Any]] = {}
-        if isinstance(node, yaml.MappingNode):
-            pairs = [(key, None if _plain(value) is None else value) for key, value in node.value]
-        elif isinstance(node, yaml.SequenceNode):
-            pairs = [(key, None) for key in node.value]
-        else:
-            pairs = []
+    def _groups(self, node: Node) -> dict[str, tuple[Node, Node | None]]:
+        """Return the node of each group's name and that of its own settings, None where it has none."""
+        found: dict[str, tuple[Node, Node | None]] = {}
+        pairs: list[tuple[Node, Node | None]] = []
+        if isinstance(node, MapNode):
+            pairs = [(key, None if is_null(value) else value) for key, value in node.entries.values()]
+        elif isinstance(node, ListNode):
+            pairs = [(key, None) for key in node.items]
         for key, value in pairs:
-            name = _plain(key)
+            name = value_of(key)
             if not isinstance(name, str) or not name.strip():
-                self._add(key, "this is not the name of a deployment group.", "Write its name; put a number in quotes.")
+                message = "This is not the name of a deployment group."
+                self._error(key, message, "Write its name; put a number in quotes.")
             elif name in found:
-                self._add(key, f'the group "{name}" stands here twice.', "Leave one out.")
+                self._error(key, f"The group {shown(name)} stands here twice.", "Leave one out.")
             else:
                 found[name] = (key, value)
         if not pairs:
-            self._add(node, "groups names none.", "Expected a list of deployment group names, or a mapping of them.")
+            remedy = "Expected a list of deployment group names, or a mapping of them."
+            self._error(node, "groups names none.", remedy)
         return found
 
-    def _group(self, name: str, key: Any, node: Any, shared: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ANN401
+    def _group(self, name: str, key: Node, node: Node | None, shared: Mapping[str, Any]) -> dict[str, Any]:
         values = dict(shared)
         if node is not None:
-            values |= self._policy(self._entries(node, f'the group "{name}"', {*_POLICY, "providers"}))
+            values |= self._policy(self._entries(node, f"The group {shown(name)}", {*_POLICY, "providers"}))
         if "providers" not in values:
-            self._add(key, f'the group "{name}" has no providers.', "Name them for it, or for all groups.")
+            self._error(key, f"The group {shown(name)} has no providers.", "Name them for it, or for all groups.")
         return {field: row.default for field, row in _POLICY.items()} | values
 
-    def _policy(self, entries: Mapping[str, Any]) -> dict[str, Any]:
+    def _policy(self, entries: Mapping[str, Node]) -> dict[str, Any]:
         values = self._values({key: node for key, node in entries.items() if key in _POLICY}, _POLICY)
         if "providers" in entries:
             values["providers"] = self._providers(entries["providers"])
         return values
 
-    def _providers(self, node: Any) -> list[dict[str, Any]]:  # noqa: ANN401
-        import yaml
-
-        if not isinstance(node, yaml.SequenceNode) or not node.value:
-            self._add(node, "providers names none.", f"Expected a list of mappings, each with a type: {_types()}.")
+    def _providers(self, node: Node) -> list[dict[str, Any]]:
+        if not isinstance(node, ListNode) or not node.items:
+            self._error(node, "providers names none.", f"Expected a list of mappings, each with a type: {_types()}.")
             return []
-        return [self._provider(one) for one in node.value]
+        return [self._provider(one) for one in node.items]
 
-    def _provider(self, node: Any) -> dict[str, Any]:  # noqa: ANN401
+    def _provider(self, node: Node) -> dict[str, Any]:
         everything = {key for keys in _PROVIDERS.values() for key in keys} | {"type"}
-        entries = self._entries(node, "a provider", everything)
-        kind = _plain(entries["type"]) if "type" in entries else None
-        if kind not in _PROVIDERS:
-            self._add(entries.get("type", node), "this provider has no type that is known.", f"Expected {_types()}.")
+        entries = self._entries(node, "A provider", everything)
+        kind = value_of(entries["type"]) if "type" in entries else None
+        if not isinstance(kind, str) or kind not in _PROVIDERS:
+            self._error(entries.get("type", node), "This provider has no known type.", f"Expected {_types()}.")
             return {}
-        keys = _PROVIDERS[str(kind)]
+        keys = _PROVIDERS[kind]
         for name in [name for name in entries if name != "type" and name not in keys]:
-            self._add(entries.pop(name), f"{name} is not a key of {kind}.", f"It has {', '.join(keys)}.")
+            self._error(entries.pop(name), f"{name} is not a key of {kind}.", f"It has {', '.join(keys)}.")
         del entries["type"]
         for name, row in keys.items():
             if row.required and name not in entries:
-                self._add(node, f"this {kind} provider has no {name}.", f"Expected {row.kind.allowed}.")
+                self._error(node, f"This {kind} provider has no {name}.", f"Expected {row.kind.allowed}.")
         return {"type": kind} | {name: row.default for name, row in keys.items()} | self._values(entries, keys)
 
-    def _values(self, entries: Mapping[str, Any], keys: Mapping[str, _Key]) -> dict[str, Any]:
+    def _values(self, entries: Mapping[str, Node], keys: Mapping[str, _Key]) -> dict[str, Any]:
         values = {}
         for name, node in entries.items():
-            raw = _plain(node)
-            if raw is None:
+            if is_null(node):
                 continue
             try:
-                values[name] = keys[name].kind.convert(raw)
+                values[name] = keys[name].kind.convert(value_of(node))
             except ValueError:
-                shown = raw if isinstance(raw, str | int | float) else "a list or a mapping of another form"
-                self._add(node, f"{name} is {shown}.", f"Expected {keys[name].kind.allowed}.")
+                form = "" if isinstance(node, ScalarNode) else " of another form"
+                self._error(node, f"{name} is {as_written(node)}{form}.", f"Expected {keys[name].kind.allowed}.")
         return values
 
-    def _entries(self, node: Any, what: str, known: set[str]) -> dict[str, Any]:  # noqa: ANN401
-        import yaml
-
-        if not isinstance(node, yaml.MappingNode):
-            self._add(node, f"{what} is not a mapping.", f"Expected keys such as {', '.join(sorted(known)[:3])}.")
+    def _entries(self, node: Node, what: str, known: set[str]) -> dict[str, Node]:
+        if not isinstance(node, MapNode):
+            advice = f"Expected keys such as {', '.join(sorted(known)[:3])}."
+            self._error(node, f"{what} is not a mapping.", advice)
             return {}
-        found: dict[str, Any] = {}
-        for key_node, value in node.value:
-            key = str(key_node.value).removeprefix(":") if isinstance(key_node, yaml.ScalarNode) else ""
-            if key not in known:
-                # An error and not a note: a policy that is silently not followed takes a host out wrongly.
-                self._add(key_node, f"{what} has the unknown key {key or '(a list or mapping)'}.", _near(key, known))
-            elif key in found:
-                self._add(key_node, f"{what} has {key} twice.", "Leave one out.")
+        found: dict[str, Node] = {}
+        for name, (key, value) in entries_of(node, self._report, severity="error").items():
+            if name in known:
+                found[name] = value
             else:
-                found[key] = value
+                # An error and not a note: a policy that is silently not followed takes a host out wrongly.
+                advice = did_you_mean(name, known) or f"Expected one of {', '.join(sorted(known))}."
+                self._error(key, f"{what} has the unknown key {shown(name)}.", advice)
         return found
-
-
-def _near(key: str, known: set[str]) -> str:
-    import difflib  # only needed for a mistake
-
-    near = difflib.get_close_matches(key, known, n=1)
-    return f"Did you mean {near[0]}?" if near else f"Expected one of {', '.join(sorted(known))}."
-
-
-def _plain(node: Any) -> Any:  # noqa: ANN401
-    import yaml
-
-    try:
-        return yaml.constructor.SafeConstructor().construct_object(node, deep=True)
-    except (yaml.YAMLError, ValueError, TypeError):
-        return object()
 
 
 def _types() -> str:
     return " or ".join(_PROVIDERS)
-
-
-def _refuse(_: Raw) -> object:
-    raise ValueError
-
-
-TRAFFIC = Kind("mapping", "a mapping with groups and providers, see docs/traffic.md", _refuse)
-"""Marks the setting; its value is read by ``read_traffic``, which knows the lines."""

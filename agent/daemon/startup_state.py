@@ -76,12 +76,9 @@ def read_startup_state(child: Child) -> StartupState:
 
 
 def _read(config_file: str | None) -> dict[str, Any]:
-    from agent.config.file import (
-        DEFAULT_FILES,
-        load,
-        load_usable,
-    )  # the child's alone, as is everything that brings in YAML
-    from agent.identity.on_premises import read_on_premises
+    # The child's alone, as is everything that brings in YAML.
+    from agent.config.file import DEFAULT_FILES, load, load_usable
+    from agent.identity.on_premises_file import read_on_premises
 
     try:
         loaded = load(config_file)

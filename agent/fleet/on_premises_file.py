@@ -59,7 +59,9 @@ def render(registration: Registration) -> str:
 
 def read_existing(path: str) -> Existing | None:
     """Look at a file that may be there, whoever wrote it; None where there is none. Raises RegistrationError."""
-    from agent.identity.on_premises import load_on_premises  # brings YAML in, which the file's writing does without
+    from agent.identity.on_premises_file import (
+        load_on_premises,  # brings YAML in, which the file's writing does without
+    )
 
     try:
         found = load_on_premises(path)

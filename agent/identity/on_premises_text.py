@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
-import yaml
-
-from agent.appspec.model import Placed
-from agent.appspec.report import Report, shown
-from agent.appspec.suggest import did_you_mean
-from agent.appspec.yaml_errors import explain
 from agent.identity import names
 from agent.identity.errors import OnPremisesError
-from agent.identity.on_premises import OnPremises, OnPremisesFile
+from agent.identity.on_premises import LARGEST_FILE, OnPremises, OnPremisesFile
+from agent.text.decode import Format
+from agent.text.report import Report, shown
+from agent.text.scalars import is_null
+from agent.text.suggest import did_you_mean
+from agent.text.yaml_tree import MapNode, Node, ScalarNode, entries_of, read_yaml
 
 USER = "iam_user_arn"
 SESSION = "iam_session_arn"
@@ -27,15 +25,16 @@ NEEDED = {
 _KNOWN = sorted({*NEEDED, *NEEDED[USER], *NEEDED[SESSION]})
 _SECRET = ("aws_access_key_id", "aws_secret_access_key")
 _RESOURCES = {USER: ("user/", "an IAM user"), SESSION: ("assumed-role/", "a session of a role")}
-_NULLS = ("", "~", "null", "Null", "NULL")
 
-
-DEEPEST = 20
-"""Levels of lists and maps in one another; the file needs one, and the parser's cost for each grows with the depth."""
-
-
-class _NestedError(Exception):
-    """Lists or maps are nested more deeply than anybody means."""
+_FORMAT = Format(
+    "on-premises configuration file",
+    max_size=LARGEST_FILE,
+    max_depth=20,
+    max_nodes=1000,
+    shape="Values are single texts.",
+    smaller="It holds four or five lines; is this the right file?",
+    secret=True,
+)
 
 
 class _Entry(NamedTuple):
@@ -53,96 +52,33 @@ def parse(data: bytes, *, path: str) -> OnPremisesFile:
     problems at once; no message holds a secret.
     """
     report = Report(path)
-    entries = _Reader(report).read(data)
-    found = None
-    if not report.failed:
-        found = _identity(entries, report, path)
-    problems = report.problems()
+    entries = _entries(data, report)
+    found = None if report.failed else _identity(entries, report, path)
     if report.failed:
-        raise OnPremisesError([problem for problem in problems if problem.severity == "error"])
-    return OnPremisesFile(found, tuple(problems))
+        raise OnPremisesError(report.errors())
+    return OnPremisesFile(found, tuple(report.problems()))
 
 
-class _Reader:
-    """Walks the events of the first document: a map of single values is expected."""
-
-    def __init__(self, report: Report) -> None:
-        self._report = report
-        self._anchors: dict[str | None, str] = {}
-
-    def read(self, data: bytes) -> dict[str, _Entry]:
-        """Give the values by their keys, without colons."""
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        try:
-            # By events, since composing a tree recurses as deeply as the text wants.
-            return self._document(iter(yaml.parse(data, Loader=loader)))
-        except yaml.YAMLError as error:
-            explain(error, data.decode("utf-8-sig", "replace"), self._report)
-        except _NestedError:
-            self._report.add(0, 0, "Lists or maps are nested too deeply.", "Values are single texts.", severity="error")
-        except ValueError:
-            self._report.add(0, 0, "This is not text.", "Save it as UTF-8.", severity="error")
+def _entries(data: bytes, report: Report) -> dict[str, _Entry]:
+    """Return the values by their keys, without colons."""
+    root = read_yaml(data, report, _FORMAT)
+    if root is None or is_null(root):
         return {}
-
-    def _document(self, events: Iterator[yaml.Event]) -> dict[str, _Entry]:
-        for event in events:
-            if isinstance(event, yaml.MappingStartEvent):
-                return dict(self._entries(events))
-            if isinstance(event, yaml.ScalarEvent | yaml.SequenceStartEvent):
-                if not (isinstance(event, yaml.ScalarEvent) and not event.style and event.value in _NULLS):
-                    self._report.error(
-                        _place(event),
-                        "Keys with values were expected.",
-                        "Write one a line, such as region: eu-west-1.",
-                    )
-                break
+    if not isinstance(root, MapNode):
+        report.error(root, "Keys with values were expected.", "Write one a line, such as region: eu-west-1.")
         return {}
-
-    def _entries(self, events: Iterator[yaml.Event]) -> Iterator[tuple[str, _Entry]]:
-        seen: dict[str, int] = {}
-        for event in events:
-            if isinstance(event, yaml.MappingEndEvent):
-                return
-            key = self._entry(event, events)
-            value = self._entry(next(events), events)
-            if key.text is None:
-                self._report.warning(key, "A key that is a list or a map is ignored.")
-                continue
-            name = key.text.removeprefix(":")
-            if name in seen:
-                message = f"{shown(name)} stands in line {seen[name]} too; the last one counts."
-                self._report.warning(key, message, "Remove one of them.")
-            elif name not in _KNOWN:
-                self._report.warning(key, f"Unknown key {shown(name)}.", did_you_mean(name, _KNOWN))
-            seen[name] = key.line + 1
-            yield name, value
-
-    def _entry(self, event: yaml.Event, events: Iterator[yaml.Event]) -> _Entry:
-        text = None
-        if isinstance(event, yaml.ScalarEvent):
-            text = "" if not event.style and event.value in _NULLS else event.value.strip()
-            if event.anchor:
-                self._anchors[event.anchor] = text
-        elif isinstance(event, yaml.AliasEvent):
-            text = self._anchors.get(event.anchor)
-        else:
-            _skip_to_the_end(events)
-        mark = _place(event)
-        return _Entry(text, mark.line, mark.column)
+    found = {}
+    for name, (key, node) in entries_of(root, report).items():
+        if name not in _KNOWN:
+            report.warning(key, f"Unknown key {shown(name)}.", did_you_mean(name, _KNOWN))
+        found[name] = _Entry(_text_of(node), node.line, node.column)
+    return found
 
 
-def _place(event: yaml.Event) -> Placed:
-    """Give where an event begins; every event that comes from a text has a mark, whatever the stubs say."""
-    return cast(Placed, event.start_mark)
-
-
-def _skip_to_the_end(events: Iterator[yaml.Event]) -> None:
-    depth = 1
-    while depth:
-        if depth > DEEPEST:
-            raise _NestedError
-        event = next(events)
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+def _text_of(node: Node) -> str | None:
+    if not isinstance(node, ScalarNode):
+        return None
+    return "" if is_null(node) else node.text.strip()
 
 
 def _identity(entries: dict[str, _Entry], report: Report, path: str) -> OnPremises | None:

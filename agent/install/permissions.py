@@ -13,12 +13,13 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from agent.appspec.model import Permission, Placed, located, place_of
+from agent.appspec.model import Permission, located, place_of
 from agent.appspec.patterns import matcher
 from agent.install import acl as acls
 from agent.install.attributes import Attributes, apply_attributes
 from agent.install.host import DIRECTORY, LINK
 from agent.install.owners import OwnerLookup, OwnerRights
+from agent.text.report import Placed
 
 __all__ = ["Attributes", "PermissionOptions", "Resolution", "apply_attributes", "preflight", "resolve"]
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from agent.appspec.hooks import RESERVED_EVENTS, unknown_event
 from agent.appspec.model import AppSpec
-from agent.appspec.report import Report
 from agent.appspec.table import EVENTS, OVERWRITE
 from agent.deployment.lifecycle import BY_NAME
 from agent.deployment.spec import DeploymentSpecification
 from agent.errors import AgentError, AppSpecError, InstallConflictError, Problem, SpecificationError
 from agent.store.directories import make_instructions_directory
 from agent.store.locks import install_lock
+from agent.text.report import Report
 from agent.worker.host import Host
 from agent.worker.revision import check_requested, find_appspec, load_appspec, read_start
 

@@ -13,12 +13,12 @@ import re
 from collections.abc import Sequence
 
 from agent.appspec.model import AppSpec, Script, place_of
-from agent.appspec.report import Report, shown
 from agent.deployment.spec import DeploymentSpecification
 from agent.errors import AgentError, InstallConflictError, InstallError, Problem, ProblemsError
 from agent.filesystem.locks import LockTimeoutError
 from agent.hooks.accounts import find_account
 from agent.store.locks import install_lock
+from agent.text.report import Report, shown
 from agent.worker.host import Host
 from agent.worker.install_command import explain_conflict, install_request, load_for_install
 from agent.worker.revision import read_start

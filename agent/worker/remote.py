@@ -71,7 +71,7 @@ def local_fetch_options(
 
 
 def _on_premises(settings: Settings) -> OnPremises | None:
-    from agent.identity.on_premises import load_on_premises
+    from agent.identity.on_premises_file import load_on_premises
 
     path = settings.on_premises_config_file
     # An ordinary user may not read the host's file, and has credentials of their own.

@@ -12,14 +12,13 @@ from typing import NamedTuple
 
 from agent.appspec.model import AppSpec
 from agent.appspec.names import DEFAULT_NAMES, candidates
-from agent.appspec.parse import parse
-from agent.appspec.report import listed
-from agent.appspec.text import MAX_SIZE
+from agent.appspec.parse import FORMAT, parse
 from agent.deployment.lifecycle import LifecycleEvent, RevisionChoice
 from agent.deployment.spec import DeploymentSpecification
 from agent.errors import AppSpecMissingError
 from agent.store.layout import Layout
 from agent.store.pointers import read_last_successful, read_most_recent
+from agent.text.report import listed
 
 _log = logging.getLogger(__name__)
 
@@ -145,7 +144,7 @@ def _similar_names(archive: str) -> str:
     return f"; the files there with a similar name are {', '.join(names[:3])}" if names else ""
 
 
-def read_start(path: str, limit: int = MAX_SIZE + 1) -> bytes:
+def read_start(path: str, limit: int = FORMAT.max_size + 1) -> bytes:
     """Read the beginning of a regular file; one byte more than an AppSpec may have is enough for it to be refused.
 
     Raises AppSpecMissingError for anything but a regular file, OSError.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from agent.appspec.model import AppSpec, Placed, place_of
-from agent.appspec.report import Report
+from agent.appspec.model import AppSpec, place_of
 from agent.config.settings import Settings
 from agent.errors import Problem
 from agent.install.owners import OwnerLookup
+from agent.text.report import Placed, Report
 from agent.worker.revision_files import check_files
 from agent.worker.revision_scripts import check_scripts
 

@@ -9,13 +9,13 @@ import os
 from collections.abc import Sequence
 
 from agent.appspec.model import AppSpec, FileMapping, place_of
-from agent.appspec.report import Remedy, Report, shown
 from agent.config.settings import Settings
 from agent.install.desired import Desired, expand
 from agent.install.host import DIRECTORY, FILE, Host, View
 from agent.install.owners import OwnerLookup
 from agent.install.permissions import PermissionOptions, resolve
 from agent.store.layout import INSTRUCTIONS, STATE
+from agent.text.report import Remedy, Report, shown
 from agent.worker.revision_scripts import inside, similar
 
 _WILDCARDS = "*?["

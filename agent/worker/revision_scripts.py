@@ -9,8 +9,8 @@ from itertools import islice
 
 from agent.appspec.hooks import RESERVED_EVENTS, location_advice
 from agent.appspec.model import AppSpec, Script, place_of
-from agent.appspec.report import Remedy, Report, shown
-from agent.appspec.suggest import closest
+from agent.text.report import Remedy, Report, shown
+from agent.text.suggest import closest
 
 # Enough to tell what kind of program a script is; the kernel itself looks at 256 bytes.
 _BEGINNING = 64 * 1024

@@ -72,7 +72,7 @@ class Session:
     def _renew_credentials(self) -> None:
         """Let go of credentials that were refused; an IAM user's keys may have changed in the on-premises file."""
         if self.handoff.identity.kind == "iam-user":
-            from agent.identity.on_premises import load_on_premises  # only when keys were refused
+            from agent.identity.on_premises_file import load_on_premises  # only when keys were refused
 
             try:
                 found = load_on_premises(self.settings.on_premises_config_file)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from agent.config.settings import Settings
 from agent.errors import AgentError
 from agent.identity.identity import HostIdentity, find_identity
-from agent.identity.on_premises import load_on_premises
+from agent.identity.on_premises_file import load_on_premises
 from agent.network.credentials import Credentials
 from agent.traffic.policy import Policy
 from agent.traffic.provider import Access

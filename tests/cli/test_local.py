@@ -251,7 +251,7 @@ def test_problems_of_the_configuration_stop_it_and_notes_do_not(console):
     result = console.run()
     assert result.returncode == 0
     assert result.stderr.count("max_revisons") == 1
-    assert "Did you mean max_revisions?" in result.stderr
+    assert "Did you mean 'max_revisions'?" in result.stderr
 
 
 def test_a_configuration_that_is_not_there_is_an_error(console):

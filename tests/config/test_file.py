@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.config import file as config_file
-from agent.config.file import SettingsError, load, parse
-from agent.config.settings import TABLE, Settings
+from agent.config.file import load
+from agent.config.parse import parse
+from agent.config.settings import TABLE, Settings, SettingsError
 from agent.errors import ConfigError
 
 SHIPPED = b"""---
@@ -49,6 +50,10 @@ def test_the_file_that_the_official_agent_ships_is_read():
     assert settings.proxy_uri is None
 
 
+def test_a_tag_of_another_program_is_ignored_as_the_official_agent_ignores_it():
+    assert read("max_revisions: !thing 3").max_revisions == 3
+
+
 def test_keys_with_and_without_a_colon_mean_the_same():
     assert read(":max_revisions: 3\nverbose: true") == read("max_revisions: 3\n:verbose: true")
 
@@ -59,7 +64,9 @@ def test_an_empty_file_leaves_all_defaults(text):
 
 
 def test_only_the_first_document_counts_as_in_the_official_agent():
-    assert read("max_revisions: 3\n---\nmax_revisions: 9\n").max_revisions == 3
+    settings, (warning,) = parse(b"max_revisions: 3\n---\nmax_revisions: 9\n", filename="agent.yml")
+    assert settings.max_revisions == 3
+    assert str(warning).startswith("agent.yml:2:1: The file goes on after its first YAML document")
 
 
 def test_a_byte_order_mark_and_windows_line_ends_are_no_matter():
@@ -124,7 +131,7 @@ def test_all_problems_are_reported_at_once_with_their_lines():
     assert [re.match(r"agent\.yml:(\d+):", text)[1] for text in found] == ["1", "2", "4", "5"]
     assert "max_revisions is 0" in found[0]
     assert "1 or more" in found[0]
-    assert 'verbose is "maybe"' in found[1]
+    assert "verbose is 'maybe'" in found[1]
 
 
 @pytest.mark.parametrize(
@@ -183,7 +190,7 @@ def test_an_unknown_key_is_named_once_with_what_was_meant():
     (text,) = warnings_of("max_revisons: 3\nverbose: true\n")
     assert "agent.yml:1:1" in text
     assert "max_revisons" in text
-    assert "Did you mean max_revisions?" in text
+    assert "Did you mean 'max_revisions'?" in text
 
 
 def test_a_key_like_no_other_is_named_too():
@@ -206,17 +213,22 @@ def test_a_key_that_stands_twice_is_noticed_and_the_last_one_counts():
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (b"max_revisions: [", "not YAML"),
-        (b"\tmax_revisions: 3", "not YAML"),
-        (b"max_revisions: \xff", "not YAML"),
-        (b"max_revisions: *nobody", "not YAML"),
-        (b"max_revisions: !!int abc", "not YAML"),
-        (b"max_revisions: !thing 3", "not YAML"),
-        (b"- max_revisions: 3", "settings were expected"),
-        (b"just a sentence", "settings were expected"),
-        (b"[1]: 2", "not the name of a setting"),
-        (b"a: " + b"[" * 500_000, "nested too deeply"),
-        (b"- " * 400_000, "nested too deeply"),
+        (b"max_revisions: [", ":2:1: A value is missing in a list or map in brackets"),
+        (b"\tmax_revisions: 3", ":1:1: A tab indents this line"),
+        (
+            b"max_revisions: \xff",
+            ":1:16: The byte 0xff at offset 15 (counted from 0) is not UTF-8. Save the file as UTF-8",
+        ),
+        (b"max_revisions: 3\0", ":1:17: The control character U+0000"),
+        (b"max_revisions: *nobody", ":1:16: The alias *nobody repeats nothing"),
+        (b"max_revisions: !!int abc", ":1:16: max_revisions is 'abc'. Expected a whole number"),
+        (b"max_revisions: 2020-13-45", ":1:16: max_revisions is '2020-13-45'. Expected a whole number"),
+        ("max_revisions: 3".encode("utf-16"), ":1:1: The configuration file is written in UTF-16."),
+        (b"- max_revisions: 3", ":1:1: Settings were expected"),
+        (b"just a sentence", ":1:1: Settings were expected"),
+        (b"[1]: 2", ":1:1: This key is a list or a map. Keys are words."),
+        (b"a: " + b"[" * 500_000, "Lists or maps are nested"),
+        (b"- " * 400_000, "Lists and maps are nested more than 20 deep. Settings are single values, one a line"),
     ],
 )
 def test_what_is_no_configuration_says_so_with_its_place(data, says):

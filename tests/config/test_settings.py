@@ -1,6 +1,6 @@
 import pytest
 
-from agent.config.file import parse
+from agent.config.parse import parse
 from agent.config.settings import RETIRED, TABLE, Settings
 from agent.config.table import shown
 

@@ -6,8 +6,8 @@ import re
 import pytest
 
 from agent.config import table
-from agent.config.file import SettingsError, parse
-from agent.config.settings import Settings
+from agent.config.parse import parse
+from agent.config.settings import Settings, SettingsError
 from agent.traffic.policy import Policy, policy_of
 
 FULL = """\
@@ -100,26 +100,36 @@ verbose: maybe
     assert [text.split(":")[0] for text in sorted(found, key=lambda text: int(text.split(":")[0]))] == [
         "2", "3", "4", "5", "7", "8", "10", "11", "12", "14", "15", "16",
     ]  # fmt: skip
-    assert any("Did you mean minimum_healthy?" in text for text in found)
+    assert any("Did you mean 'minimum_healthy'?" in text for text in found)
     assert any("load_balancers is not a key of haproxy" in text for text in found)
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("traffic_control: 7", "not a mapping"),
-        ("traffic_control: [1]", "not a mapping"),
+        ("traffic_control: 7", "is not a mapping"),
+        ("traffic_control: [1]", "is not a mapping"),
         ("traffic_control: {groups: []}", "names none"),
-        ("traffic_control: {groups: [Web]}", 'the group "Web" has no providers'),
+        ("traffic_control: {groups: [Web]}", "The group 'Web' has no providers"),
         ("traffic_control: {providers: [{type: elbv2, target_groups: all}]}", "has no groups"),
         ("traffic_control: {groups: [7], providers: [{type: elbv2, target_groups: all}]}", "not the name"),
-        ("traffic_control: {groups: {Web: 3}, providers: [{type: elbv2, target_groups: all}]}", "not a mapping"),
+        ("traffic_control: {groups: {Web: 3}, providers: [{type: elbv2, target_groups: all}]}", "is not a mapping"),
         ("traffic_control: {groups: [Web], providers: []}", "names none"),
-        ("traffic_control: {groups: [Web], providers: [x]}", "not a mapping"),
+        ("traffic_control: {groups: [Web], providers: [x]}", "is not a mapping"),
         ("traffic_control: {groups: [Web], providers: [{type: elbv2, target_groups: []}]}", "target_groups is"),
-        ("traffic_control: {groups: [Web], block_before: ValidateService}", "block_before is ValidateService"),
-        ("traffic_control: &a {groups: [Web], providers: [*a]}", "unknown key"),
-        ("traffic_control: {groups: [Web], groups: [API]}", "groups twice"),
+        ("traffic_control: {groups: [Web], block_before: ValidateService}", "block_before is 'ValidateService'"),
+        (
+            "traffic_control: &a {groups: [Web], providers: [*a]}",
+            "The alias *a stands inside the value that it repeats",
+        ),
+        (
+            "traffic_control: {groups: [Web], provider: []}",
+            "traffic_control has the unknown key 'provider'. Did you mean 'providers'?",
+        ),
+        (
+            "traffic_control: {groups: [Web], groups: [API]}",
+            "'groups' stands here a second time. The first is in line 1",
+        ),
     ],
 )
 def test_what_is_wrong_is_refused_with_what_was_expected(text, expected):

@@ -106,7 +106,7 @@ def test_the_new_user_reads_only_the_buckets_that_are_named(host) -> None:
 
 
 def test_the_agent_reads_what_register_wrote(host) -> None:
-    from agent.identity.on_premises import load_on_premises
+    from agent.identity.on_premises_file import load_on_premises
 
     host.register()
     read = load_on_premises(str(host.path))

@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from agent.appspec.parse import FORMAT
 from agent.appspec.parse import check as check_appspec
-from agent.appspec.yaml_tree import MAX_NODES
 from agent.bundle.unpack import UnpackOptions, unpack
 from agent.deployment.document import parse_specification
 from agent.errors import BundleError, SpecificationError
@@ -241,7 +241,7 @@ def _check_appspec(_: Path, data: bytes) -> None:
         assert bool(errors) == (appspec is None)
         assert len(problems) <= 1000
         assert all(str(problem).isprintable() and len(str(problem)) < 2000 for problem in problems)
-        assert appspec is None or len(appspec.permissions) + len(appspec.files) < MAX_NODES
+        assert appspec is None or len(appspec.permissions) + len(appspec.files) < FORMAT.max_nodes
 
     work_of(use, most=_limit(data))
 

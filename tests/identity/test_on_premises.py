@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.identity.errors import IdentityError, OnPremisesError
-from agent.identity.on_premises import OnPremises, load_on_premises, read_on_premises
+from agent.identity.on_premises import OnPremises
+from agent.identity.on_premises_file import load_on_premises, read_on_premises
 from agent.identity.on_premises_text import parse
 
 USER_ARN = "arn:aws:iam::123456789012:user/AWS/CodeDeploy/web1"
@@ -68,13 +69,24 @@ def test_a_session_of_a_role_is_read():
         "\n".join(f'{line.split(": ")[0]}: "{line.split(": ")[1]}"' for line in REGISTERED.splitlines()[1:]),
         "\n".join(f"{line.split(': ')[0]}: ' {line.split(': ')[1]} '" for line in REGISTERED.splitlines()[1:]),
         "\ufeff" + REGISTERED.replace("\n", "\r\n"),
-        REGISTERED + "...\nanything\n",
         REGISTERED.replace("region: eu", "region: &r eu") + "# the end",
     ],
-    ids=["colons", "one colon", "tabs", "quotes", "spaces in quotes", "byte order mark", "a rest", "anchor"],
+    ids=["colons", "one colon", "tabs", "quotes", "spaces in quotes", "byte order mark", "anchor"],
 )
 def test_the_ways_to_write_the_same_mean_the_same(text):
     assert read(text) == USER
+
+
+def test_what_follows_the_first_document_is_not_read_and_warned_of():
+    found, (warning,) = parse((REGISTERED + "...\nanything\n").encode(), path="op.yml")
+    assert found == USER
+    assert str(warning).startswith("op.yml:7:1: The file goes on after its first YAML document")
+
+
+def test_a_value_that_stands_for_an_alias_is_not_repeated_in_the_message():
+    (problem,) = errors_of(REGISTERED.replace(SECRET, "*" + SECRET.replace("/", "")).replace(SECRET, ""))
+    assert problem.startswith("op.yml:5:24: This alias repeats nothing")
+    assert SECRET.replace("/", "") not in problem
 
 
 def test_a_key_of_digits_stays_as_it_is_written():
@@ -165,7 +177,10 @@ def test_of_two_lines_for_one_key_the_last_counts():
     found, warnings = parse((REGISTERED + ":region: us-east-1\n").encode(), path="op.yml")
     assert found is not None
     assert found.region == "us-east-1"
-    assert str(warnings[0]) == "op.yml:6:1: 'region' stands in line 2 too; the last one counts. Remove one of them."
+    assert str(warnings[0]) == (
+        "op.yml:6:1: The key ':region' stands here a second time, and only this one counts. "
+        "The first is in line 2; remove one of them."
+    )
 
 
 def test_keys_of_the_other_kind_are_said_to_have_no_effect():
@@ -249,7 +264,7 @@ def test_a_file_that_may_not_be_read_is_an_error_and_not_silently_ec2(tmp_path):
     path.chmod(0o600)
     code = (
         "import os, sys; sys.path.insert(0, sys.argv[2])\n"
-        "from agent.identity.on_premises import load_on_premises\n"
+        "from agent.identity.on_premises_file import load_on_premises\n"
         "os.setuid(65534)\n"
         "try: load_on_premises(sys.argv[1])\n"
         "except Exception as error: print(error)\n"
@@ -294,6 +309,6 @@ def test_an_identity_comes_through_json_unchanged():
 
 
 def test_a_process_that_only_uses_the_result_loads_no_yaml():
-    code = "import sys, agent.identity.on_premises, agent.identity.credentials; print('yaml' in sys.modules)"
+    code = "import sys, agent.identity.on_premises_file, agent.identity.credentials; print('yaml' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "False\n", done.stderr

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.appspec.text import MAX_SIZE
+from agent.appspec.parse import FORMAT
 from agent.errors import AgentError, AppSpecMissingError, BundleError, SpecificationError, UsageError
 from agent.worker.validation import Desired, validate_path
 
@@ -156,7 +156,7 @@ def test_of_an_endless_file_only_a_little_is_read(tmp_path):
         file.truncate(1 << 40)
     result = validate_path(str(path), Desired("appspec.yml"))
     assert not result.valid
-    assert len(result.data) == MAX_SIZE + 1
+    assert len(result.data) == FORMAT.max_size + 1
 
 
 def test_an_archive_cannot_write_outside_its_directory(tmp_path):

@@ -6,8 +6,9 @@ import re
 
 import yaml
 
-from agent.appspec.lookalikes import lookalikes
-from agent.appspec.report import Report
+from agent.text.decode import Format
+from agent.text.lookalikes import lookalikes
+from agent.text.report import Report
 
 # Tabs usually come by the dozen; every line with one is named, up to this number.
 _MAX_TABS = 20
@@ -66,7 +67,7 @@ _EXPLANATIONS = (
     (
         "did not find expected alphabetic or numeric character",
         "A '*' or '&' begins the name of an alias or anchor, and none follows.",
-        "Put quotes around a text that begins so. Patterns are not expanded in sources.",
+        "Put quotes around a text that begins so.{about_stars}",
     ),
     (
         "found character that cannot start any token",
@@ -82,7 +83,7 @@ _EXPLANATIONS = (
         # Newer parsers have a limit of their own, and looking ahead for a ':' they come to it first.
         "maximum nesting depth",
         "Lists or maps are nested too deeply.",
-        "An AppSpec needs five levels, and an on-premises file one.",
+        "{shape}",
     ),
 )
 
@@ -91,7 +92,7 @@ _EXPLANATIONS = (
 _PLACED_AT_BEGINNING = ("could not find expected ':'", "found unexpected end of stream")
 
 
-def explain(error: yaml.YAMLError, text: str, report: Report) -> None:
+def explain(error: yaml.YAMLError, text: str, report: Report, form: Format) -> None:
     """Add what is wrong to the report, with its place: the parser's finding, and tabs wherever they indent."""
     mark = context = None
     problem = str(error)
@@ -112,6 +113,7 @@ def explain(error: yaml.YAMLError, text: str, report: Report) -> None:
     for words, message, remedy in _EXPLANATIONS:
         if words in problem:
             message = message.replace("{above}", above).replace("{char}", _character(text, line, column))
+            remedy = remedy.replace("{shape}", form.shape).replace("{about_stars}", form.about_stars)
             report.add(line, column, message, remedy, severity="error")
             return
     report.add(line, column, f"This is not YAML: {' '.join(problem.split())}{above}.", "", severity="error")

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from agent.appspec.parse import check
+from yaml_format import read
 
 
 def errors_of(text: str) -> list[str]:
-    appspec, problems = check(text.encode(), filename="f")
-    assert appspec is None
+    root, problems = read(text)
+    assert root is None
     return [str(problem) for problem in problems if problem.severity == "error"]
 
 
@@ -27,7 +27,7 @@ def test_hundreds_of_tabs_are_not_all_named():
 
 
 def test_tabs_between_words_do_no_harm():
-    assert check(b"version:\t0.0\nos: linux\t# a\n", filename="f")[1] == []
+    assert read("version:\t0.0\nos: linux\t# a\n")[1] == []
 
 
 def test_a_tab_before_a_comment_is_named_too():
@@ -36,7 +36,7 @@ def test_a_tab_before_a_comment_is_named_too():
 
 
 def test_what_is_nested_without_end_says_so_whichever_parser_notices_it_first():
-    (error,) = errors_of("a: " + "[" * 100_000)
+    (error,) = errors_of("a: " + "[" * 50_000)
     assert "nested" in error
     assert "five" in error
 

@@ -7,21 +7,14 @@ text becomes a number or a date on the way. Events are also several times faster
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, cast
 
 import yaml
 
-from agent.appspec.model import Placed
-from agent.appspec.report import Report, shown
-from agent.appspec.yaml_errors import explain
-from agent.errors import AppSpecError
-
-# An AppSpec needs five levels. The parser's cost for a token grows with the depth, so this also bounds the time.
-MAX_DEPTH = 40
-
-# Texts, lists and maps, each alias counted with all that it stands for: an alias bomb is as large as it would become.
-# An entry of permissions with owner, group and mode has nine, so this is room for 20,000 of them.
-MAX_NODES = 200_000
+from agent.errors import ProblemsError
+from agent.text.decode import Format, decode, refusal
+from agent.text.report import MAX_LISTED, Placed, Report, shown
 
 _MERGE_KEY = "<<"
 _TEXT_TAGS = ("tag:yaml.org,2002:str", "!")
@@ -77,26 +70,66 @@ class _Frame:
         self.key: Node | None = None
 
 
-def compose(text: str, report: Report) -> Node | None:
-    """Build the tree of the first document, or give None where there is no document.
+def read_yaml(data: bytes, report: Report, form: Format) -> Node | None:
+    """Build the tree of a file's first document; None where there is no document, or after noting why it is unusable.
 
-    Duplicate keys (the last one counts), keys that are not text, and further documents become warnings in ``report``.
-    Raises AppSpecError for what is not YAML and for what breaks one of the limits above.
+    Duplicate keys (the last one counts), keys that are not text, further documents, and characters that only look like
+    those of YAML become warnings in ``report``.
     """
+    try:
+        text = decode(data, report, form)
+        root = _compose(text, report, form)
+    except ProblemsError:
+        return None
+    if not text.isascii():
+        from agent.text.lookalikes import lookalikes  # settings are nearly always ASCII
+
+        for found in islice(lookalikes(text), MAX_LISTED):
+            report.add(*found, severity="warning")
+    return root
+
+
+def entries_of(node: MapNode, report: Report, *, severity: str = "warning") -> dict[str, tuple[ScalarNode, Node]]:
+    """Return a map's keys and values by the keys without a leading colon, which older agents wrote before each.
+
+    Of a key that stands there with and without the colon the last counts, which is noted.
+    """
+    found: dict[str, tuple[ScalarNode, Node]] = {}
+    for key, value in sorted(node.entries.values(), key=lambda entry: (entry[0].line, entry[0].column)):
+        name = key.text.removeprefix(":")
+        if name in found:
+            note_repetition(key, found[name][0], report, severity)
+        found[name] = (key, value)
+    return found
+
+
+def note_repetition(key: ScalarNode, first: Placed, report: Report, severity: str) -> None:
+    """Note that a key stands in a map a second time."""
+    counts = ", and only this one counts" if severity == "warning" else ""
+    message = f"The key {shown(key.text)} stands here a second time{counts}."
+    remedy = f"The first is in line {first.line + 1}; remove one of them."
+    report.add(key.line + 1, key.column + 1, message, remedy, severity=severity)
+
+
+def _compose(text: str, report: Report, form: Format) -> Node | None:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
     try:
-        return _Composer(loader.get_event, report).document()
+        return _Composer(loader.get_event, report, form).document()
     except yaml.YAMLError as error:
-        explain(error, text, report)
-        raise AppSpecError(report.problems()) from error
+        from agent.text.yaml_errors import explain  # only needed for a mistake
+
+        explain(error, text, report, form)
+        raise ProblemsError(report.problems()) from error
     finally:
         loader.dispose()
 
 
 class _Composer:
-    def __init__(self, next_event: Callable[[], yaml.Event], report: Report) -> None:
+    def __init__(self, next_event: Callable[[], yaml.Event], report: Report, form: Format) -> None:
         self._next = next_event
         self._report = report
+        self._form = form
+        self._most = form.max_nodes
         self._anchors: dict[str | None, tuple[Node, int]] = {}
         self._frames: list[_Frame] = []
         self._count = 0
@@ -142,7 +175,7 @@ class _Composer:
         mark = event.start_mark
         node = ScalarNode(event.value, not event.style and event.tag not in _TEXT_TAGS, mark.line, mark.column)
         self._count += 1
-        if self._count > MAX_NODES:
+        if self._count > self._most:
             self._grow(0, node)
         if event.anchor is not None:
             self._anchors[event.anchor] = (node, 1)
@@ -152,10 +185,10 @@ class _Composer:
         kind = MapNode if isinstance(event, yaml.MappingStartEvent) else ListNode
         mark = _place(event)
         node = kind(mark.line, mark.column)
-        if len(self._frames) >= MAX_DEPTH:
-            raise self._refused(
-                node, f"Lists and maps are nested more than {MAX_DEPTH} deep.", "An AppSpec needs five."
-            )
+        # The parser's cost for a token grows with the depth, so its limit also bounds the time.
+        if len(self._frames) >= self._form.max_depth:
+            message = f"Lists and maps are nested more than {self._form.max_depth} deep."
+            raise self._refused(node, message, self._form.shape)
         if event.anchor is not None:
             self._anchors.pop(event.anchor, None)
         self._frames.append(_Frame(node, event.anchor, self._count))
@@ -174,11 +207,14 @@ class _Composer:
         place = _place(event)
         found = self._anchors.get(event.anchor)
         if found is None:
+            name, anchor = f"The alias *{event.anchor}", f"&{event.anchor}"
+            if self._form.secret:
+                name, anchor = "This alias", "anchor of its name"
             if any(frame.anchor == event.anchor for frame in self._frames):
-                raise self._refused(place, f"The alias *{event.anchor} stands inside the value that it repeats.", "")
+                raise self._refused(place, f"{name} stands inside the value that it repeats.", "")
             raise self._refused(
                 place,
-                f"The alias *{event.anchor} repeats nothing: there is no &{event.anchor} above it.",
+                f"{name} repeats nothing: there is no {anchor} above it.",
                 "Put quotes around a text that begins with '*'.",
             )
         node, weight = found
@@ -187,28 +223,26 @@ class _Composer:
 
     def _grow(self, count: int, place: Placed) -> None:
         self._count += count
-        if self._count > MAX_NODES:
+        if self._count > self._most:
             raise self._refused(
                 place,
-                f"The file holds more than {MAX_NODES} values, each alias counted with all that it repeats.",
-                "Give whole directories in the files and permissions sections instead of single files.",
+                f"The file holds more than {self._most} values, each alias counted with all that it repeats.",
+                self._form.smaller,
             )
 
     def _put(self, holder: MapNode, key: Node, value: Node) -> None:
         if not isinstance(key, ScalarNode):
-            self._report.warning(key, "A key that is a list or a map is ignored.", "Keys of an AppSpec are words.")
+            severity = "error" if self._form.strict else "warning"
+            message = f"This key is a list or a map{', and is ignored' * (severity == 'warning')}."
+            self._report.add(key.line + 1, key.column + 1, message, "Keys are words.", severity=severity)
             return
         text = key.text
         if text == _MERGE_KEY and key.plain:
             holder.merged.append(value)
             return
         if text in holder.entries:
-            first = holder.entries[text][0]
-            self._report.warning(
-                key,
-                f"The key {shown(text)} stands here a second time, and only this one counts.",
-                f"The first is in line {first.line + 1}; remove one of them.",
-            )
+            severity = "error" if self._form.strict and len(self._frames) > 1 else "warning"
+            note_repetition(key, holder.entries[text][0], self._report, severity)
         holder.entries[text] = (key, value)
 
     def _merge(self, node: MapNode) -> None:
@@ -235,11 +269,10 @@ class _Composer:
             place, "The file goes on after its first YAML document; the rest is ignored.", "Remove the rest."
         )
 
-    def _refused(self, place: Placed, message: str, remedy: str) -> AppSpecError:
-        self._report.error(place, message, remedy)
-        return AppSpecError(self._report.problems())
+    def _refused(self, place: Placed, message: str, remedy: str) -> ProblemsError:
+        return refusal(self._report, message, remedy, line=place.line + 1, column=place.column + 1)
 
 
 def _place(event: yaml.Event) -> Placed:
-    """Give where an event begins; every event that comes from a text has a mark, whatever the stubs say."""
+    """Return where an event begins; every event that comes from a text has a mark, whatever the stubs say."""
     return cast(Placed, event.start_mark)

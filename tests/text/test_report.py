@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from agent.appspec.report import MAX_LISTED, Report, listed, shown
+from agent.text.report import MAX_LISTED, Report, listed, shown
 
 
 def test_problems_come_by_place_and_those_of_the_whole_file_first():

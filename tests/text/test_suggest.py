@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.appspec.suggest import closest, did_you_mean
+from agent.text.suggest import closest, did_you_mean
 
 KEYS = ["version", "os", "files", "file_exists_behavior", "permissions", "hooks", "mode", "owner"]
 

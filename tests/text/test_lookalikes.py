@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from agent.appspec.lookalikes import lookalikes
+from agent.text.lookalikes import lookalikes
+from agent.text.yaml_tree import MapNode, ScalarNode
+from yaml_format import read
 
 
 @pytest.mark.parametrize(
@@ -36,13 +38,17 @@ def test_comments_and_names_are_left_alone(text: str) -> None:
     assert list(lookalikes(text)) == []
 
 
-def test_a_space_that_breaks_the_yaml_is_the_error(read) -> None:
-    error = read("files:\u00a0[]\nhooks: {}\n").error
-    assert (error.line, error.column) == (3, 7)
+def test_a_space_that_breaks_the_yaml_is_the_error() -> None:
+    root, (error,) = read("a: 1\nfiles:\u00a0[]\nhooks: {}\n")
+    assert root is None
+    assert (error.line, error.column) == (2, 7)
     assert "no-break space (U+00A0)" in error.message
 
 
-def test_quotes_that_quote_nothing_are_pointed_out_beside_what_they_do(read) -> None:
-    reading = read("hooks:\n  AfterInstall:\n    - location: \u201ca.sh\u201d\n")
-    assert reading.appspec.hooks["AfterInstall"][0].location == "\u201ca.sh\u201d"
-    assert [warning.remedy for warning in reading.warnings] == ["Write ' or \"."] * 2
+def test_quotes_that_quote_nothing_are_pointed_out_beside_what_they_do() -> None:
+    root, warnings = read("location: \u201ca.sh\u201d\n")
+    assert isinstance(root, MapNode)
+    value = root.entries["location"][1]
+    assert isinstance(value, ScalarNode)
+    assert value.text == "\u201ca.sh\u201d"
+    assert [(warning.severity, warning.remedy) for warning in warnings] == [("warning", "Write ' or \".")] * 2

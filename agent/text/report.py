@@ -1,10 +1,10 @@
-"""What is wrong with an AppSpec file, collected while it is read."""
+"""What is wrong with a text, collected while it is read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
-from agent.appspec.model import Placed
 from agent.errors import Problem
 
 # Beyond this nobody reads on; a hostile file must not turn into megabytes of messages.
@@ -15,6 +15,23 @@ Remedy = str | Callable[[], str]
 
 # A value is shown for recognition, not in full.
 MAX_SHOWN = 60
+
+
+class Placed(Protocol):
+    """Anything that knows where it is in the text; both numbers count from 0."""
+
+    @property
+    def line(self) -> int: ...
+
+    @property
+    def column(self) -> int: ...
+
+
+class Place(NamedTuple):
+    """A place in the text; both numbers count from 0."""
+
+    line: int
+    column: int
 
 
 class Report:
@@ -56,8 +73,12 @@ class Report:
         """Whether a further error is only counted, so that its details need not be found."""
         return len(self._listed["error"]) >= MAX_LISTED
 
+    def errors(self) -> list[Problem]:
+        """Return the errors alone, by place."""
+        return [problem for problem in self.problems() if problem.severity == "error"]
+
     def problems(self) -> list[Problem]:
-        """Give all that was noted, by place; where a limit cut the list, the last entries say how many are missing."""
+        """Return all that was noted, by place; where a limit cut the list, the last entries count what is missing."""
         found = [problem for listed in self._listed.values() for problem in listed]
         found.sort(key=lambda problem: (problem.line, problem.column))
         for severity, count in self._left_out.items():

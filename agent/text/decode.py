@@ -19,9 +19,9 @@ _OTHER_ENCODINGS = (
     (codecs.BOM_UTF16_BE, "UTF-16"),
 )
 _PRINTABLE_ASCII = bytes({*b"\t\n\r", *range(0x20, 0x7F)})
-# YAML 1.1, section 5.1: what may not stand in a stream.
-_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_DIRECTIVE = re.compile("(?:^|[\n\r\x85\u2028\u2029])%")
+# Compiled when a file asks for them, since nearly none does. YAML 1.1, section 5.1: what may not stand in a stream.
+_UNPRINTABLE = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
+_DIRECTIVE = "(?:^|[\n\r\x85\u2028\u2029])%"
 
 
 class Format(NamedTuple):
@@ -69,7 +69,7 @@ def decode(data: bytes, report: Report, form: Format) -> str:
     text = text.removeprefix("\ufeff")
     if data.translate(None, _PRINTABLE_ASCII):  # nearly no file holds any other, and to look closely takes longer
         _refuse_unprintable(text, report)
-    if text.count("%") > MAX_DIRECTIVES and len(_DIRECTIVE.findall(text)) > MAX_DIRECTIVES:
+    if text.count("%") > MAX_DIRECTIVES and len(re.findall(_DIRECTIVE, text)) > MAX_DIRECTIVES:
         raise refusal(
             report, f"More than {MAX_DIRECTIVES} lines begin with '%', as YAML directives do.", "Remove these lines."
         )
@@ -77,7 +77,7 @@ def decode(data: bytes, report: Report, form: Format) -> str:
 
 
 def _refuse_unprintable(text: str, report: Report) -> None:
-    found = _UNPRINTABLE.search(text)
+    found = re.search(_UNPRINTABLE, text)
     if found:
         place = found.start()
         raise refusal(

@@ -14,7 +14,7 @@ _FALSE = frozenset({"false", "no", "off"})
 _NULL = frozenset({"", "~", "null"})
 _LONGEST_NULL = 4
 
-_NUMBER = re.compile(r"[-+]?(?:0x[0-9a-fA-F_]+|(?:[0-9][0-9_,]*\.?|\.[0-9])[0-9_]*(?:[eE][-+]?[0-9]+)?)")
+_NUMBER = r"[-+]?(?:0x[0-9a-fA-F_]+|(?:[0-9][0-9_,]*\.?|\.[0-9])[0-9_]*(?:[eE][-+]?[0-9]+)?)"
 
 
 def is_null(node: Node | None) -> bool:
@@ -37,7 +37,7 @@ def is_true(node: Node) -> bool:
 
 def is_number(node: Node) -> bool:
     """Tell whether a value is a number (YAML 1.1, without quotes)."""
-    return isinstance(node, ScalarNode) and node.plain and _NUMBER.fullmatch(node.text) is not None
+    return isinstance(node, ScalarNode) and node.plain and re.fullmatch(_NUMBER, node.text) is not None
 
 
 def describe(node: Node) -> str:

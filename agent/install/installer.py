@@ -26,7 +26,8 @@ from agent.install.explain import explained
 from agent.install.instructions import instructions
 from agent.install.journal import COMMITTED, STAGED, Journal, Record, Step, open_journals
 from agent.install.labels import add_rules, label_installed, obsolete_rules, rules_of
-from agent.install.plan import ADJUST, IN_PLACE, REMOVE, REPLACE, RESET, SWAP, Operation, Plan, PlanRequest, make_plan
+from agent.install.plan import ADJUST, IN_PLACE, REMOVE, REPLACE, RESET, SWAP, Operation, Plan, PlanRequest
+from agent.install.planner import make_plan
 from agent.install.recovery import changed_objects, directories_of, go_back, go_forward, left_alone
 from agent.install.recovery import recover as recover_one
 from agent.install.reset import read_metadata

@@ -31,7 +31,8 @@ from agent.install.journal import (
     Step,
 )
 from agent.install.labels import drop_rules
-from agent.install.plan import ADJUST, CREATE, IN_PLACE, REMOVE, RESET, SWAP, mount_points
+from agent.install.plan import ADJUST, CREATE, IN_PLACE, REMOVE, RESET, SWAP
+from agent.install.planner import mount_points
 from agent.install.reset import write_metadata
 from agent.install.selinux import undo_rule
 from agent.install.state import InstallState

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import time
+from collections.abc import Callable
 
 from agent.deployment.spec import BundleType, DeploymentSpecification, LocalRevision
 from agent.filesystem.durable import sync_file_systems, write_durably
@@ -19,14 +20,15 @@ from agent.worker.host import Host
 
 _log = logging.getLogger(__name__)
 
+Fetched = tuple[BundleType, str | None]
+"""The type and, from S3, the ETag of a bundle."""
 
-def fetch_ahead(spec: DeploymentSpecification, host: Host) -> None:
+
+def fetch_ahead(spec: DeploymentSpecification, host: Host, fetch: Callable[[str], Fetched]) -> None:
     """Fetch a deployment's bundle into the cache, in which it is then alone; nothing for one that lies on this host.
 
-    Raises BundleError, OSError.
+    ``fetch`` brings the bundle to a path. Raises BundleError, OSError.
     """
-    from agent.worker.bundle_command import fetch
-
     _forget_others(host.layout, spec.deployment_id)
     if isinstance(spec.revision, LocalRevision) or spec.reuse_archive_from or host.prepared is not None:
         return
@@ -35,15 +37,15 @@ def fetch_ahead(spec: DeploymentSpecification, host: Host) -> None:
         return
     make_state_directory(host.layout, directory)
     begin = time.monotonic()
-    bundle = fetch(spec, os.path.join(directory, "bundle"), host)
-    facts = {"type": bundle.bundle_type.value, "etag": bundle.etag}
+    bundle_type, etag = fetch(os.path.join(directory, "bundle"))
+    facts = {"type": bundle_type.value, "etag": etag}
     # DownloadBundle, another command, believes in the bundle where there are facts.
     sync_file_systems([directory])
     write_durably(os.path.join(directory, "facts"), json.dumps(facts).encode(), mode=0o600)
     _log.info("The bundle was fetched in %.1f s, while this host is in service", time.monotonic() - begin)
 
 
-def take_fetched(spec: DeploymentSpecification, path: str, host: Host) -> tuple[BundleType, str | None] | None:
+def take_fetched(spec: DeploymentSpecification, path: str, host: Host) -> Fetched | None:
     """Move a bundle that was fetched ahead to ``path``; its type and ETag, None where there is none. Raises OSError."""
     directory = _directory(host.layout, spec.deployment_id)
     try:

@@ -148,7 +148,9 @@ def _leave(
     begins = command_name == policy.block_before
     if begins:
         # Whatever can be done or can go wrong while the host still serves is done here.
-        fetch_ahead(spec, host)
+        from agent.worker.bundle_command import fetch  # an event without it is spared the import
+
+        fetch_ahead(spec, host, lambda path: fetch(spec, path, host)[1:])
         _run_event(BLOCK_EVENTS[0], spec, host)
     # Also at every later event: a command that was ended half-way may have left the host in service.
     host.observer.expect(policy.time_limit_seconds)

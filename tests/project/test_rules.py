@@ -10,8 +10,10 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 
 from project_files import committed_files
@@ -37,6 +39,15 @@ def test_a_room_knows_only_the_rooms_below_it() -> None:
     checker = os.path.join(os.path.dirname(sys.executable), "lint-imports")
     done = subprocess.run([checker, "--no-cache"], cwd=PROJECT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_files_know_each_other_in_a_circle() -> None:
+    graph = grimp.build_graph("agent", cache_dir=None, exclude_type_checking_imports=True)
+    knows = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    try:
+        TopologicalSorter(knows).prepare()
+    except CycleError as error:
+        pytest.fail(" is known by ".join(error.args[1]))
 
 
 def test_every_package_has_its_place_in_the_table() -> None:

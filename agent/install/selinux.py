@@ -41,11 +41,6 @@ def missing_tools() -> list[str]:
     return [name for name in ("semanage", "restorecon") if _find(name) is None]
 
 
-def is_available() -> bool:
-    """Tell whether contexts can be set on this host."""
-    return not missing_tools()
-
-
 def is_enabled() -> bool:
     """Tell whether the kernel runs with SELinux: its file system is mounted only then (selinux(8))."""
     return os.path.exists(_ENABLED_FILE)

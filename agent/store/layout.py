@@ -101,10 +101,6 @@ class Layout(NamedTuple):
         """The list of what a group has installed."""
         return os.path.join(self.instructions, f"{group_id}-cleanup")
 
-    def install_instructions(self, group_id: str) -> str:
-        """The instructions of a group's newest Install."""
-        return os.path.join(self.instructions, f"{group_id}-install.json")
-
     def last_successful(self, group_id: str) -> str:
         """The pointer to the group's revision that was installed last with success."""
         return os.path.join(self.instructions, f"{group_id}_last_successful_install")

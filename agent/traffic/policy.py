@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 STAY_OUT = "stay_out"
-PUT_BACK = "put_back"
 
 BLOCK_EVENTS = ("BeforeBlockTraffic", "AfterBlockTraffic")
 ALLOW_EVENTS = ("BeforeAllowTraffic", "AfterAllowTraffic")

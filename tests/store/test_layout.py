@@ -21,7 +21,6 @@ def test_the_official_agents_find_everything_under_its_name():
     assert layout.archive(deployment) == "/r/g/d-1/deployment-archive"
     assert layout.script_log(deployment) == "/r/g/d-1/logs/scripts.log"
     assert layout.cleanup("g") == "/r/deployment-instructions/g-cleanup"
-    assert layout.install_instructions("g") == "/r/deployment-instructions/g-install.json"
     assert layout.last_successful("g") == "/r/deployment-instructions/g_last_successful_install"
     assert layout.most_recent("g") == "/r/deployment-instructions/g_most_recent_install"
     assert layout.deployments_log == "/r/deployment-logs/codedeploy-agent-deployments.log"

@@ -91,7 +91,7 @@ def _explained(error: Exception) -> str:
 def _stop(options: argparse.Namespace, verb: str) -> int:
     from agent.config.file import load_usable
     from agent.daemon.pidfile import running_pid
-    from agent.worker.own_directories import check_own_directories
+    from agent.runtime.own_directories import check_own_directories
 
     options.restarted_by_systemd = False
     settings, wrong = load_usable(options.config_file)

@@ -9,9 +9,9 @@ from typing import Any
 from agent.deployment.outcome import Outcome
 from agent.deployment.spec import DeploymentSpecification
 from agent.errors import AgentError, InstallConflictError, ProblemsError
+from agent.local.deploy import EventResult
+from agent.local.dry_run import Preview
 from agent.store.layout import Layout
-from agent.worker.dry_run import Preview
-from agent.worker.local import EventResult
 
 SUCCEEDED = "Succeeded"
 FAILED = "Failed"

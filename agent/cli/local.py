@@ -17,11 +17,11 @@ from agent.cli.reports import PlainReport, TerminalReport
 from agent.config.file import load
 from agent.config.settings import Settings
 from agent.errors import AgentError, UsageError
-from agent.worker.explain import explain
-from agent.worker.host import Host, layout_of
-from agent.worker.local import deploy
-from agent.worker.local_request import LocalDeployment, LocalRequest, check_request
-from agent.worker.own_directories import check_own_directories
+from agent.local.deploy import deploy
+from agent.local.request import LocalDeployment, LocalRequest, check_request
+from agent.runtime.explain import explain
+from agent.runtime.host import Host, layout_of
+from agent.runtime.own_directories import check_own_directories
 
 if TYPE_CHECKING:
     from agent.bundle.fetch import FetchOptions
@@ -102,7 +102,7 @@ def _run(options: Namespace, report: PlainReport, out: Writer) -> int:
     settings = loaded.settings
     check_own_directories(settings)
     if options.traffic:
-        from agent.worker.traffic_local import moving_traffic  # most deployments are spared the import
+        from agent.local.traffic import moving_traffic  # most deployments are spared the import
 
         deployment = moving_traffic(deployment, settings)
     host = Host(
@@ -130,13 +130,13 @@ def _current_directory() -> str:
 
 
 def _remote(settings: Settings, deployment: LocalDeployment) -> FetchOptions:
-    from agent.worker.remote import local_fetch_options  # a local bundle is spared the network
+    from agent.runtime.remote import local_fetch_options  # a local bundle is spared the network
 
     return local_fetch_options(settings, deployment.spec.revision)
 
 
 def _access(settings: Settings, policy: Policy) -> Access:
-    from agent.worker.traffic_access import local_access
+    from agent.runtime.traffic_access import local_access
 
     return local_access(settings, policy)
 
@@ -180,7 +180,7 @@ def _deploy(options: Namespace, deployment: LocalDeployment, host: Host, report:
 
 def _dry_run(options: Namespace, deployment: LocalDeployment, host: Host, report: PlainReport, out: Writer) -> int:
     from agent.cli import preview
-    from agent.worker.dry_run import dry_run
+    from agent.local.dry_run import dry_run
 
     report.event_started("Dry run")
     found = dry_run(deployment, host)

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from agent import __version__
 from agent.errors import UsageError
-from agent.worker.local_request import DEFAULT_EVENTS, DEFAULT_GROUP, DEFAULT_GROUP_NAME
+from agent.local.request import DEFAULT_EVENTS, DEFAULT_GROUP, DEFAULT_GROUP_NAME
 
 DESCRIPTION = (
     "Deploy an application revision to this machine, event by event, as the CodeDeploy service would drive it."

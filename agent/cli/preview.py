@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from agent.appspec.model import Script
 from agent.cli.output import printable
 from agent.errors import Problem
-from agent.worker.dry_run import Preview
+from agent.local.dry_run import Preview
 
 _ACTIONS = {
     "make-directory": "make directory",

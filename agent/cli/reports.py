@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from agent.cli.output import Writer, printable
 from agent.deployment.spec import DeploymentSpecification
 from agent.errors import AgentError, DiagnosticCode
+from agent.local.deploy import EventResult, LocalObserver
 from agent.store.layout import Layout
-from agent.worker.local import EventResult, LocalObserver
 
 BAR_AFTER = 1.0
 """Seconds after which a step that is still going on gets a progress bar."""

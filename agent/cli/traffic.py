@@ -12,15 +12,15 @@ from agent.cli.output import Writer, printable
 from agent.config.file import load
 from agent.config.settings import Settings
 from agent.errors import AgentError, UsageError
+from agent.runtime.host import layout_of
+from agent.runtime.own_directories import check_own_directories
+from agent.runtime.traffic_access import local_access
 from agent.store.directories import make_state_directory
 from agent.traffic.control import TrafficControl
 from agent.traffic.errors import TrafficError
 from agent.traffic.policy import policy_of
 from agent.traffic.record import Record, Records
 from agent.traffic.report import is_shown, outage, outage_line
-from agent.worker.host import layout_of
-from agent.worker.own_directories import check_own_directories
-from agent.worker.traffic_access import local_access
 
 OUT = 3
 """Exit status of ``status`` for a host that is out of service because of this agent."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from agent.cli.output import Writer
 from agent.errors import AgentError, Problem
 from agent.filesystem.reasons import place_and_reason, remedy_for
-from agent.worker.validation import Desired, Validation, validate_path
+from agent.local.validation import Desired, Validation, validate_path
 
 VALID = 0
 PROBLEMS = 1

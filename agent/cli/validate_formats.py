@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from agent import __version__
 from agent.errors import Problem
-from agent.worker.validation import Validation
+from agent.local.validation import Validation
 
 _GITHUB_COMMANDS = {"error": "error", "warning": "warning", "note": "notice"}
 _RULE = "appspec"

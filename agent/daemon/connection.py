@@ -13,8 +13,8 @@ from agent.identity.credentials import CredentialSource
 from agent.identity.identity import HostIdentity, find_identity
 from agent.identity.on_premises import OnPremises
 from agent.network.credentials import Credentials
+from agent.runtime.connections import make_http, make_metadata, make_service
 from agent.service.client import CommandService, HostCommand
-from agent.worker.connections import make_http, make_metadata, make_service
 
 HIDDEN = (
     "AWS_ACCESS_KEY_ID",

@@ -19,9 +19,9 @@ from agent.daemon.status_file import StatusFile
 from agent.errors import AgentError
 from agent.identity.identity import HostIdentity
 from agent.network.credentials import Credentials
+from agent.runtime.explain import explain
 from agent.service.client import HostCommand
 from agent.service.errors import ServiceError, ServiceErrorKind
-from agent.worker.explain import explain
 
 LONGEST_STATUS = 500
 """Characters of problem that systemd is told."""

@@ -34,11 +34,11 @@ from agent.daemon.version_file import write_version
 from agent.daemon.workers import AT_MOST, Workers
 from agent.errors import AgentError
 from agent.identity.identity import HostIdentity, ignored_variables
+from agent.runtime.host import layout_of
+from agent.runtime.log_files import set_up_logs
+from agent.runtime.own_directories import check_own_directories
 from agent.store.commands import CommandDirectory, CommandStore
 from agent.worker.handoff import Handoff, forgo_core_dumps
-from agent.worker.host import layout_of
-from agent.worker.log_files import set_up_logs
-from agent.worker.own_directories import check_own_directories
 
 LONGEST_TURN = 30.0
 """Seconds for which the loop may sleep without looking around."""

@@ -16,9 +16,9 @@ from agent.daemon.startup_state import StartupState, UnreadableError, read_start
 from agent.daemon.status_file import FRESH_FOR, StatusFile
 from agent.daemon.watch import FileWatch
 from agent.errors import AgentError
-from agent.worker.host import layout_of
-from agent.worker.log_files import set_up_logs
-from agent.worker.own_directories import check_own_directories
+from agent.runtime.host import layout_of
+from agent.runtime.log_files import set_up_logs
+from agent.runtime.own_directories import check_own_directories
 
 _log = logging.getLogger(__name__)
 

@@ -78,7 +78,7 @@ def _save(chunks: Iterator[bytes], destination: str) -> None:
 def _fetch_s3(client: HttpClient, url: str, destination: str, region: str | None) -> None:
     from agent.bundle.s3 import fetch_s3  # heavy, like what finds credentials, and only needed here
     from agent.config.file import load
-    from agent.worker.remote import local_fetch_options
+    from agent.runtime.remote import local_fetch_options
 
     bucket, _, key = url.removeprefix("s3://").partition("/")
     if not bucket or not key:

@@ -1,1 +1,1 @@
-"""One host command from start to finish."""
+"""One host command of the service from start to finish."""

@@ -13,14 +13,14 @@ from agent.filesystem.boot import boot_id
 from agent.filesystem.locks import FileLock
 from agent.hooks.context import RunningScript
 from agent.retry import Clock, Retries, RetryPolicy, growing
+from agent.runtime.explain import explain
+from agent.runtime.host import Observer
+from agent.steps.execute import execute
+from agent.steps.install_command import end_interrupted
+from agent.steps.noop import is_noop
 from agent.store.bindings import Bindings
 from agent.store.commands import CommandDirectory, CommandRecord, Progress, SavedOutcome
 from agent.store.tracking import write_tracking
-from agent.worker.execute import execute
-from agent.worker.explain import explain
-from agent.worker.host import Observer
-from agent.worker.install_command import end_interrupted
-from agent.worker.noop import is_noop
 from agent.worker.queue_position import wait_in_queue
 from agent.worker.report import CLOSED, save
 from agent.worker.session import Session
@@ -129,7 +129,7 @@ class Command(Observer):
         if record.command_name != "Install":  # which does so itself
             end_interrupted(spec.deployment_group_id, host)
         if session.settings.traffic_control:
-            from agent.worker.traffic import note_managed  # most hosts are spared the import
+            from agent.steps.traffic import note_managed  # most hosts are spared the import
 
             note_managed(record.command_name, spec, host)
         noop = is_noop(record.command_name, spec, host)

@@ -19,14 +19,14 @@ from agent.deployment.outcome import Outcome, failure
 from agent.errors import AgentError
 from agent.filesystem.locks import LockTimeoutError
 from agent.filesystem.reasons import place_and_reason
+from agent.runtime.host import Observer
+from agent.runtime.log_files import set_up_logs
+from agent.runtime.own_directories import own_directories_are_safe
 from agent.store.commands import CommandDirectory, CommandRecord, Progress, RecordError, SavedOutcome
 from agent.worker.command import Command, note_end
 from agent.worker.handoff import EXIT_UNREPORTED, forgo_core_dumps, parse_handoff
-from agent.worker.host import Observer
 from agent.worker.interrupted import interrupted
 from agent.worker.judge import Verdict, judge
-from agent.worker.log_files import set_up_logs
-from agent.worker.own_directories import own_directories_are_safe
 from agent.worker.report import CLOSED, Reporter, save
 from agent.worker.session import Session
 from agent.worker.time_limit import WorkerStopped
@@ -162,7 +162,7 @@ def _fail(directory: CommandDirectory, record: CommandRecord, progress: Progress
     saved = Command(directory, record, session, starts=progress.starts).saved(outcome)
     saved = saved._replace(deployment_id=progress.deployment_id, group_id=progress.group_id)
     if session.settings.traffic_control and progress.deployment_id:
-        from agent.worker.traffic import finalize_killed  # most hosts are spared the import
+        from agent.steps.traffic import finalize_killed  # most hosts are spared the import
 
         finalize_killed(progress.deployment_id, session.host(Observer()))
     _free_room(record, progress, session)
@@ -174,8 +174,8 @@ def _free_room(record: CommandRecord, progress: Progress, session: Session) -> N
     """Remove what a killed DownloadBundle has left, unless its group is at work; then the group's next one does it."""
     if record.command_name != "DownloadBundle" or not progress.group_id:
         return
+    from agent.steps.bundle_command import remove_unfinished
     from agent.store.locks import group_lock  # seldom needed
-    from agent.worker.bundle_command import remove_unfinished
 
     try:
         lock = group_lock(session.layout, progress.group_id)

@@ -14,11 +14,11 @@ import sys
 from agent.config.settings import Settings
 from agent.errors import AgentError
 from agent.install.installer import recover
+from agent.runtime.host import layout_of
+from agent.runtime.log_files import set_up_logs
+from agent.runtime.options import install_options
+from agent.runtime.own_directories import own_directories_are_safe
 from agent.store.locks import install_lock
-from agent.worker.host import layout_of
-from agent.worker.log_files import set_up_logs
-from agent.worker.options import install_options
-from agent.worker.own_directories import own_directories_are_safe
 
 _log = logging.getLogger("agent.worker.recovery")  # __name__ is "__main__" here
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, TypeVar
 from agent.errors import AgentError
 from agent.filesystem.locks import FileLock
 from agent.identity.credentials import CredentialSource
+from agent.runtime.connections import make_http, make_metadata, make_service
+from agent.runtime.host import Host, Observer, layout_of
 from agent.service.errors import ServiceError, ServiceErrorKind
 from agent.store.commands import CommandStore
-from agent.worker.connections import make_http, make_metadata, make_service
 from agent.worker.handoff import Handoff
-from agent.worker.host import Host, Observer, layout_of
 
 if TYPE_CHECKING:
     from agent.bundle.fetch import FetchOptions
@@ -96,13 +96,13 @@ class Session:
         return host._replace(traffic=self._access, core_limit=self.handoff.core_limit)
 
     def _fetch_options(self) -> FetchOptions:
-        from agent.worker.remote import fetch_options  # only DownloadBundle needs it
+        from agent.runtime.remote import fetch_options  # only DownloadBundle needs it
 
         identity = self.handoff.identity
         return fetch_options(self.settings, self.http, credentials=self.credentials.current, region=identity.region)
 
     def _access(self, _: Policy) -> Access:
-        from agent.worker.traffic_access import access_of  # only a group under traffic_control needs it
+        from agent.runtime.traffic_access import access_of  # only a group under traffic_control needs it
 
         return access_of(self.settings, self.handoff.identity, self.credentials.current)
 

@@ -12,14 +12,14 @@ import sys
 
 from agent.errors import AgentError
 from agent.filesystem.locks import LockTimeoutError
+from agent.runtime.host import Host, Observer
+from agent.runtime.log_files import set_up_logs
+from agent.runtime.own_directories import own_directories_are_safe
+from agent.steps.traffic import control_of_record, records_of
 from agent.store.locks import group_lock
 from agent.traffic.record import Record
 from agent.worker.handoff import parse_handoff
-from agent.worker.host import Host, Observer
-from agent.worker.log_files import set_up_logs
-from agent.worker.own_directories import own_directories_are_safe
 from agent.worker.session import Session
-from agent.worker.traffic import control_of_record, records_of
 
 _log = logging.getLogger("agent.worker.traffic_recovery")  # __name__ is "__main__" here
 

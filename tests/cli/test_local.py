@@ -487,7 +487,7 @@ def test_a_small_deployment_imports_nothing_slow(console):
     console.revision({"a.sh": "#!/bin/sh\nexit 0\n"}, AfterInstall="a.sh")
     result = console.run(env={"PYTHONPROFILEIMPORTTIME": "1"})
     imported = set(re.findall(r"^import time:.*\| +(\S+)$", result.stderr, re.MULTILINE))
-    assert "agent.worker.local" in imported
+    assert "agent.local.deploy" in imported
     assert not imported & {
         "boto3",
         "difflib",

@@ -6,7 +6,7 @@ import pytest
 from agent.cli.output import Writer
 from agent.cli.reports import BAR_AFTER, TerminalReport
 from agent.deployment.outcome import success
-from agent.worker.local import EventResult
+from agent.local.deploy import EventResult
 
 
 class Screen:

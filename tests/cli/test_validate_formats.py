@@ -8,7 +8,7 @@ import pytest
 
 from agent.cli.validate_formats import PRINTERS
 from agent.errors import Problem
-from agent.worker.validation import Validation
+from agent.local.validation import Validation
 
 ERROR = Problem("a b/appspec.yml", 3, 5, "One, two: 100%.", "Do\nthis.", "error")
 NOTE = Problem("/srv/\udcff/appspec.yml", 0, 0, "Noted.", "", "note")

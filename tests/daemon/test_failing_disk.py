@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from agent.config.settings import Settings
+from agent.runtime.host import layout_of
 from agent.store.commands import CommandStore
-from agent.worker.host import layout_of
 from agent_host import AgentHost, deploy, revision, specification
 from command_service import CommandService
 from failing_disk import FailingDisk

@@ -180,7 +180,7 @@ def test_the_agent_is_restarted_in_the_middle_and_the_service_sees_one_result_fo
     assert len(mine) == len(set(mine)) == 3
 
 
-@pytest.mark.long  # tests/worker/test_bundle_command.py has RESTART
+@pytest.mark.long  # tests/steps/test_bundle_command.py has RESTART
 def test_a_restart_uses_the_revision_that_is_on_the_host(fleet: Fleet) -> None:
     host = fleet.on_premises()
     host.start()

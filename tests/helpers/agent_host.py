@@ -15,7 +15,7 @@ import psutil
 
 from agent.config.settings import Settings
 from agent.filesystem.locks import FileLock
-from agent.worker.host import layout_of
+from agent.runtime.host import layout_of
 from command_service import HOST, CommandService
 from waiting import until
 

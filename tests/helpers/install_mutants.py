@@ -41,7 +41,7 @@ OF_COMMANDS = (
     "store/pointers.py",
     "store/tracking.py",
     "traffic/record.py",
-    "worker/bundle_cache.py",
+    "steps/bundle_cache.py",
 )
 _SAVE = "save(self._directory, saved)"
 CHANGED = {

@@ -14,9 +14,9 @@ from agent.config.settings import Settings
 from agent.identity.identity import HostIdentity
 from agent.identity.on_premises import OnPremises
 from agent.network.credentials import Credentials
+from agent.runtime.host import layout_of
 from agent.store.commands import CommandDirectory, CommandStore, new_record
 from agent.worker.handoff import Handoff
-from agent.worker.host import layout_of
 from command_service import HOST, CommandService
 from install_trace import CHANGING, Call, Fault, known, parse
 

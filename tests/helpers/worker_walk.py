@@ -17,9 +17,9 @@ from agent.config.settings import Settings
 from agent.filesystem.locks import FileLock
 from agent.identity.identity import HostIdentity
 from agent.identity.on_premises import OnPremises
+from agent.runtime.host import layout_of
 from agent.store.commands import CommandDirectory, CommandStore, new_record
 from agent.worker.handoff import Handoff
-from agent.worker.host import layout_of
 from agent_host import revision, specification
 from command_service import HOST, CommandService
 from install_trace import CHANGING, Call, Fault, fault_at, parse

@@ -1,0 +1,1 @@
+"""From settings to objects: layout, options, connections, credentials, logs; every process uses it."""

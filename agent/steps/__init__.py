@@ -1,0 +1,1 @@
+"""What each lifecycle event does on this host."""

@@ -1,0 +1,74 @@
+"""One host command from start to finish: every way that it can end becomes one outcome."""
+
+from __future__ import annotations
+
+import gc
+import logging
+
+from agent.deployment.lifecycle import BY_NAME, LifecycleEvent
+from agent.deployment.outcome import Outcome, failure, success
+from agent.deployment.spec import DeploymentSpecification
+from agent.errors import AgentError, SpecificationError
+from agent.runtime.explain import explain
+from agent.runtime.host import Host
+from agent.steps.bundle_command import download_bundle
+from agent.steps.hook_command import run_hooks
+from agent.steps.install_command import install_revision
+from agent.steps.noop import UPDATE
+
+_log = logging.getLogger(__name__)
+
+_COLLECT_AFTER = 100_000
+"""New objects after which Python looks for garbage in reference cycles; a deployment makes next to none."""
+
+
+def execute(command_name: str, spec: DeploymentSpecification, host: Host) -> Outcome:
+    """Carry out one command and say how it ended.
+
+    The caller holds the lock of the deployment group. Failures that can be explained become an outcome; only an
+    interrupt (KeyboardInterrupt) and defects of the agent are raised.
+    """
+    gc.set_threshold(_COLLECT_AFTER)  # at the usual 700 a third of reading a large AppSpec is such searches
+    try:
+        detail = _with_traffic(command_name, spec, host)
+    except AgentError as error:
+        _log.error("%s of %s failed: %s", command_name, spec.deployment_id, error)
+        return failure(error)
+    except (OSError, MemoryError) as error:
+        explained = explain(error, command_name)
+        _log.error("%s of %s failed: %s", command_name, spec.deployment_id, explained)
+        return failure(explained)
+    _log.info("%s of %s succeeded", command_name, spec.deployment_id)
+    return success(detail)
+
+
+def event_named(command_name: str, host: Host) -> LifecycleEvent:
+    """The row of the lifecycle table for a command. Raises SpecificationError for a command that nobody knows."""
+    event = BY_NAME.get(command_name)
+    if event is None and command_name in host.custom_events:
+        event = LifecycleEvent(command_name)
+    if event is None:
+        raise SpecificationError(
+            f'The command "{command_name}" is not supported.', remedy=f"Supported are {', '.join(BY_NAME)}."
+        )
+    return event
+
+
+def _with_traffic(command_name: str, spec: DeploymentSpecification, host: Host) -> str:
+    if not host.settings.traffic_control:
+        return _carry_out(command_name, spec, host)
+    from agent.steps.traffic import carry_out_with_traffic  # most hosts are spared the import
+
+    return carry_out_with_traffic(command_name, spec, host, lambda: _carry_out(command_name, spec, host))
+
+
+def _carry_out(command_name: str, spec: DeploymentSpecification, host: Host) -> str:
+    if command_name == UPDATE:
+        raise SpecificationError(
+            "This agent is not updated by a command of the service: nothing was downloaded and nothing was run.",
+            remedy="Update it with the tool that installed it, for example codedeploy-agent install on the host.",
+        )
+    event = event_named(command_name, host)
+    if event.is_hook:
+        return run_hooks(event, spec, host)
+    return download_bundle(spec, host) if event.name == "DownloadBundle" else install_revision(spec, host)

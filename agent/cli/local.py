@@ -17,9 +17,9 @@ from agent.cli.reports import PlainReport, TerminalReport
 from agent.config.file import load
 from agent.config.settings import Settings
 from agent.errors import AgentError, UsageError
+from agent.filesystem.reasons import explained_error
 from agent.local.deploy import deploy
-from agent.local.request import LocalDeployment, LocalRequest, check_request
-from agent.runtime.explain import explain
+from agent.local.request import LocalDeployment, LocalRequest, check_request, moving_traffic
 from agent.runtime.host import Host, layout_of
 from agent.runtime.own_directories import check_own_directories
 
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = PROGRAM) -> int:
         _refuse(report, out, error, as_json=options.json)
         return 1
     except (OSError, MemoryError) as error:
-        _refuse(report, out, explain(error, prog), as_json=options.json)
+        _refuse(report, out, explained_error(error, prog), as_json=options.json)
         return 1
 
 
@@ -102,8 +102,6 @@ def _run(options: Namespace, report: PlainReport, out: Writer) -> int:
     settings = loaded.settings
     check_own_directories(settings)
     if options.traffic:
-        from agent.local.traffic import moving_traffic  # most deployments are spared the import
-
         deployment = moving_traffic(deployment, settings)
     host = Host(
         settings,

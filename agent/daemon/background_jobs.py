@@ -5,10 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import selectors
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from agent.daemon.spawn import Child, spawn_module
+from agent.store.layout import Layout
+
+_TRAFFIC_EVERY = 60.0
+"""Seconds between two children while a record is open; most hosts have none, and then none is started."""
 
 _log = logging.getLogger(__name__)
 
@@ -38,3 +43,24 @@ class BackgroundJobs:
         self._selector.unregister(child.pidfd)
         os.close(child.pidfd)
         os.waitpid(child.pid, 0)
+
+
+class TrafficCare:
+    """Has a child look at the groups whose traffic is not finalized, now and then; ``start`` starts it."""
+
+    def __init__(self, layout: Layout, start: Callable[[], None]) -> None:
+        self._directory = layout.traffic
+        self._start = start
+        self._due = 0.0
+
+    def turn(self) -> None:
+        """Start the child if that is due and there is something for it to look at."""
+        if time.monotonic() >= self._due and self._has_records():
+            self._due = time.monotonic() + _TRAFFIC_EVERY
+            self._start()
+
+    def _has_records(self) -> bool:
+        try:
+            return any(name.endswith(".json") for name in os.listdir(self._directory))
+        except OSError:
+            return False

@@ -17,9 +17,9 @@ from agent.daemon.schedule import Poll, Schedule
 from agent.daemon.startup_state import StartupState
 from agent.daemon.status_file import StatusFile
 from agent.errors import AgentError
+from agent.filesystem.reasons import explained_error
 from agent.identity.identity import HostIdentity
 from agent.network.credentials import Credentials
-from agent.runtime.explain import explain
 from agent.service.client import HostCommand
 from agent.service.errors import ServiceError, ServiceErrorKind
 
@@ -147,7 +147,7 @@ class Poller:
             found = Poll.NOTHING if polled.command is None else self._take(polled.command)
         except (OSError, AgentError) as error:
             # Nothing was begun; the service hands the command out again, once the disk takes its record.
-            why = explain(error, "Taking a command on") if isinstance(error, OSError) else error
+            why = explained_error(error, "Taking a command on") if isinstance(error, OSError) else error
             self._failed("record", why)
             return
         if polled.command is not None:

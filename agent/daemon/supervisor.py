@@ -17,7 +17,7 @@ import time
 
 from agent import __version__, logs
 from agent.config.file import ENVIRONMENT_VARIABLE
-from agent.daemon.background_jobs import BackgroundJobs
+from agent.daemon.background_jobs import BackgroundJobs, TrafficCare
 from agent.daemon.connection import HIDDEN
 from agent.daemon.intake import Intake
 from agent.daemon.notify import VARIABLES, Notifier
@@ -29,7 +29,6 @@ from agent.daemon.signals import Signals
 from agent.daemon.spawn import Child, keep_descriptors, spawn_module
 from agent.daemon.startup_state import StartupState, UnreadableError, read_startup_state, start_reading
 from agent.daemon.status_file import StatusFile
-from agent.daemon.traffic import TrafficCare
 from agent.daemon.version_file import write_version
 from agent.daemon.workers import AT_MOST, Workers
 from agent.errors import AgentError

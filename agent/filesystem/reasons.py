@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import TypeVar, TypeVarTuple
 
+from agent.errors import AgentError
+
 _Self = TypeVar("_Self")
 _Rest = TypeVarTuple("_Rest")
 _Result = TypeVar("_Result")
@@ -70,6 +72,11 @@ def remedy_for(error: OSError | MemoryError, *, otherwise: str = "") -> str:
         of = "".join(f" of {path}" for path in _paths(error)[-1:])
         return _LACKS[number].format(file_system=f"the file system{of}", File_system=f"The file system{of}")
     return otherwise or _REMEDIES.get(number, "")
+
+
+def explained_error(error: OSError | MemoryError, doing: str) -> AgentError:
+    """Return an operating system's error as one that says where it happened, during what, and what to do."""
+    return AgentError(f"{doing}: {place_and_reason(error)}.", remedy=remedy_for(error))
 
 
 def _paths(error: OSError) -> list[str]:

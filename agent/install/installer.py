@@ -7,10 +7,11 @@ the Install counts as done. Whatever interrupts it, ``recovery`` finds in the jo
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 from agent.appspec.model import AppSpec
@@ -20,9 +21,9 @@ from agent.filesystem.directories import Directories, MovedError
 from agent.filesystem.durable import make_directory, write_durably
 from agent.filesystem.helper_process import written_ahead
 from agent.filesystem.kernel import Identity, identity
+from agent.filesystem.reasons import place_and_reason, remedy_for
 from agent.install.cleanup_list import digest, encode
 from agent.install.commit import Committer, check_names
-from agent.install.explain import explained
 from agent.install.instructions import instructions
 from agent.install.journal import COMMITTED, STAGED, Journal, Record, Step, open_journals
 from agent.install.labels import add_rules, label_installed, obsolete_rules, rules_of
@@ -39,6 +40,7 @@ _log = logging.getLogger(__name__)
 
 _EXCHANGED = frozenset({REPLACE, SWAP, IN_PLACE, REMOVE})
 
+_SOMEBODY_ELSE = "Something else writes to the destination: stop it before Install, for example in ApplicationStop."
 _LATER = "The agent does it before the next command of the deployment group, or at its next start."
 _TRY_AGAIN = "Repair the disk. The agent ends the interrupted Install at its next start or before the next deployment."
 
@@ -312,3 +314,13 @@ class _Execution:
             ) from error
         if left:
             raise InstallError(f"{error} {left_alone(left)}", remedy=getattr(error, "remedy", "")) from error
+
+
+@contextmanager
+def explained(doing: str) -> Iterator[None]:
+    """Raise InstallError for an OSError, with the path, the reason and what to do; ``doing`` completes "while"."""
+    try:
+        yield
+    except OSError as error:
+        remedy = _SOMEBODY_ELSE if error.errno == errno.EEXIST else remedy_for(error)
+        raise InstallError(f"While {doing}: {place_and_reason(error)}.", remedy=remedy) from error

@@ -11,8 +11,8 @@ from agent.deployment.lifecycle import BY_NAME
 from agent.deployment.outcome import Outcome, failure
 from agent.deployment.spec import DeploymentSpecification
 from agent.errors import AgentError
+from agent.filesystem.reasons import explained_error
 from agent.local.request import LocalDeployment
-from agent.runtime.explain import explain
 from agent.runtime.host import Host, Observer
 from agent.steps.execute import execute
 from agent.steps.hook_command import scripts_of
@@ -124,7 +124,7 @@ def _deploy_checked(deployment: LocalDeployment, host: Host, observer: LocalObse
     except AgentError as error:
         outcome = failure(error)
     except (OSError, MemoryError) as error:
-        outcome = failure(explain(error, DOWNLOAD))
+        outcome = failure(explained_error(error, DOWNLOAD))
     _log.error("%s was not begun: %s", spec.deployment_id, outcome.message)
     result = EventResult(DOWNLOAD, outcome, time.monotonic() - start)
     observer.event_ended(result)

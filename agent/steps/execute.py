@@ -9,14 +9,15 @@ from agent.deployment.lifecycle import BY_NAME, LifecycleEvent
 from agent.deployment.outcome import Outcome, failure, success
 from agent.deployment.spec import DeploymentSpecification
 from agent.errors import AgentError, SpecificationError
-from agent.runtime.explain import explain
+from agent.filesystem.reasons import explained_error
 from agent.runtime.host import Host
 from agent.steps.bundle_command import download_bundle
-from agent.steps.hook_command import run_hooks
+from agent.steps.hook_command import run_hooks, scripts_of
 from agent.steps.install_command import install_revision
-from agent.steps.noop import UPDATE
 
 _log = logging.getLogger(__name__)
+
+_UPDATE = "UpdateDeploymentAgent"
 
 _COLLECT_AFTER = 100_000
 """New objects after which Python looks for garbage in reference cycles; a deployment makes next to none."""
@@ -35,7 +36,7 @@ def execute(command_name: str, spec: DeploymentSpecification, host: Host) -> Out
         _log.error("%s of %s failed: %s", command_name, spec.deployment_id, error)
         return failure(error)
     except (OSError, MemoryError) as error:
-        explained = explain(error, command_name)
+        explained = explained_error(error, command_name)
         _log.error("%s of %s failed: %s", command_name, spec.deployment_id, explained)
         return failure(explained)
     _log.info("%s of %s succeeded", command_name, spec.deployment_id)
@@ -63,7 +64,7 @@ def _with_traffic(command_name: str, spec: DeploymentSpecification, host: Host) 
 
 
 def _carry_out(command_name: str, spec: DeploymentSpecification, host: Host) -> str:
-    if command_name == UPDATE:
+    if command_name == _UPDATE:
         raise SpecificationError(
             "This agent is not updated by a command of the service: nothing was downloaded and nothing was run.",
             remedy="Update it with the tool that installed it, for example codedeploy-agent install on the host.",
@@ -72,3 +73,24 @@ def _carry_out(command_name: str, spec: DeploymentSpecification, host: Host) -> 
     if event.is_hook:
         return run_hooks(event, spec, host)
     return download_bundle(spec, host) if event.name == "DownloadBundle" else install_revision(spec, host)
+
+
+def is_noop(command_name: str, spec: DeploymentSpecification, host: Host) -> bool:
+    """Return whether the AppSpec of the revision that a hook would use has no script for it, by 1.8.1's rule.
+
+    Never for DownloadBundle, Install, the update and what moves this host's traffic; always for a command that nobody
+    knows. Raises what reading the AppSpec raises: AppSpecError, AppSpecMissingError, SpecificationError, OSError.
+    """
+    if command_name == _UPDATE:
+        return False
+    event = BY_NAME.get(command_name)
+    if event is None:
+        return True
+    if not event.is_hook:
+        return False
+    if host.settings.traffic_control:
+        from agent.steps.traffic import moves_traffic
+
+        if moves_traffic(command_name, spec, host):
+            return False
+    return not scripts_of(event, spec, host)[1]

@@ -8,11 +8,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from enum import Enum
 
 from agent.filesystem.locks import FileLock
 from agent.retry import Clock
 from agent.traffic.errors import NeverHealthyError, TrafficError
-from agent.traffic.judge import Verdict, judge
 from agent.traffic.operations import BalancerOperations, places, retries_within
 from agent.traffic.policy import STAY_OUT, Policy
 from agent.traffic.provider import Access, Stage, Step
@@ -202,14 +202,14 @@ class TrafficControl:
     def _resume(self, record: Record) -> None:
         """Do what a record asks for, from wherever its worker was ended."""
         verdict = judge(record, now=self._wall())
-        if verdict is Verdict.UNDO:
+        if verdict is Recovery.UNDO:
             _log.warning("%s was being taken out of service; that is undone", self._group)
             self._transitions.finish(record, wait=False)
-        elif verdict is Verdict.TAKE_OUT:
+        elif verdict is Recovery.TAKE_OUT:
             self._transitions.keep_out(record)
-        elif verdict is Verdict.FINISH:
+        elif verdict is Recovery.FINISH:
             self._finish_or_keep(record)
-        elif verdict is Verdict.ABANDONED:
+        elif verdict is Recovery.ABANDONED:
             quiet = int(record.policy.abandoned_after_seconds // 60)
             self._apply_policy(record, f"deployment {record.deployment_id} has sent nothing for {quiet} minutes")
         elif record.phase is Phase.OUT:
@@ -281,3 +281,34 @@ class TrafficControl:
         lock = self._records.lock(self._group)
         lock.acquire(limit=limit, on_wait=self._tell if limit else None)
         return lock
+
+
+class Recovery(Enum):
+    """What recovery does about a record that no process works on."""
+
+    NOTHING = "nothing"
+    UNDO = "undo"
+    """It was being taken out and nothing on the host has changed: put it back."""
+    FINISH = "finish"
+    """It was being put back: go on."""
+    TAKE_OUT = "take out"
+    """It is to be out on purpose, and is not everywhere."""
+    ABANDONED = "abandoned"
+    """Its deployment has gone quiet: the failure policy applies."""
+
+
+def judge(record: Record, *, now: float) -> Recovery:
+    """Return what is to be done, whatever point a worker was killed at; ``now`` in seconds since the epoch."""
+    if record.phase is Phase.FINALIZED:
+        return Recovery.NOTHING
+    if record.phase is Phase.ALLOWING:
+        return Recovery.FINISH
+    if record.phase is Phase.BLOCKING:
+        # One that was out on purpose before stays so: what made it so has not been fixed.
+        return Recovery.TAKE_OUT if record.kept else Recovery.UNDO
+    if any(member.step is Step.PLANNED for member in record.members):
+        return Recovery.TAKE_OUT
+    if record.kept:
+        return Recovery.NOTHING
+    quiet = now - record.touched
+    return Recovery.ABANDONED if quiet > record.policy.abandoned_after_seconds else Recovery.NOTHING

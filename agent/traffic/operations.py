@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from agent.retry import Answer, Clock, Retries, RetryPolicy, growing
 from agent.traffic.errors import LastHealthyError, TrafficError
 from agent.traffic.policy import Policy
 from agent.traffic.provider import Access, Limits, Look, Member, Provider, Stage, Step
-from agent.traffic.providers import make_provider
 from agent.traffic.record import Record, Records
 
 Failures = list[tuple[Member, TrafficError]]
@@ -169,3 +169,24 @@ def places(members: Iterable[Member]) -> str:
 def reasons(failures: Failures) -> str:
     """What went wrong where."""
     return "; ".join(f"{member.place}: {error.message}" for member, error in failures)
+
+
+def make_provider(config: dict[str, Any], access: Access) -> Provider:
+    """The provider that a mapping of the settings asks for. Raises TrafficError for a type that nobody knows."""
+    if config["type"] == "elbv2":
+        from agent.traffic.elbv2 import TargetGroups
+
+        return TargetGroups(config, access)
+    if config["type"] == "elb":
+        from agent.traffic.elb import ClassicBalancers
+
+        return ClassicBalancers(config, access)
+    if config["type"] == "haproxy":
+        from agent.traffic.haproxy import HaproxyServers
+
+        return HaproxyServers(config)
+    if config["type"] == "command":
+        from agent.traffic.command import Commands
+
+        return Commands(config)
+    raise TrafficError(f'There is no kind of load balancer "{config["type"]}".')

@@ -11,13 +11,12 @@ from agent.deployment.spec import DeploymentSpecification
 from agent.errors import AgentError
 from agent.filesystem.boot import boot_id
 from agent.filesystem.locks import FileLock
+from agent.filesystem.reasons import explained_error
 from agent.hooks.context import RunningScript
 from agent.retry import Clock, Retries, RetryPolicy, growing
-from agent.runtime.explain import explain
 from agent.runtime.host import Observer
-from agent.steps.execute import execute
+from agent.steps.execute import execute, is_noop
 from agent.steps.install_command import end_interrupted
-from agent.steps.noop import is_noop
 from agent.store.bindings import Bindings
 from agent.store.commands import CommandDirectory, CommandRecord, Progress, SavedOutcome
 from agent.store.tracking import write_tracking
@@ -84,7 +83,7 @@ class Command(Observer):
             _log.error("%s was not begun: %s", self._record.command_name, error)
             outcome = failure(error)
         except (OSError, MemoryError) as error:
-            explained = explain(error, self._record.command_name)
+            explained = explained_error(error, self._record.command_name)
             _log.error("%s was not begun: %s", self._record.command_name, explained)
             outcome = failure(explained)
         if self._is_bound:

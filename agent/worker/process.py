@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from enum import Enum
 from types import FrameType
 from typing import NoReturn
 
@@ -26,7 +27,6 @@ from agent.store.commands import CommandDirectory, CommandRecord, Progress, Reco
 from agent.worker.command import Command, note_end
 from agent.worker.handoff import EXIT_UNREPORTED, forgo_core_dumps, parse_handoff
 from agent.worker.interrupted import interrupted
-from agent.worker.judge import Verdict, judge
 from agent.worker.report import CLOSED, Reporter, save
 from agent.worker.session import Session
 from agent.worker.time_limit import WorkerStopped
@@ -34,7 +34,31 @@ from agent.worker.time_limit import WorkerStopped
 LOCK_TIMEOUT = 0.5
 """Seconds to wait for the command's lock: long enough for somebody who only looks whether it is held."""
 
+STARTS_AT_MOST = 3
+"""How often a command is begun whose workers keep dying before they have acknowledged it."""
+
 _log = logging.getLogger("agent.worker.process")  # __name__ is "__main__" here
+
+
+class Verdict(Enum):
+    """What a worker that finds a command does with it."""
+
+    BEGIN = "begin it"
+    REPORT = "report its outcome"
+    FAIL = "fail it, because its worker was killed"
+
+
+def judge(progress: Progress | None, outcome: SavedOutcome | None) -> Verdict:
+    """Judge a command whose lock is free.
+
+    One that was acknowledged, or was about to be, is never begun a second time, because its scripts may have run. One
+    that was not has left no trace on this host, and the service does not count it as begun either.
+    """
+    if outcome is not None:
+        return Verdict.REPORT
+    if progress is None or (not progress.committed and progress.starts < STARTS_AT_MOST):
+        return Verdict.BEGIN
+    return Verdict.FAIL
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from agent.appspec.model import AppSpec, FileExistsBehavior, Permission, SelinuxContext
 from agent.errors import InstallConflictError, InstallError
 from agent.install import selinux
-from agent.install.installer import InstallOptions, install, recover
+from agent.install.installer import InstallOptions, explained, install, recover
 from host_tree import snapshot
 from install_box import (
     GROUP,
@@ -1011,3 +1011,52 @@ def test_an_error_after_the_commit_is_a_warning_and_the_rest_is_done_later(
     assert "completed" in recover(box.root, options=InstallOptions())[0]
     assert box.tree("out") == {"a": "2"}
     assert content_of(pointer) == f"{box.root}/{GROUP}/d-2"
+
+
+def explained_text(error: BaseException) -> str:
+    with pytest.raises(InstallError) as caught, explained("installing"):
+        raise error
+    assert caught.value.__cause__ is error
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "Free some space"),
+        (errno.EDQUOT, "quota"),
+        (errno.EROFS, "read-only"),
+        (errno.EACCES, "owner and mode"),
+        (errno.EPERM, "lsattr"),
+        (errno.EIO, "kernel log"),
+        (errno.ELOOP, "circle"),
+        (errno.ENAMETOOLONG, "Shorten"),
+        (errno.EEXIST, "Something else writes"),
+    ],
+)
+def test_an_error_says_what_was_done_where_why_and_what_to_do(number: int, advice: str) -> None:
+    text = explained_text(OSError(number, os.strerror(number), "/srv/app/x"))
+    assert "While installing: /srv/app/x: " in text
+    assert os.strerror(number) in text
+    assert advice in text
+
+
+def test_both_names_of_a_rename_are_given() -> None:
+    assert "/srv/a -> /srv/b: " in explained_text(OSError(errno.EIO, "Input/output error", "/srv/a", None, "/srv/b"))
+
+
+def test_an_error_without_a_known_remedy_or_number_is_still_told() -> None:
+    assert "the disk is on fire" in explained_text(OSError("the disk is on fire"))
+    assert "Device or resource busy" in explained_text(OSError(errno.EBUSY, os.strerror(errno.EBUSY), "/srv/x"))
+
+
+def test_what_is_explained_already_is_left_as_it_is() -> None:
+    error = InstallConflictError(["/srv/a is in the way"])
+    with pytest.raises(InstallConflictError) as caught, explained("installing"):
+        raise error
+    assert caught.value is error
+
+
+def test_an_interrupt_is_not_made_into_a_failure_of_the_disk() -> None:
+    with pytest.raises(KeyboardInterrupt), explained("installing"):
+        raise KeyboardInterrupt

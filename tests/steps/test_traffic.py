@@ -10,8 +10,7 @@ from agent.bundle.fetch import FetchOptions
 from agent.deployment.spec import BundleType, S3Revision
 from agent.network.credentials import Credentials
 from agent.network.http import HttpClient
-from agent.steps.execute import execute
-from agent.steps.noop import is_noop
+from agent.steps.execute import execute, is_noop
 from agent.steps.traffic import note_managed, records_of
 from agent.traffic.provider import Access
 from agent.traffic.record import Phase

@@ -6,8 +6,11 @@ import socket
 import psutil
 import pytest
 
+from agent.traffic.control import Recovery, judge
 from agent.traffic.errors import LastHealthyError, NeverHealthyError, TrafficError
-from agent.traffic.record import Phase
+from agent.traffic.policy import Policy
+from agent.traffic.provider import Member, Step
+from agent.traffic.record import Phase, Record
 from balancer_server import GARBLED, LOST
 from guards import unavailable_unless
 
@@ -552,3 +555,34 @@ def test_a_host_that_does_not_come_back_everywhere_stays_where_nobody_else_is_le
     control.take_out(**D2)
     control.put_back()
     assert [bench.balancers.states(arn)[ME] for arn in (alone, refusing, shared)] == ["healthy"] * 3
+
+
+POLICY = Policy([])
+NOW = 10_000.0
+
+
+def record(phase, *, step=Step.TAKEN, **fields):
+    member = Member({}, "a place", {}, "healthy", step)
+    return Record("Web", POLICY, phase, members=(member,), **{"touched": NOW, **fields})
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict"),
+    [
+        (record(Phase.FINALIZED), Recovery.NOTHING),
+        (record(Phase.BLOCKING, step=Step.PLANNED), Recovery.UNDO),
+        (record(Phase.BLOCKING), Recovery.UNDO),
+        (record(Phase.BLOCKING, kept="d-1 failed"), Recovery.TAKE_OUT),
+        (record(Phase.OUT), Recovery.NOTHING),
+        (record(Phase.OUT, kept="d-1 failed", touched=0.0), Recovery.NOTHING),
+        (record(Phase.OUT, kept="by hand", by_hand=True, touched=0.0), Recovery.NOTHING),
+        (record(Phase.OUT, touched=NOW - 4500), Recovery.NOTHING),
+        (record(Phase.OUT, touched=NOW - 4501), Recovery.ABANDONED),
+        (record(Phase.OUT, touched=NOW + 100), Recovery.NOTHING),
+        (record(Phase.OUT, step=Step.PLANNED, kept="never healthy"), Recovery.TAKE_OUT),
+        (record(Phase.ALLOWING), Recovery.FINISH),
+        (record(Phase.ALLOWING, step=Step.BACK), Recovery.FINISH),
+    ],
+)
+def test_a_record_alone_says_what_is_to_be_done_after_a_crash(found, verdict):
+    assert judge(found, now=NOW) is verdict

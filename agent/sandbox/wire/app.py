@@ -8,21 +8,23 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import urlsplit
+from xml.sax.saxutils import escape
 
 import structlog
 
 from agent.sandbox.engine.engine import Engine
 from agent.sandbox.errors import RefusedError
 from agent.sandbox.metadata import MetadataApp
-from agent.sandbox.wire import public
+from agent.sandbox.wire import json_protocol, public
 from agent.sandbox.wire.command_service import SIGNING_NAMES, CommandService
 from agent.sandbox.wire.control import Control
 from agent.sandbox.wire.messages import Answer, Request
 from agent.sandbox.wire.moto_gate import MotoGate
 from agent.sandbox.wire.moto_side import MotoSide
 from agent.sandbox.wire.public import PublicApi
-from agent.sandbox.wire.refusals import refusal
 from agent.sandbox.wire.sigv4 import Caller, claim_of, verify
+
+_REST_XML = frozenset({"s3", "route53", "cloudfront", ""})
 
 _log = structlog.get_logger()
 
@@ -131,3 +133,26 @@ def _is_address(host: str) -> bool:
 
 def _named(request: Request) -> str:
     return request.headers.get("x-amz-target") or f"{request.method} {request.path}"
+
+
+def refusal(request: Request, error: RefusedError) -> Answer:
+    """Return the answer that reports a fault: JSON, or XML of the kind that the called service uses."""
+    service = _service(request)
+    form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+    is_own = "x-amz-target" in request.headers or request.path.startswith("/_sandbox/")
+    if is_own or not (form or service in _REST_XML):
+        return json_protocol.refusal(error)
+    code, message = error.fault.removesuffix("Exception"), escape(error.message)
+    text = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    if form and service == "ec2":
+        text = f"<Response><Errors>{text}</Errors></Response>"
+    elif form:
+        text = f"<ErrorResponse>{text}</ErrorResponse>"
+    return Answer(max(error.status, 403), text.encode(), content_type="application/xml")
+
+
+def _service(request: Request) -> str:
+    try:
+        return claim_of(request).service
+    except RefusedError:
+        return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.store.commands import Progress, SavedOutcome
-from agent.worker.judge import STARTS_AT_MOST, Verdict, judge
+from agent.worker.process import STARTS_AT_MOST, Verdict, judge
 
 OUTCOME = SavedOutcome("Failed", "{}", 1.0)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from agent.appspec.model import FileMapping, located, place_of
 from agent.install.host import DIRECTORY, FILE, LINK, OTHER, Host, Link, View
+from agent.install.options import InstallOptions
 
 # A revision with directories linked into each other in many ways unfolds without end; no real one comes near this.
 _MAX_ENTRIES = 2_000_000
@@ -48,8 +49,7 @@ class Desired:
         after: View,
         *,
         cwd: str,
-        follow_directory_links: bool,
-        climbing: bool,
+        options: InstallOptions,
         filename: str = "appspec.yml",
         retained: Callable[[str], bool] = lambda path: False,
         reserved: Sequence[str] = (),
@@ -68,8 +68,8 @@ class Desired:
         self._unpacked = View(Host())
         self._after = after
         self._cwd = cwd
-        self._follow = follow_directory_links
-        self._climbing = climbing
+        self._follow = options.follow_directory_symlinks
+        self._options = options
         self._filename = filename
         self._retained = retained
         self._reserved = [os.path.realpath(path) for path in reserved]
@@ -114,7 +114,7 @@ class Desired:
             if not _is_name(text):
                 self._problem(mapping, f"{text!r} holds a character that no file name can have", key=key)
                 return None
-            if not self._climbing and _climbs(text):
+            if self._options.reject_path_traversal and _climbs(text):
                 setting = "the setting reject_path_traversal_in_bundle is on"
                 self._problem(mapping, f"{text!r} climbs out with '..', and {setting}", key=key)
                 return None

@@ -15,7 +15,7 @@ def finalize_permissions(plan: Plan, request: PlanRequest, after: View) -> list[
         return []
     from agent.install.labels import listed_rules
     from agent.install.owners import OwnerLookup  # many AppSpecs have no permissions, and start-up time counts
-    from agent.install.permissions import PermissionOptions, preflight, resolve
+    from agent.install.permissions import preflight, resolve
 
     kept = set(plan.kept)
     entries = {entry.shown: entry for entry in plan.entries.values() if entry.path not in kept}
@@ -28,11 +28,7 @@ def finalize_permissions(plan: Plan, request: PlanRequest, after: View) -> list[
         target_of=lambda shown: targets.of(entries[shown].path),
         owners=OwnerLookup(),
         filename=request.appspec.filename,
-        options=PermissionOptions(
-            reject_unsafe_permissions=request.reject_unsafe_permissions,
-            reject_unconfined_selinux=request.reject_unconfined_selinux,
-            reject_symlink_permission_targets=request.reject_symlink_permission_targets,
-        ),
+        options=request.options,
     )
     plan.warnings += resolution.warnings
     if resolution.problems:

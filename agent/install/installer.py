@@ -27,6 +27,7 @@ from agent.install.commit import Committer, check_names
 from agent.install.instructions import instructions
 from agent.install.journal import COMMITTED, STAGED, Journal, Record, Step, open_journals
 from agent.install.labels import add_rules, label_installed, obsolete_rules, rules_of
+from agent.install.options import InstallOptions
 from agent.install.plan import ADJUST, IN_PLACE, REMOVE, REPLACE, RESET, SWAP, Operation, Plan, PlanRequest
 from agent.install.planner import make_plan
 from agent.install.recovery import changed_objects, directories_of, go_back, go_forward, left_alone
@@ -55,20 +56,6 @@ class InstallRequest(NamedTuple):
     file_exists_behavior: str
     cwd: str
     root_dir: str
-
-
-class InstallOptions(NamedTuple):
-    """The settings that concern an Install."""
-
-    follow_directory_symlinks: bool = True
-    reject_path_traversal: bool = False
-    reject_unsafe_permissions: bool = False
-    reject_unconfined_selinux: bool = False
-    reject_symlink_permission_targets: bool = False
-    follow_unsafe_links: bool = False
-    state_file_mode: int = 0o644
-    state_directory_mode: int = 0o755
-    tracking_name: str = "ongoing-deployment"
 
 
 def install(
@@ -187,11 +174,7 @@ def _plan(
             group=request.group_id,
             instructions_dir=state.instructions_dir,
             token=os.urandom(4).hex(),
-            follow_directory_links=options.follow_directory_symlinks,
-            allow_climbing=not options.reject_path_traversal,
-            reject_unsafe_permissions=options.reject_unsafe_permissions,
-            reject_unconfined_selinux=options.reject_unconfined_selinux,
-            reject_symlink_permission_targets=options.reject_symlink_permission_targets,
+            options=options,
             reserved=[os.path.join(request.root_dir, name) for name in reserved],
             judge_link=transitions.judge_link,
             tolerant=tolerant,

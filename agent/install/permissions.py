@@ -11,17 +11,17 @@ import os
 import stat
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 from agent.appspec.model import Permission, located, place_of
 from agent.appspec.patterns import matcher
 from agent.install import acl as acls
 from agent.install.attributes import Attributes, apply_attributes
 from agent.install.host import DIRECTORY, LINK
+from agent.install.options import InstallOptions
 from agent.install.owners import OwnerLookup, OwnerRights
 from agent.text.report import Placed
 
-__all__ = ["Attributes", "PermissionOptions", "Resolution", "apply_attributes", "preflight", "resolve"]
+__all__ = ["Attributes", "Resolution", "apply_attributes", "preflight", "resolve"]
 
 _EVERYTHING = "**"
 _SET_ID_BITS = stat.S_ISUID | stat.S_ISGID
@@ -29,14 +29,6 @@ _UNCONFINED_TYPES = frozenset({"unconfined_t", "kernel_t", "init_t"})
 
 # Entries in the thousands can be wrong in the same way; nobody reads on after these.
 _MOST_PROBLEMS = 100
-
-
-class PermissionOptions(NamedTuple):
-    """The agent's settings that refuse certain permissions (official agents from 2.0)."""
-
-    reject_unsafe_permissions: bool = False
-    reject_unconfined_selinux: bool = False
-    reject_symlink_permission_targets: bool = False
 
 
 class Resolution:
@@ -66,7 +58,7 @@ def resolve(
     target_of: Callable[[str], str | None],
     owners: OwnerLookup,
     filename: str,
-    options: PermissionOptions,
+    options: InstallOptions,
 ) -> Resolution:
     """Work out which entry applies to which object, with every problem, and change nothing.
 
@@ -90,7 +82,7 @@ class _Resolver:
     """Takes entry by entry and remembers which object was claimed by which."""
 
     def __init__(
-        self, installed: Mapping[str, str], owners: OwnerLookup, filename: str, options: PermissionOptions
+        self, installed: Mapping[str, str], owners: OwnerLookup, filename: str, options: InstallOptions
     ) -> None:
         self.result = Resolution()
         self._installed = installed

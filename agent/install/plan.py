@@ -10,6 +10,7 @@ from agent.appspec.model import AppSpec, Permission
 from agent.install.cleanup import Cleanup
 from agent.install.desired import Entry
 from agent.install.host import DIRECTORY, Link
+from agent.install.options import InstallOptions
 
 if TYPE_CHECKING:
     from agent.install.attributes import Attributes
@@ -135,11 +136,7 @@ class PlanRequest(NamedTuple):
     group: str
     instructions_dir: str
     token: str
-    follow_directory_links: bool = True
-    allow_climbing: bool = True
-    reject_unsafe_permissions: bool = False
-    reject_unconfined_selinux: bool = False
-    reject_symlink_permission_targets: bool = False
+    options: InstallOptions
     reserved: Sequence[str] = ()
     judge_link: Callable[[Link, os.stat_result], None] = lambda link, target: None
     tolerant: bool = False

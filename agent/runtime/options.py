@@ -11,7 +11,7 @@ from agent.runtime.host import layout_of
 if TYPE_CHECKING:
     from agent.bundle.unpack import UnpackOptions
     from agent.hooks.runner import HookOptions
-    from agent.install.installer import InstallOptions
+    from agent.install.options import InstallOptions
 
 
 def unpack_options(settings: Settings) -> UnpackOptions:
@@ -44,7 +44,7 @@ def hook_options(settings: Settings) -> HookOptions:
 
 def install_options(settings: Settings) -> InstallOptions:
     """What the settings say about Installs."""
-    from agent.install.installer import InstallOptions
+    from agent.install.options import InstallOptions
 
     modes = layout_of(settings).modes
     return InstallOptions(

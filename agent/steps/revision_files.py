@@ -13,7 +13,8 @@ from agent.config.settings import Settings
 from agent.install.desired import Desired, expand
 from agent.install.host import DIRECTORY, FILE, Host, View
 from agent.install.owners import OwnerLookup
-from agent.install.permissions import PermissionOptions, resolve
+from agent.install.permissions import resolve
+from agent.runtime.options import install_options
 from agent.steps.revision_scripts import inside, similar
 from agent.store.layout import INSTRUCTIONS, STATE
 from agent.text.report import Remedy, Report, shown
@@ -34,8 +35,7 @@ def check_files(archive: str, appspec: AppSpec, report: Report, known: Settings 
         top,
         View(_EmptyHost()),
         cwd="/",
-        follow_directory_links=settings.directory_symlinks == "copy",
-        climbing=not settings.reject_path_traversal_in_bundle,
+        options=install_options(settings),
         filename=appspec.filename,
         reserved=own if known else (),
     )
@@ -151,11 +151,7 @@ def _check_permissions(appspec: AppSpec, installed: dict[str, str], report: Repo
         target_of=lambda path: path,
         owners=_AnyOwner(),
         filename=report.filename,
-        options=PermissionOptions(
-            settings.reject_unsafe_permissions_in_bundle,
-            settings.reject_unconfined_selinux_in_bundle,
-            settings.reject_symlink_permission_targets,
-        ),
+        options=install_options(settings),
     )
     for severity, texts in (("error", result.problems), ("warning", result.warnings)):
         for text in texts:

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.appspec.model import AppSpec, FileMapping, Permission
-from agent.install.installer import InstallOptions, InstallRequest, install, plan_install
+from agent.install.installer import InstallRequest, install, plan_install
+from agent.install.options import InstallOptions
 from agent.install.plan import Plan
 from agent.install.state import InstallState
 from guards import require

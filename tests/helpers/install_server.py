@@ -16,7 +16,8 @@ import traceback
 
 import install_scene
 from agent.errors import AgentError
-from agent.install.installer import InstallOptions, install, recover
+from agent.install.installer import install, recover
+from agent.install.options import InstallOptions
 
 _MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000
 _CLONE_NEWNS = 0x20000

@@ -28,7 +28,8 @@ from types import FrameType
 
 from agent.appspec.model import Permission
 from agent.errors import AgentError
-from agent.install.installer import InstallOptions, InstallRequest, install, recover
+from agent.install.installer import InstallRequest, install, recover
+from agent.install.options import InstallOptions
 from host_tree import describe, snapshot
 from install_box import Box, Mappings, Tree, put
 from neighbour_accounts import ACCOUNT, OTHER_ACCOUNT, Program

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from agent.appspec.model import AppSpec, FileExistsBehavior, Permission, SelinuxContext
 from agent.errors import InstallConflictError, InstallError
 from agent.install import selinux
-from agent.install.installer import InstallOptions, explained, install, recover
+from agent.install.installer import explained, install, recover
+from agent.install.options import InstallOptions
 from host_tree import snapshot
 from install_box import (
     GROUP,

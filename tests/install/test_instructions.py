@@ -8,8 +8,9 @@ import os
 import pytest
 
 from agent.appspec.model import AclEntry, Permission
-from agent.install.installer import InstallOptions, plan_install
+from agent.install.installer import plan_install
 from agent.install.instructions import instructions
+from agent.install.options import InstallOptions
 from install_box import GROUP, Box, Link
 
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from agent.appspec.model import AclEntry, Permission, SelinuxContext
 from agent.appspec.patterns import matcher
+from agent.install.options import InstallOptions
 from agent.install.owners import OwnerLookup
-from agent.install.permissions import PermissionOptions, preflight, resolve
+from agent.install.permissions import preflight, resolve
 from other_user import command_as
 
 INSTALLED = {
@@ -38,7 +39,7 @@ def finalize(*permissions, installed=INSTALLED, host=HOST, links=(), **options):
         target_of=targets.get,
         owners=OwnerLookup(),
         filename="appspec.yml",
-        options=PermissionOptions(**options),
+        options=InstallOptions(**options),
     )
 
 
@@ -358,10 +359,11 @@ def test_an_ordinary_user_is_told_that_files_cannot_be_given_away():
     program = (
         "from agent.appspec.model import Permission\n"
         "from agent.install.owners import OwnerLookup\n"
-        "from agent.install.permissions import PermissionOptions, preflight, resolve\n"
+        "from agent.install.options import InstallOptions\n"
+        "from agent.install.permissions import preflight, resolve\n"
         "found = resolve([Permission('/f', owner='games', line=3), Permission('/g', owner='50000', line=4)],"
         " {'/f': 'file', '/g': 'file'}, expand=str, kind_on_host={}.get, target_of={}.get, owners=OwnerLookup(),"
-        " filename='appspec.yml', options=PermissionOptions())\n"
+        " filename='appspec.yml', options=InstallOptions())\n"
         "print(*preflight(found, filename='appspec.yml')[0], sep='\\n')"
     )
     done = subprocess.run(command_as(50000, 50001, program), capture_output=True, text=True, check=False)

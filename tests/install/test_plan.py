@@ -9,7 +9,8 @@ import pytest
 
 from agent.appspec.model import Permission
 from agent.errors import InstallConflictError
-from agent.install.installer import InstallOptions, plan_install
+from agent.install.installer import plan_install
+from agent.install.options import InstallOptions
 from agent.install.plan import Plan
 from install_box import Box, Link, Tree, as_ordinary_user, give_to_ordinary_user, put, tree, with_own_mounts
 

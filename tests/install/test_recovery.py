@@ -11,8 +11,9 @@ import pytest
 from agent.errors import InstallError
 from agent.filesystem.directories import Directories
 from agent.install.cleanup_list import digest
-from agent.install.installer import InstallOptions, recover
+from agent.install.installer import recover
 from agent.install.journal import COMMITTED, STAGED, Record
+from agent.install.options import InstallOptions
 from agent.install.recovery import go_back, go_forward
 from install_box import GROUP, NOBODY, Box, Link, in_child, put, tree
 

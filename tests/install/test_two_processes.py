@@ -15,7 +15,8 @@ import pytest
 from agent.errors import InstallError
 from agent.filesystem import helper_process
 from agent.filesystem.locks import FileLock
-from agent.install.installer import InstallOptions, recover
+from agent.install.installer import recover
+from agent.install.options import InstallOptions
 from guards import require
 from host_tree import snapshot
 from install_box import NOBODY, Box, Link, put

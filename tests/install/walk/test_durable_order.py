@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from agent.install.installer import InstallOptions, recover
+from agent.install.installer import recover
+from agent.install.options import InstallOptions
 from install_order import Order
 from install_scene import SCENES, put
 from install_stage import OLD, Stage

@@ -49,11 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Install, and say what was done; 0. Raises AgentError."""
-    from agent.fleet.install import InstallOptions, install
+    from agent.fleet.install import AgentInstallOptions, install
 
-    fields = {name: getattr(options, name) for name in InstallOptions._fields}
+    fields = {name: getattr(options, name) for name in AgentInstallOptions._fields}
     out = Writer(1)
-    done = install(InstallOptions(**fields), tell=out.line)
+    done = install(AgentInstallOptions(**fields), tell=out.line)
     before = f" (before: {done.previous})" if done.previous else ""
     out.line(f"Version {done.version} {'is installed' if done.changed else 'was installed already'}{before}.")
     return 0

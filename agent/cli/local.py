@@ -26,7 +26,7 @@ from agent.runtime.own_directories import check_own_directories
 if TYPE_CHECKING:
     from agent.bundle.fetch import FetchOptions
     from agent.traffic.policy import Policy
-    from agent.traffic.provider import Access
+    from agent.traffic.provider import BalancerAccess
 
 PROGRAM = "codedeploy-local"
 
@@ -133,7 +133,7 @@ def _remote(settings: Settings, deployment: LocalDeployment) -> FetchOptions:
     return local_fetch_options(settings, deployment.spec.revision)
 
 
-def _access(settings: Settings, policy: Policy) -> Access:
+def _access(settings: Settings, policy: Policy) -> BalancerAccess:
     from agent.runtime.traffic_access import local_access
 
     return local_access(settings, policy)

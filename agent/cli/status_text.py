@@ -9,7 +9,7 @@ from agent.config.settings import Settings
 from agent.daemon.recurring import readable_duration
 from agent.daemon.status import (
     InProgress,
-    Supervisor,
+    SupervisorStatus,
     commands_in_progress,
     last_outcome,
     outcomes_to_report,
@@ -26,7 +26,7 @@ def document(settings: Settings, pid: int | None) -> dict[str, Any]:
     Raises OSError where the records cannot be read.
     """
     layout = Layout(settings.root_dir, tracking_name=settings.ongoing_deployment_tracking)
-    supervisor = read_supervisor(layout, pid) if pid is not None else Supervisor()
+    supervisor = read_supervisor(layout, pid) if pid is not None else SupervisorStatus()
     last = last_outcome(layout)
     return {
         "running": pid is not None,

@@ -19,7 +19,7 @@ from agent.store.directories import make_state_directory
 from agent.traffic.control import TrafficControl
 from agent.traffic.errors import TrafficError
 from agent.traffic.policy import policy_of
-from agent.traffic.record import Record, Records
+from agent.traffic.record import Records, TrafficRecord
 from agent.traffic.report import is_shown, outage, outage_line
 
 OUT = 3
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     return OUT if options.action == "status" and any(row["outage"] for row in found) else 0
 
 
-def _groups(desired: str | None, settings: Settings, readable: list[Record], *, complete: bool) -> list[str]:
+def _groups(desired: str | None, settings: Settings, readable: list[TrafficRecord], *, complete: bool) -> list[str]:
     """The groups that are meant: also one that is still out and no longer named."""
     named = list((settings.traffic_control or {}).get("groups", {}))
     known = [*named, *(one.group_name for one in readable if is_shown(one) and one.group_name not in named)]
@@ -145,7 +145,7 @@ def _control(name: str, settings: Settings, records: Records, say: Callable[[str
     return TrafficControl(name, policy, records, local_access(settings, policy), tell=say)
 
 
-def _show(row: dict[str, Any], record: Record | None, say: Callable[[str], None]) -> None:
+def _show(row: dict[str, Any], record: TrafficRecord | None, say: Callable[[str], None]) -> None:
     if row["outage"]:
         say(outage_line(row["outage"], _stamp(row["outage"]["since"] or 0)))
     elif record is not None and record.back_at:

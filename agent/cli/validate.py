@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from agent.cli.output import Writer
 from agent.errors import AgentError, Problem
 from agent.filesystem.reasons import place_and_reason, remedy_for
-from agent.local.validation import Desired, Validation, validate_path
+from agent.local.validation import Validation, ValidationRequest, validate_path
 
 VALID = 0
 PROBLEMS = 1
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.schema:
         _print_schema()
         return VALID
-    desired = Desired(
+    desired = ValidationRequest(
         arguments.appspec_filename,
         events=tuple(event for event in arguments.events.split(",") if event),
         on_host=arguments.host,
@@ -95,7 +95,7 @@ def _print_schema() -> None:
     Writer(1).line(json.dumps(json_schema(), indent=2))
 
 
-def _validate(path: str, desired: Desired) -> Validation:
+def _validate(path: str, desired: ValidationRequest) -> Validation:
     """Return what was found at a path; one that cannot be read is a finding as well."""
     try:
         return validate_path(path, desired)

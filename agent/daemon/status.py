@@ -42,7 +42,7 @@ class LastOutcome(NamedTuple):
     ended: float
 
 
-class Supervisor(NamedTuple):
+class SupervisorStatus(NamedTuple):
     """What the running agent has written down about itself; times in seconds since the epoch, 0 where unknown.
 
     ``problem`` is the text of an error that lasts, empty where all is well.
@@ -57,14 +57,14 @@ class Supervisor(NamedTuple):
     problem_since: float = 0.0
 
 
-def read_supervisor(layout: Layout, pid: int) -> Supervisor:
+def read_supervisor(layout: Layout, pid: int) -> SupervisorStatus:
     """What the agent with this pid has written; nothing known where the file is another one's, missing or broken."""
     found = _read(os.path.join(layout.state, STATUS_FILE))
     if found.get("pid") != pid:
-        return Supervisor()
+        return SupervisorStatus()
     problem = found.get("problem")
     problem = problem if isinstance(problem, dict) else {}
-    return Supervisor(
+    return SupervisorStatus(
         version=_text(found.get("version")),
         started=_number(found.get("started")),
         host_identifier=_text(found.get("host_identifier")),

@@ -22,7 +22,7 @@ from agent.fleet.service_manager import ServiceManager
 from agent.fleet.wheelhouse import parse_sha256, stage
 
 
-class InstallOptions(NamedTuple):
+class AgentInstallOptions(NamedTuple):
     """What to install and how; see ``codedeploy-agent install --help``."""
 
     source: str | None = None
@@ -47,7 +47,7 @@ class Installed(NamedTuple):
     changed: bool
 
 
-def install(options: InstallOptions, *, tell: Tell) -> Installed:
+def install(options: AgentInstallOptions, *, tell: Tell) -> Installed:
     """Install, upgrade or downgrade the agent; running it again changes nothing.
 
     ``tell`` is called with a sentence for each thing that a person should know. Raises FleetError; then the agent
@@ -63,7 +63,7 @@ def install(options: InstallOptions, *, tell: Tell) -> Installed:
 class _Installation:
     """One run, with what its steps share."""
 
-    def __init__(self, host: Places, options: InstallOptions, tell: Tell) -> None:
+    def __init__(self, host: Places, options: AgentInstallOptions, tell: Tell) -> None:
         self.host = host
         self.options = options
         self.tell = tell

@@ -15,7 +15,7 @@ from agent.filesystem.reasons import remedy_for
 from agent.hooks.accounts import Account, first_closed_directory
 from agent.hooks.follower import Ending
 from agent.hooks.launch import NOBODY, STEP_DIRECTORY, STEP_USER, User
-from agent.hooks.writers import Writer, explain
+from agent.hooks.writers import ScriptWriter, explain
 
 _LOCATION = (
     "Correct 'location' in the hooks section of the AppSpec file (upper and lower case matter), or add the file to the"
@@ -53,13 +53,13 @@ class FailureWriter:
             "has a location that leads out of the revision, which the setting reject_path_traversal_in_bundle forbids."
         )
 
-    def writable(self, found: Sequence[Writer], archive: str) -> ScriptError:
+    def writable(self, found: Sequence[ScriptWriter], archive: str) -> ScriptError:
         """Return the error for a script that other accounts may change, which a setting forbids."""
         return self._not_run(
             f"was not run, because the setting reject_scripts_writable_by_others forbids it: {explain(found, archive)}"
         )
 
-    def writable_warning(self, found: Sequence[Writer], archive: str) -> str:
+    def writable_warning(self, found: Sequence[ScriptWriter], archive: str) -> str:
         """Return the warning for a script that other accounts may change."""
         return (
             f"S{self.subject[1:]} runs although another account may change it: {explain(found, archive)} "

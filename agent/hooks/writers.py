@@ -27,7 +27,7 @@ _ACL_GROUP_OBJ = 0x04
 _ACL_HEAD, _ACL_ITEM, _ACL_WRITE = 4, 8, 0o2
 
 
-class Writer(NamedTuple):
+class ScriptWriter(NamedTuple):
     """A right to write to ``path``: its kind, and the number of the user or group that has it."""
 
     kind: str
@@ -43,7 +43,7 @@ class Writer(NamedTuple):
         return f"{who} may write to {self.path}"
 
 
-def other_writers(path: str, account: Account | None) -> list[Writer]:
+def other_writers(path: str, account: Account | None) -> list[ScriptWriter]:
     """Return the rights of accounts other than root and ``account`` to change the script at an absolute path.
 
     The directories on the way from ``/`` and the file are opened one by one, with links resolved by hand, so that each
@@ -86,7 +86,7 @@ class _Walk:
     """A walk from ``/`` to one file, with everything found on the way."""
 
     def __init__(self, users: Collection[int], groups: Collection[int]) -> None:
-        self.found: dict[Writer, None] = {}
+        self.found: dict[ScriptWriter, None] = {}
         self._users = users
         self._groups = groups
         self._path = "/"
@@ -130,20 +130,20 @@ class _Walk:
         sticky = bool(status.st_mode & stat.S_ISVTX)
         self._note(status, by_bits=not sticky)
         if sticky and stat.S_ISLNK(child.st_mode) and child.st_uid not in self._users:
-            self.found[Writer(USER_OWNS, child.st_uid, os.path.join(self._path, name))] = None
+            self.found[ScriptWriter(USER_OWNS, child.st_uid, os.path.join(self._path, name))] = None
 
     def _note(self, status: os.stat_result, *, by_bits: bool) -> None:
         if status.st_uid not in self._users:
-            self.found[Writer(USER_OWNS, status.st_uid, self._path)] = None
+            self.found[ScriptWriter(USER_OWNS, status.st_uid, self._path)] = None
         if not by_bits:
             return
         # Where there is an access control list these bits are its mask, without which no entry lets an account write.
         if status.st_mode & _GROUP_BIT:
             for kind, number in _granted(self._descriptor, status.st_gid):
                 if number not in (self._users if kind == USER_WRITES else self._groups):
-                    self.found[Writer(kind, number, self._path)] = None
+                    self.found[ScriptWriter(kind, number, self._path)] = None
         if status.st_mode & _OTHER_BIT:
-            self.found[Writer(ALL_WRITE, 0, self._path)] = None
+            self.found[ScriptWriter(ALL_WRITE, 0, self._path)] = None
 
 
 def _target(link: int) -> str:
@@ -168,7 +168,7 @@ def _granted(descriptor: int, group: int) -> Iterator[tuple[str, int]]:
             yield _ACL_KINDS[tag], group if tag == _ACL_GROUP_OBJ else number
 
 
-def explain(found: Sequence[Writer], archive: str) -> str:
+def explain(found: Sequence[ScriptWriter], archive: str) -> str:
     """Return sentences that name who may change a script of an archive, and say what to do."""
     named = [str(writer) for writer in found[:_NAMED_AT_MOST]]
     if len(found) > _NAMED_AT_MOST:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from agent.install.cleanup_list import SEMANAGE_PREFIX
-from agent.install.host import DIRECTORY, Host, Link, View
+from agent.install.host import DIRECTORY, HostFiles, Link, View
 
 
 class Cleanup(NamedTuple):
@@ -29,7 +29,7 @@ class Cleanup(NamedTuple):
 _NOTHING_THERE = frozenset({errno.ELOOP, errno.ENAMETOOLONG})
 
 
-def plan_cleanup(paths: Sequence[str], host: Host, mounts: Collection[str] = ()) -> Cleanup:
+def plan_cleanup(paths: Sequence[str], host: HostFiles, mounts: Collection[str] = ()) -> Cleanup:
     """Work out what is removed for a clean-up list, last line first. Raises OSError.
 
     The rules are the official agent's: links and files go, changed since or not; a directory goes when it is empty by

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable, Sequence
 
 from agent.appspec.model import FileMapping, located, place_of
-from agent.install.host import DIRECTORY, FILE, LINK, OTHER, Host, Link, View
+from agent.install.host import DIRECTORY, FILE, LINK, OTHER, HostFiles, Link, View
 from agent.install.options import InstallOptions
 
 # A revision with directories linked into each other in many ways unfolds without end; no real one comes near this.
@@ -65,7 +65,7 @@ class Desired:
         self.source_links: list[Link] = []
         self.sources: dict[str, str] = {}
         self._archive = archive
-        self._unpacked = View(Host())
+        self._unpacked = View(HostFiles())
         self._after = after
         self._cwd = cwd
         self._follow = options.follow_directory_symlinks

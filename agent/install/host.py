@@ -20,7 +20,7 @@ _LOOKUPS_BEFORE_LISTING = 8
 MAX_LINKS = 40
 
 
-class Host:
+class HostFiles:
     """What lies on the host now; every answer is remembered, so one plan sees one host. Paths are absolute."""
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class Link(NamedTuple):
 class View:
     """The host as it will be after a clean-up: ``removed`` holds the real paths that will be gone by then."""
 
-    def __init__(self, host: Host, removed: Iterable[str] = ()) -> None:
+    def __init__(self, host: HostFiles, removed: Iterable[str] = ()) -> None:
         self.host = host
         self.removed: set[str] = set(removed)
         self._resolved: dict[str, str] = {"/": "/"}

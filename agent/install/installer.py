@@ -25,7 +25,7 @@ from agent.filesystem.reasons import place_and_reason, remedy_for
 from agent.install.cleanup_list import digest, encode
 from agent.install.commit import Committer, check_names
 from agent.install.instructions import instructions
-from agent.install.journal import COMMITTED, STAGED, Journal, Record, Step, open_journals
+from agent.install.journal import COMMITTED, STAGED, InstallRecord, InstallStep, Journal, open_journals
 from agent.install.labels import add_rules, label_installed, obsolete_rules, rules_of
 from agent.install.options import InstallOptions
 from agent.install.plan import ADJUST, IN_PLACE, REMOVE, REPLACE, RESET, SWAP, Operation, Plan, PlanRequest
@@ -91,7 +91,7 @@ def install(
     return plan
 
 
-def _finish(record: Record, journal: Journal, state: InstallState, directories: Directories) -> None:
+def _finish(record: InstallRecord, journal: Journal, state: InstallState, directories: Directories) -> None:
     """Do what is left after the commit; an error is a warning, because the new files are in place."""
     try:
         with explained("finishing the Install"):
@@ -190,11 +190,11 @@ def _record(
     meanwhile: list[str],
     directories: Directories,
     transitions: Transitions,
-) -> Record:
+) -> InstallRecord:
     cleanup = state.cleanup_file(request.group_id)
     before = cleanup.content()
     steps = _steps(plan, directories, transitions)
-    return Record(
+    return InstallRecord(
         group=request.group_id,
         deployment_dir=request.deployment_dir,
         steps=steps,
@@ -212,7 +212,7 @@ def _record(
     )
 
 
-def _steps(plan: Plan, directories: Directories, transitions: Transitions) -> list[Step]:
+def _steps(plan: Plan, directories: Directories, transitions: Transitions) -> list[InstallStep]:
     """Return the steps of a plan with what is at their paths now. Raises UnsafePathError, InstallError and OSError."""
     exchanged = {operation.path: operation.kind for operation in plan.operations if operation.kind in _EXCHANGED}
     before = directories.identities_of(exchanged)
@@ -223,25 +223,27 @@ def _steps(plan: Plan, directories: Directories, transitions: Transitions) -> li
     return [
         _finalized(operation, directories, transitions)
         if operation.kind in (RESET, ADJUST)
-        else Step(operation.kind, operation.path, operation.temp, operation.backup, None, before.get(operation.path))
+        else InstallStep(
+            operation.kind, operation.path, operation.temp, operation.backup, None, before.get(operation.path)
+        )
         for operation in plan.operations
     ]
 
 
-def _finalized(operation: Operation, directories: Directories, transitions: Transitions) -> Step:
+def _finalized(operation: Operation, directories: Directories, transitions: Transitions) -> InstallStep:
     """Return the step for an object that stays, with the metadata that it has."""
     with directories.pinned(operation.path) as pinned:
         if operation.kind == ADJUST:
             above = os.fstat(directories.open(os.path.dirname(operation.path)))
             transitions.judge_object(operation.path, above, os.fstat(pinned))
-        return Step(operation.kind, operation.path, old=read_metadata(pinned), before=identity("", pinned))
+        return InstallStep(operation.kind, operation.path, old=read_metadata(pinned), before=identity("", pinned))
 
 
 class _Execution:
     """Carries out one journalled plan."""
 
     def __init__(
-        self, plan: Plan, record: Record, journal: Journal, state: InstallState, directories: Directories
+        self, plan: Plan, record: InstallRecord, journal: Journal, state: InstallState, directories: Directories
     ) -> None:
         self._plan = plan
         self._record = record

@@ -31,7 +31,7 @@ REVERTING = "reverting"
 REVERTED = "reverted"
 
 
-class Step(NamedTuple):
+class InstallStep(NamedTuple):
     """One operation as the journal keeps it.
 
     ``old`` is the earlier metadata of a directory that is reset, ``before`` the object that was at the path, ``made``
@@ -47,7 +47,7 @@ class Step(NamedTuple):
     made: int = 0
 
 
-class Record(NamedTuple):
+class InstallRecord(NamedTuple):
     """Everything that is needed to go back or forward.
 
     ``cleanup_before`` and ``cleanup_after`` are the clean-up lists as found (None for none) and of the new revision;
@@ -62,7 +62,7 @@ class Record(NamedTuple):
     group: str
     deployment_dir: str
     digests: Mapping[str, str]
-    steps: Sequence[Step] = ()
+    steps: Sequence[InstallStep] = ()
     obsolete: Sequence[str] = ()
     cleanup_before: str | None = None
     odd_before: Sequence[str] = ()
@@ -92,7 +92,7 @@ class Journal(NamedTuple):
         """The deployment group that the journal is of."""
         return os.path.basename(self.path).removesuffix(".journal")
 
-    def begin(self, record: Record) -> None:
+    def begin(self, record: InstallRecord) -> None:
         """Write the record durably, before the first change. Raises OSError."""
         table = record._replace(marks=())._asdict()
         write_durably(self.path, (json.dumps(table) + "\n").encode("ascii"), mode=0o600)
@@ -104,7 +104,7 @@ class Journal(NamedTuple):
         # The leading newline ends whatever part of an earlier mark a failed write may have left.
         append_durably(self.path, f"\n{line}{word}\n".encode("ascii"))
 
-    def read(self) -> Record | None:
+    def read(self) -> InstallRecord | None:
         """Give the record with its marks, or None where nothing is open. Raises OSError, JournalDamagedError."""
         try:
             with open(self.path, "rb") as file:
@@ -125,7 +125,7 @@ class Journal(NamedTuple):
             table["steps"] = [_step(values, inode) for values, inode in zip(table["steps"], made, strict=True)]
             table["directories"] = _identities(table.get("directories", {}))
             table["installed"] = _identities(built.get("installed", {}))
-            record = Record(**table)
+            record = InstallRecord(**table)
         except (ValueError, TypeError, KeyError) as error:
             raise JournalDamagedError(f"{self.path}: {error}") from error
         return record
@@ -147,8 +147,8 @@ def _identities(table: Mapping[str, Sequence[Any]]) -> dict[str, Identity]:
     return {path: Identity(*values) for path, values in table.items()}
 
 
-def _step(values: Sequence[Any], made: int) -> Step:
-    step = Step(*values)
+def _step(values: Sequence[Any], made: int) -> InstallStep:
+    step = InstallStep(*values)
     return step._replace(before=None if step.before is None else Identity(*step.before), made=made)
 
 

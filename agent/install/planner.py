@@ -9,7 +9,7 @@ from agent.install.cleanup import plan_cleanup
 from agent.install.cleanup_list import other_lists
 from agent.install.desired import Desired, Entry
 from agent.install.finalized import finalize_permissions
-from agent.install.host import DIRECTORY, FILE, LINK, Host, View
+from agent.install.host import DIRECTORY, FILE, LINK, HostFiles, View
 from agent.install.plan import (
     CREATE,
     IN_PLACE,
@@ -30,7 +30,7 @@ def make_plan(request: PlanRequest) -> Plan:
     Nothing is changed. Raises InstallConflictError with every conflict unless the plan may have them, OSError where the
     host cannot be read.
     """
-    host, mounts = Host(), mount_points()
+    host, mounts = HostFiles(), mount_points()
     cleanup = plan_cleanup(request.old_paths, host, mounts)
     after = View(host, [*cleanup.files, *cleanup.directories])
     desired = Desired(
@@ -71,7 +71,7 @@ def make_plan(request: PlanRequest) -> Plan:
 class _Planner:
     """Turns desired entries into operations, one after the other."""
 
-    def __init__(self, plan: Plan, host: Host, after: View, request: PlanRequest) -> None:
+    def __init__(self, plan: Plan, host: HostFiles, after: View, request: PlanRequest) -> None:
         self._plan = plan
         self._host = host
         self._after = after

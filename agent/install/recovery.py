@@ -25,10 +25,10 @@ from agent.install.journal import (
     REVERTING,
     STAGED,
     VERSION,
+    InstallRecord,
+    InstallStep,
     Journal,
     JournalDamagedError,
-    Record,
-    Step,
 )
 from agent.install.labels import drop_rules
 from agent.install.plan import ADJUST, CREATE, IN_PLACE, REMOVE, RESET, SWAP
@@ -69,7 +69,7 @@ def recover(journal: Journal, state: InstallState, *, installing: str) -> str:
 
 
 def _bring_to_its_end(
-    record: Record, journal: Journal, state: InstallState, directories: Directories, *, installing: str
+    record: InstallRecord, journal: Journal, state: InstallState, directories: Directories, *, installing: str
 ) -> str:
     cleanup = state.cleanup_file(record.group)
     found = digest(cleanup.content())
@@ -110,7 +110,7 @@ def left_alone(paths: list[str]) -> str:
     )
 
 
-def go_back(record: Record, journal: Journal, cleanup: CleanupFile, directories: Directories) -> list[str]:
+def go_back(record: InstallRecord, journal: Journal, cleanup: CleanupFile, directories: Directories) -> list[str]:
     """Leave the host as it was before the Install; give the names that were left alone. Raises OSError."""
     undoing = _Undoing(record, directories)
     changed, objects = directories_of(record), changed_objects(record)
@@ -134,7 +134,7 @@ def go_back(record: Record, journal: Journal, cleanup: CleanupFile, directories:
     return undoing.left
 
 
-def go_forward(record: Record, journal: Journal, state: InstallState, directories: Directories) -> list[str]:
+def go_forward(record: InstallRecord, journal: Journal, state: InstallState, directories: Directories) -> list[str]:
     """Finish a committed Install: drop what was kept aside and old directories, write list and pointer.
 
     Gives the names that were left alone. Raises OSError.
@@ -164,7 +164,7 @@ def go_forward(record: Record, journal: Journal, state: InstallState, directorie
 
 
 def _own_directories(
-    record: Record, before: Mapping[str, Identity | None], directories: Directories
+    record: InstallRecord, before: Mapping[str, Identity | None], directories: Directories
 ) -> dict[str, Identity | None]:
     """Give the directories that this group has made: now, or earlier, also where a stranger's file keeps one."""
     own: dict[str, Identity | None] = {step.path: step.before for step in record.steps if step.kind == RESET}
@@ -194,14 +194,14 @@ def _remove_directory(path: str, directories: Directories) -> bool:
 class _Undoing:
     """Puts back, or drops, what single steps have done; ``left`` are the names that stand for something else now."""
 
-    def __init__(self, record: Record, directories: Directories) -> None:
+    def __init__(self, record: InstallRecord, directories: Directories) -> None:
         self.left: list[str] = []
         self._record = record
         self._directories = directories
         self._private: dict[str, bool] = {}
         self._filled: set[str] = set()
 
-    def revert(self, step: Step) -> None:
+    def revert(self, step: InstallStep) -> None:
         """Put the old object back under its name. Raises OSError."""
         try:
             reverting = {RESET: self._revert_metadata, ADJUST: self._revert_metadata, CREATE: self._revert_creation}
@@ -210,7 +210,7 @@ class _Undoing:
             self._leave(step.path)
             self._keep(step.backup)
 
-    def _revert_metadata(self, step: Step) -> None:
+    def _revert_metadata(self, step: InstallStep) -> None:
         if step.old is None:
             return
         try:
@@ -221,7 +221,7 @@ class _Undoing:
         except FileNotFoundError:
             return
 
-    def _revert_creation(self, step: Step) -> None:
+    def _revert_creation(self, step: InstallStep) -> None:
         # With its temporary name gone the rename has happened: what is there now is ours.
         if not self._is_there(step.temp) and self._directories.is_there(step.path):
             self._take_out(step)
@@ -231,7 +231,7 @@ class _Undoing:
         if backup and self._is_there(backup):
             self._directories.rename(backup, f"{backup}.kept")
 
-    def _take_out(self, step: Step) -> None:
+    def _take_out(self, step: InstallStep) -> None:
         """Take the new object away from its path, back to its temporary name."""
         if step.made and self._directories.status(step.path).st_ino != step.made:
             raise MovedError(step.path)
@@ -240,7 +240,7 @@ class _Undoing:
             self._directories.rename_to_free_name(step.temp, step.path)
             raise MovedError(step.path)
 
-    def _revert_replacement(self, step: Step) -> None:
+    def _revert_replacement(self, step: InstallStep) -> None:
         if not self._is_there(step.backup):
             return
         if step.kind == IN_PLACE:
@@ -260,17 +260,17 @@ class _Undoing:
             self._take_out(step)
         self._directories.rename(step.backup, step.path)
 
-    def _revert_content(self, step: Step) -> None:
+    def _revert_content(self, step: InstallStep) -> None:
         before = step.before or self._directories.identity(step.path)
         overwrite(self._directories, step.backup, step.path, before)
 
-    def drop(self, step: Step) -> None:
+    def drop(self, step: InstallStep) -> None:
         """Remove what was built for a step, a whole directory too, and its backup. Raises OSError."""
         for name in (step.temp, step.backup if step.kind != REMOVE else ""):
             if name and self._is_there(name):
                 self._directories.remove_all(name)
 
-    def drop_old(self, step: Step) -> None:
+    def drop_old(self, step: InstallStep) -> None:
         """Remove an old object that was kept aside; of a directory only what the plan has emptied. Raises OSError."""
         if not step.backup or not self._is_ours(step.backup):
             return
@@ -328,7 +328,7 @@ class _Undoing:
             self.left.append(name)
 
 
-def _missing_directory(record: Record) -> str:
+def _missing_directory(record: InstallRecord) -> str:
     """Name a directory that was there when the Install began and that it cannot have taken away itself."""
     swapped = tuple(f"{step.path}/" for step in record.steps if step.kind == SWAP)
     mounts = mount_points()
@@ -339,7 +339,7 @@ def _missing_directory(record: Record) -> str:
     return ""
 
 
-def _unmounted_file(record: Record) -> str:
+def _unmounted_file(record: InstallRecord) -> str:
     """Name a file that was to be written in place, while something was mounted on it that is not there now."""
     if STAGED not in record.marks or REVERTED in record.marks:
         return ""
@@ -347,12 +347,12 @@ def _unmounted_file(record: Record) -> str:
     return next((step.path for step in record.steps if step.kind == IN_PLACE and step.path not in mounts), "")
 
 
-def directories_of(record: Record) -> list[str]:
+def directories_of(record: InstallRecord) -> list[str]:
     """The directories that hold the changed names, for syncing their file systems."""
     paths = [*(step.path for step in record.steps), *record.obsolete]
     return sorted({path[: path.rfind("/")] or "/" for path in paths})
 
 
-def changed_objects(record: Record) -> list[str]:
+def changed_objects(record: InstallRecord) -> list[str]:
     """Return the objects that are changed under their names: what is mounted there may be of other file systems."""
     return [step.path for step in record.steps if step.kind in (IN_PLACE, RESET, ADJUST)]

@@ -40,7 +40,7 @@ class Validation:
 
 
 @dataclass(frozen=True, slots=True)
-class Desired:
+class ValidationRequest:
     """What to check for: ``requested`` is the AppSpec file's name in the revision.
 
     ``events`` are those that the deployment has beside the standard ones. ``on_host`` says that this machine is one of
@@ -54,7 +54,7 @@ class Desired:
     with_revision: bool = False
 
 
-def validate_path(path: str, desired: Desired) -> Validation:
+def validate_path(path: str, desired: ValidationRequest) -> Validation:
     """Check the AppSpec file at a path and, where the path is a directory or an archive, the revision around it.
 
     The file is looked for as in a deployment. An archive is unpacked into a temporary directory. Raises AgentError and
@@ -75,7 +75,7 @@ def validate_path(path: str, desired: Desired) -> Validation:
         return _validate_revision(directory, path, desired)
 
 
-def _validate_revision(directory: str, shown: str, desired: Desired) -> Validation:
+def _validate_revision(directory: str, shown: str, desired: ValidationRequest) -> Validation:
     requested = desired.requested
     name = find_appspec(directory, requested, shown=os.path.abspath(shown))  # "." reads badly in a sentence
     file = os.path.normpath(os.path.join(shown, name))

@@ -48,7 +48,7 @@ class MinimumRate(NamedTuple):
     seconds: float = 60.0
 
 
-class Limits:
+class AnswerLimits:
     """How long to wait for an answer: so many seconds in all or, after ``stream``, for each piece of it."""
 
     def __init__(self, seconds: float, *, error: type[TimeoutError] = LimitError) -> None:
@@ -102,7 +102,7 @@ class Limits:
 class Answer(http.client.HTTPResponse):
     """The standard library's answer; refuses a head that two readers could understand differently."""
 
-    def __init__(self, sock: socket.socket, *, limits: Limits, **options: Any) -> None:  # noqa: ANN401
+    def __init__(self, sock: socket.socket, *, limits: AnswerLimits, **options: Any) -> None:  # noqa: ANN401
         super().__init__(sock, **options)
         self.fp: io.BufferedReader = io.BufferedReader(_LimitedReader(self.fp.detach(), sock, limits))
 
@@ -137,7 +137,7 @@ class Answer(http.client.HTTPResponse):
 class _LimitedReader(io.RawIOBase):
     """The bytes of a socket, each piece awaited within limits."""
 
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket, limits: Limits) -> None:
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, limits: AnswerLimits) -> None:
         self._raw = raw
         self._sock = sock
         self._limits = limits

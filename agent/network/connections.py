@@ -12,7 +12,7 @@ from typing import Any
 from urllib3 import HTTPConnectionPool, HTTPResponse, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from agent.network.answer import Answer, ClosedError, LimitError, Limits, NothingReadError
+from agent.network.answer import Answer, AnswerLimits, ClosedError, LimitError, NothingReadError
 
 
 class OpenConnections:
@@ -40,7 +40,7 @@ class OpenConnections:
 class LimitedConnection(HTTPConnection):
     """A connection whose answers come within ``limits``."""
 
-    limits: Limits
+    limits: AnswerLimits
 
     def __init__(self, host: str, port: int | None = None, *, watch: OpenConnections, **options: Any) -> None:  # noqa: ANN401
         super().__init__(host, port, **options)
@@ -53,7 +53,7 @@ class LimitedConnection(HTTPConnection):
         """Connect, through the proxy where there is one; each step of it within ``timeout``."""
         self._answered = False
         self._answering = None
-        self.limits = Limits(self.timeout or 0, error=TimeoutError)
+        self.limits = AnswerLimits(self.timeout or 0, error=TimeoutError)
         super().connect()
 
     def request(  # type: ignore[override]
@@ -79,7 +79,7 @@ class LimitedConnection(HTTPConnection):
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]
         """Read the head of an answer within ``timeout``, which then counts for its body too."""
-        self.limits = Limits(self.timeout or 0)
+        self.limits = AnswerLimits(self.timeout or 0)
         try:
             response = super().getresponse()
         except NothingReadError as error:

@@ -17,7 +17,7 @@ from agent.network.errors import NetworkError, NetworkReason
 from agent.network.proxies import Proxy
 
 
-class Target(NamedTuple):
+class RequestTarget(NamedTuple):
     """Where a request goes, as far as messages say it."""
 
     host: str
@@ -41,7 +41,7 @@ class Target(NamedTuple):
         return f"{self.place} through the proxy {self.proxy.place}" if self.proxy else self.place
 
 
-def explain(error: BaseException, target: Target) -> NetworkError:
+def explain(error: BaseException, target: RequestTarget) -> NetworkError:
     """Turn an error of urllib3, ssl or the system into one that says what happened, where, and what to do."""
     chain = list(causes(error))
     for judge in (_closed, _unsendable, _tunnel, _tls, _name, _timeout, _connect):
@@ -64,13 +64,13 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         waiting += [found.__cause__, found.__context__, getattr(found, "original_error", None), *found.args]
 
 
-def _closed(chain: list[BaseException], target: Target) -> NetworkError | None:
+def _closed(chain: list[BaseException], target: RequestTarget) -> NetworkError | None:
     if not any(isinstance(error, ClosedError | urllib3_errors.ClosedPoolError) for error in chain):
         return None
     return NetworkError(f"The request to {target.place} was given up.", reason=NetworkReason.BROKEN)
 
 
-def _unsendable(chain: list[BaseException], target: Target) -> NetworkError | None:
+def _unsendable(chain: list[BaseException], target: RequestTarget) -> NetworkError | None:
     # Many errors derive from ValueError; the one of a header with line ends or foreign letters is not more than that.
     if type(chain[0]) not in (ValueError, UnicodeEncodeError, http.client.InvalidURL):
         return None
@@ -81,7 +81,7 @@ def _unsendable(chain: list[BaseException], target: Target) -> NetworkError | No
     )
 
 
-def _tunnel(chain: list[BaseException], target: Target) -> NetworkError | None:
+def _tunnel(chain: list[BaseException], target: RequestTarget) -> NetworkError | None:
     if target.proxy is None:
         return None
     for error in chain:
@@ -91,7 +91,7 @@ def _tunnel(chain: list[BaseException], target: Target) -> NetworkError | None:
     return None
 
 
-def refused_by_proxy(status: int, target: Target) -> NetworkError:
+def refused_by_proxy(status: int, target: RequestTarget) -> NetworkError:
     """Say that the proxy answered in the place of the target, with this status."""
     proxy = target.proxy.place if target.proxy else ""
     if status == 407:
@@ -112,7 +112,7 @@ EXPIRED, NOT_YET_VALID = 10, 9
 WRONG_NAME, WRONG_ADDRESS = 62, 64
 
 
-def _tls(chain: list[BaseException], target: Target) -> NetworkError | None:
+def _tls(chain: list[BaseException], target: RequestTarget) -> NetworkError | None:
     found = next((error for error in chain if isinstance(error, ssl.SSLError)), None)
     if found is None:
         return None
@@ -160,7 +160,7 @@ def _handshake(error: ssl.SSLError, peer: str) -> tuple[str, str]:
     return text, "TLS 1.2 or later is needed; a firewall between may cut it off."
 
 
-def _name(chain: list[BaseException], target: Target) -> NetworkError | None:
+def _name(chain: list[BaseException], target: RequestTarget) -> NetworkError | None:
     found = next((error for error in chain if isinstance(error, socket.gaierror)), None)
     if found is None:
         return None
@@ -171,7 +171,7 @@ def _name(chain: list[BaseException], target: Target) -> NetworkError | None:
     return NetworkError(f"The name of {target.peer} {text}.", reason=NetworkReason.DNS, remedy=remedy)
 
 
-def _timeout(chain: list[BaseException], target: Target) -> NetworkError | None:
+def _timeout(chain: list[BaseException], target: RequestTarget) -> NetworkError | None:
     # In urllib3 a NewConnectionError counts as a timeout of the connection, whatever its cause.
     never = urllib3_errors.NewConnectionError
     if any(isinstance(e, urllib3_errors.ConnectTimeoutError) and not isinstance(e, never) for e in chain):
@@ -202,7 +202,7 @@ def _timeout(chain: list[BaseException], target: Target) -> NetworkError | None:
     return None
 
 
-def _connect(chain: list[BaseException], target: Target) -> NetworkError | None:
+def _connect(chain: list[BaseException], target: RequestTarget) -> NetworkError | None:
     never = (urllib3_errors.NewConnectionError, urllib3_errors.ProxyError, urllib3_errors.LocationValueError)
     if not any(isinstance(error, never) for error in chain):
         return None
@@ -217,7 +217,7 @@ def _connect(chain: list[BaseException], target: Target) -> NetworkError | None:
     )
 
 
-def _broken(chain: list[BaseException], target: Target) -> NetworkError:
+def _broken(chain: list[BaseException], target: RequestTarget) -> NetworkError:
     detail = next((e.strerror for e in chain if isinstance(e, OSError) and e.strerror), "")
     if any(isinstance(error, urllib3_errors.IncompleteRead) or "IncompleteRead" in repr(error) for error in chain):
         detail = "the answer is shorter than announced"

@@ -19,7 +19,7 @@ from agent import __version__
 from agent.network.answer import MinimumRate, NothingReadError
 from agent.network.connections import LimitedConnection, OpenConnections, Pool, TlsPool
 from agent.network.errors import NetworkError, NetworkReason
-from agent.network.explain import Target, causes, explain, refused_by_proxy
+from agent.network.explain import RequestTarget, causes, explain, refused_by_proxy
 from agent.network.proxies import Proxy, proxy_for
 from agent.network.response import Response
 from agent.network.tls import make_context
@@ -128,7 +128,7 @@ class HttpClient:
             raise refused_by_proxy(407, target)
         return response
 
-    def _target(self, url: str, connect_timeout: float, proxied: bool) -> tuple[SplitResult, Target]:
+    def _target(self, url: str, connect_timeout: float, proxied: bool) -> tuple[SplitResult, RequestTarget]:
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port or PORTS.get(parts.scheme)
@@ -147,9 +147,9 @@ class HttpClient:
                 setting=self._options.proxy,
                 environment=self._options.environment,
             )
-        return parts, Target(host, port, proxy, connect_timeout)
+        return parts, RequestTarget(host, port, proxy, connect_timeout)
 
-    def _headers(self, parts: SplitResult, target: Target, headers: Mapping[str, str]) -> dict[str, str]:
+    def _headers(self, parts: SplitResult, target: RequestTarget, headers: Mapping[str, str]) -> dict[str, str]:
         host = f"[{target.host}]" if ":" in target.host else target.host
         named = host if PORTS[parts.scheme] == target.port else f"{host}:{target.port}"
         ours = {"Host": named, "User-Agent": self._options.user_agent, "Accept-Encoding": "identity"}
@@ -159,7 +159,7 @@ class HttpClient:
         given = {name.lower() for name in headers}
         return {name: value for name, value in ours.items() if name.lower() not in given} | {**headers}
 
-    def _send(self, send: Callable[[], Response], target: Target) -> Response:
+    def _send(self, send: Callable[[], Response], target: RequestTarget) -> Response:
         if self._open.closed:
             raise NetworkError("The HTTP client is closed.", reason=NetworkReason.BROKEN)
         try:
@@ -173,7 +173,7 @@ class HttpClient:
         except BROKEN as error:
             raise explain(error, target) from error
 
-    def _send_once(self, target: Target, method: str, path: str, *, tls: bool, **options: Any) -> Response:  # noqa: ANN401
+    def _send_once(self, target: RequestTarget, method: str, path: str, *, tls: bool, **options: Any) -> Response:  # noqa: ANN401
         manager = self._manager(target.proxy, tls=tls)
         pool = manager.connection_from_host(target.host, target.port, "https" if tls else "http")
         answer = pool.urlopen(

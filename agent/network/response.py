@@ -9,9 +9,9 @@ from types import TracebackType
 from urllib3 import BaseHTTPResponse
 from urllib3 import exceptions as urllib3_errors
 
-from agent.network.answer import Limits, MinimumRate
+from agent.network.answer import AnswerLimits, MinimumRate
 from agent.network.errors import NetworkError, NetworkReason
-from agent.network.explain import Target, explain
+from agent.network.explain import RequestTarget, explain
 
 PIECE = 64 * 1024
 
@@ -23,7 +23,9 @@ class Response:
     close it: a connection whose answer was read to its end is used again.
     """
 
-    def __init__(self, answer: BaseHTTPResponse, target: Target, *, limits: Limits, rate: MinimumRate) -> None:
+    def __init__(
+        self, answer: BaseHTTPResponse, target: RequestTarget, *, limits: AnswerLimits, rate: MinimumRate
+    ) -> None:
         self.status: int = answer.status
         self.headers: Mapping[str, str] = answer.headers
         self._answer = answer

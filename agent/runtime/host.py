@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # what a command does not need it is spared the import of
     from agent.hooks.context import RunningScript
     from agent.runtime.prepared import Prepared
     from agent.traffic.policy import Policy
-    from agent.traffic.provider import Access
+    from agent.traffic.provider import BalancerAccess
 
 
 RUN_DIRECTORY = "/run/codedeploy-agent"
@@ -62,7 +62,7 @@ class Host(NamedTuple):
     observer: Observer = Observer()
     custom_events: frozenset[str] = frozenset()
     remote: Callable[[], FetchOptions] | None = None
-    traffic: Callable[[Policy], Access] | None = None
+    traffic: Callable[[Policy], BalancerAccess] | None = None
     core_limit: int | None = None
     events: tuple[str, ...] | None = None
     prepared: Prepared | None = None

@@ -12,13 +12,15 @@ from agent.identity.on_premises_file import load_on_premises
 from agent.network.credentials import Credentials
 from agent.runtime.connections import make_http, make_metadata
 from agent.traffic.policy import Policy
-from agent.traffic.provider import Access
+from agent.traffic.provider import BalancerAccess
 
 
-def access_of(settings: Settings, identity: HostIdentity, credentials: Callable[[], Credentials] | None) -> Access:
+def access_of(
+    settings: Settings, identity: HostIdentity, credentials: Callable[[], Credentials] | None
+) -> BalancerAccess:
     """How balancers are reached by a host with this identity."""
     is_instance = identity.kind == "ec2"
-    return Access(
+    return BalancerAccess(
         credentials,
         region=identity.region,
         instance_id=identity.host_identifier.rsplit("/", 1)[-1] if is_instance else "",
@@ -27,14 +29,14 @@ def access_of(settings: Settings, identity: HostIdentity, credentials: Callable[
     )
 
 
-def local_access(settings: Settings, policy: Policy) -> Access:
+def local_access(settings: Settings, policy: Policy) -> BalancerAccess:
     """How balancers are reached on behalf of a person at this host.
 
     The credentials are those of the AWS tools (environment, profile, role); where they have none, those of the
     on-premises file. Raises IdentityError for a file that cannot be used.
     """
     if not any(config["type"] in ("elb", "elbv2") for config in policy.providers):
-        return Access()
+        return BalancerAccess()
     path = settings.on_premises_config_file
     on_premises = load_on_premises(path) if os.access(path, os.R_OK) else None
     http = make_http(settings)

@@ -7,7 +7,7 @@ import os
 import shlex
 
 from agent.filesystem.durable import remove_if_there, replace
-from agent.sandbox.sandbox import Access
+from agent.sandbox.sandbox import SandboxAccess
 
 DESCRIPTION = "sandbox.json"
 ENVIRONMENT = "env.sh"
@@ -19,7 +19,7 @@ LOCK = ".codedeploy-sandbox.lock"
 """Also tells that the directory was a sandbox's before, so that its files may be written again."""
 
 
-def write_files(directory: str, access: Access, certificate: str, ca_pem: str | None = None) -> None:
+def write_files(directory: str, access: SandboxAccess, certificate: str, ca_pem: str | None = None) -> None:
     """Write all files; ``sandbox.json`` comes last, so that its being there means that the sandbox is ready.
 
     What holds secrets has the mode 0600. ``ca_pem`` is the CA of a sandbox that serves TLS. Raises OSError.
@@ -43,7 +43,7 @@ def remove_files(directory: str) -> None:
         remove_if_there(os.path.join(directory, name))
 
 
-def environment(access: Access, ca_bundle: str | None) -> str:
+def environment(access: SandboxAccess, ca_bundle: str | None) -> str:
     """Give the shell lines that point the AWS CLI and SDKs to the sandbox, and nowhere else."""
     values = {
         "AWS_ENDPOINT_URL": access.url,
@@ -60,7 +60,7 @@ def environment(access: Access, ca_bundle: str | None) -> str:
     return "".join([*lines, "unset AWS_SESSION_TOKEN AWS_PROFILE AWS_ENDPOINT_URL_S3 AWS_ENDPOINT_URL_CODEDEPLOY\n"])
 
 
-def agent_settings(directory: str, access: Access, ca_bundle: str | None) -> str:
+def agent_settings(directory: str, access: SandboxAccess, ca_bundle: str | None) -> str:
     """Give the settings of an agent that works below the sandbox's directory and deploys from the sandbox."""
     agent = os.path.join(directory, "agent")
     values = {

@@ -14,10 +14,10 @@ from agent.sandbox.engine.records import Scope
 from agent.sandbox.envelopes import EnvelopeSigner
 from agent.sandbox.metadata import MetadataApp
 from agent.sandbox.wire.app import App
-from agent.sandbox.wire.command_service import CommandService
+from agent.sandbox.wire.command_service import CommandServiceApi
 from agent.sandbox.wire.control import Control
 from agent.sandbox.wire.faults import Faults
-from agent.sandbox.wire.journal import Journal
+from agent.sandbox.wire.journal import CallJournal
 from agent.sandbox.wire.metadata_control import MetadataControl
 from agent.sandbox.wire.moto_side import MotoSide
 from agent.sandbox.wire.server import Server
@@ -26,7 +26,7 @@ _TICK = 0.5  # seconds between two looks at the time limits
 _LAST_ANSWERS = 2.0  # seconds at the end for requests that are being answered
 
 
-class Access(NamedTuple):
+class SandboxAccess(NamedTuple):
     """What a user needs to reach the sandbox; the secrets are new at every start."""
 
     url: str
@@ -38,7 +38,7 @@ class Access(NamedTuple):
 
     def __repr__(self) -> str:
         """Show everything but the secrets."""
-        return f"Access(url={self.url!r}, access_key_id={self.access_key_id!r})"
+        return f"SandboxAccess(url={self.url!r}, access_key_id={self.access_key_id!r})"
 
 
 class Sandbox:
@@ -52,12 +52,12 @@ class Sandbox:
         moto = MotoSide(scope)
         self._engine = Engine(scope, ec2=moto.running_instances)
         self.signer = EnvelopeSigner.make()
-        journal, faults, token = Journal(), Faults(), secrets.token_urlsafe(30)
+        journal, faults, token = CallJournal(), Faults(), secrets.token_urlsafe(30)
         metadata = MetadataApp()
         app = App(
             self._engine,
             moto,
-            commands=CommandService(self._engine, self.signer, journal, faults),
+            commands=CommandServiceApi(self._engine, self.signer, journal, faults),
             control=Control(self._engine, journal, faults, MetadataControl(scope, metadata, moto), token=token),
             metadata=metadata,
         )
@@ -71,7 +71,7 @@ class Sandbox:
         ]
         self.urls_elsewhere = urls[1:]
         access_key, secret = moto.make_administrator()
-        self.access = Access(urls[0], scope.region, scope.account, access_key, secret, token)
+        self.access = SandboxAccess(urls[0], scope.region, scope.account, access_key, secret, token)
         self._over = threading.Event()
         self._threads = [
             threading.Thread(target=self._server.serve_forever, args=(0.05,), name="server", daemon=True),

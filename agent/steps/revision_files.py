@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from agent.appspec.model import AppSpec, FileMapping, place_of
 from agent.config.settings import Settings
 from agent.install.desired import Desired, expand
-from agent.install.host import DIRECTORY, FILE, Host, View
+from agent.install.host import DIRECTORY, FILE, HostFiles, View
 from agent.install.owners import OwnerLookup
 from agent.install.permissions import resolve
 from agent.runtime.options import install_options
@@ -48,7 +48,7 @@ def check_files(archive: str, appspec: AppSpec, report: Report, known: Settings 
     _check_permissions(appspec, installed, report, settings)
 
 
-class _EmptyHost(Host):
+class _EmptyHost(HostFiles):
     """A host with a root directory and nothing in it."""
 
     def kind(self, path: str) -> str | None:

@@ -21,8 +21,8 @@ from agent.store.directories import make_state_directory
 from agent.store.layout import Layout
 from agent.traffic.control import TrafficControl
 from agent.traffic.policy import ALLOW_EVENTS, BLOCK_EVENTS, Policy, policy_of
-from agent.traffic.provider import Access
-from agent.traffic.record import Record, Records
+from agent.traffic.provider import BalancerAccess
+from agent.traffic.record import Records, TrafficRecord
 
 MANAGED_KEPT = 100
 """Deployments that are remembered as moved by the service."""
@@ -121,14 +121,14 @@ def finalize_killed(deployment_id: str, host: Host) -> None:
         _log.error("A defect of the agent: the traffic of %s was not brought in order", deployment_id, exc_info=True)
 
 
-def control_of_record(record: Record, host: Host) -> TrafficControl:
+def control_of_record(record: TrafficRecord, host: Host) -> TrafficControl:
     """The control that goes on with a record, by the policy that counted when it was begun."""
-    access = host.traffic(record.policy) if host.traffic is not None else Access()
+    access = host.traffic(record.policy) if host.traffic is not None else BalancerAccess()
     return TrafficControl(record.group_name, record.policy, records_of(host.layout), access, tell=host.observer.notice)
 
 
 def _control(policy: Policy, spec: DeploymentSpecification, host: Host) -> TrafficControl:
-    access = host.traffic(policy) if host.traffic is not None else Access()
+    access = host.traffic(policy) if host.traffic is not None else BalancerAccess()
     return TrafficControl(
         spec.deployment_group_name, policy, records_of(host.layout), access, tell=host.observer.notice
     )

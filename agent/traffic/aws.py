@@ -10,7 +10,7 @@ from typing import Any
 from agent.errors import AgentError
 from agent.network.http import HttpClient, HttpOptions
 from agent.traffic.errors import TrafficError
-from agent.traffic.provider import Access
+from agent.traffic.provider import BalancerAccess
 
 CONNECT_LIMIT = 10
 READ_LIMIT = 30
@@ -32,10 +32,10 @@ _GONE = ("TargetGroupNotFound", "LoadBalancerNotFound", "AccessPointNotFound")
 _DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
 
 
-class Api:
+class BalancerApi:
     """A client of one service; it is made at the first call."""
 
-    def __init__(self, service: str, config: Mapping[str, Any], access: Access) -> None:
+    def __init__(self, service: str, config: Mapping[str, Any], access: BalancerAccess) -> None:
         self._service = service
         self._config = config
         self._access = access

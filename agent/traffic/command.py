@@ -9,7 +9,7 @@ from typing import IO, Any
 
 from agent.filesystem.reasons import remedy_for
 from agent.traffic.errors import TrafficError
-from agent.traffic.provider import Limits, Look, Member, Stage, Step
+from agent.traffic.provider import CallLimits, Look, Member, Stage, Step
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -59,9 +59,9 @@ class Commands:
         """Nobody can tell."""
         return None
 
-    def limits(self, member: Member) -> Limits:
+    def limits(self, member: Member) -> CallLimits:
         """Our own limits."""
-        return Limits(LIMIT, LIMIT)
+        return CallLimits(LIMIT, LIMIT)
 
     def _says(self, action: str, *, default: bool) -> bool:
         return self._run(action, accepted=(0, 1)) == 0 if self._config[action] else default

@@ -15,8 +15,8 @@ from agent.retry import Clock
 from agent.traffic.errors import NeverHealthyError, TrafficError
 from agent.traffic.operations import BalancerOperations, places, retries_within
 from agent.traffic.policy import STAY_OUT, Policy
-from agent.traffic.provider import Access, Stage, Step
-from agent.traffic.record import Phase, Record, Records
+from agent.traffic.provider import BalancerAccess, Stage, Step
+from agent.traffic.record import Phase, Records, TrafficRecord
 from agent.traffic.transitions import SURVEY_LIMIT, TrafficTransitions, stands_in
 
 LOCK_LIMIT = 3600.0
@@ -37,7 +37,7 @@ class TrafficControl:
         group_name: str,
         policy: Policy,
         records: Records,
-        access: Access,
+        access: BalancerAccess,
         *,
         tell: Callable[[str], None],
         clock: Clock | None = None,
@@ -162,7 +162,7 @@ class TrafficControl:
 
     # What the operations are made of. The group's lock is held.
 
-    def _block(self, record: Record, *, guarded: bool, kept: str = "") -> None:
+    def _block(self, record: TrafficRecord, *, guarded: bool, kept: str = "") -> None:
         """Take this host out; ``kept`` is the reason of a person who wants that, empty for a deployment."""
         retries = self._transitions.retries()
         record = record._replace(touched=self._wall())
@@ -199,7 +199,7 @@ class TrafficControl:
         found = type(error)(f"{error.message} {end}.", remedy=error.remedy)
         return found
 
-    def _resume(self, record: Record) -> None:
+    def _resume(self, record: TrafficRecord) -> None:
         """Do what a record asks for, from wherever its worker was ended."""
         verdict = judge(record, now=self._wall())
         if verdict is Recovery.UNDO:
@@ -215,7 +215,7 @@ class TrafficControl:
         elif record.phase is Phase.OUT:
             self._look_after(record)
 
-    def _look_after(self, record: Record) -> None:
+    def _look_after(self, record: TrafficRecord) -> None:
         """See whether a host that is to be out is still out, by one question to each balancer."""
         if record.touched > self._wall():
             # The clock was set back; without this the deployment would count as going on until it has caught up.
@@ -236,13 +236,13 @@ class TrafficControl:
             else ""
         )
 
-    def _finish_or_keep(self, record: Record) -> None:
+    def _finish_or_keep(self, record: TrafficRecord) -> None:
         try:
             self._transitions.finish(record, wait=True)
         except NeverHealthyError as error:
             self._not_back(self._records.read(self._group) or record, error.message)
 
-    def _apply_policy(self, record: Record, reason: str) -> None:
+    def _apply_policy(self, record: TrafficRecord, reason: str) -> None:
         if not record.ours:
             self._transitions.finalize(record)
         elif record.policy.on_failure == STAY_OUT:
@@ -252,7 +252,7 @@ class TrafficControl:
             _log.warning("This host is put back into service although its deployment has failed: %s", reason)
             self._transitions.finish(record, wait=False)
 
-    def _not_back(self, record: Record, reason: str) -> None:
+    def _not_back(self, record: TrafficRecord, reason: str) -> None:
         """End a way back that failed: out again, or in as it is, by the failure policy."""
         if record.policy.on_failure != STAY_OUT:
             self._transitions.finish(record, wait=False)
@@ -297,7 +297,7 @@ class Recovery(Enum):
     """Its deployment has gone quiet: the failure policy applies."""
 
 
-def judge(record: Record, *, now: float) -> Recovery:
+def judge(record: TrafficRecord, *, now: float) -> Recovery:
     """Return what is to be done, whatever point a worker was killed at; ``now`` in seconds since the epoch."""
     if record.phase is Phase.FINALIZED:
         return Recovery.NOTHING

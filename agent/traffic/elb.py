@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from agent.traffic.aws import Api
+from agent.traffic.aws import BalancerApi
 from agent.traffic.errors import TrafficError
-from agent.traffic.provider import Access, Limits, Look, Member, Stage, Step
+from agent.traffic.provider import BalancerAccess, CallLimits, Look, Member, Stage, Step
 
 SLACK = 30.0
 """Seconds on top of what the load balancer's settings come to."""
@@ -23,11 +23,11 @@ class ClassicBalancers:
 
     forgets = False
 
-    def __init__(self, config: dict[str, Any], access: Access) -> None:
+    def __init__(self, config: dict[str, Any], access: BalancerAccess) -> None:
         self._config = config
         self._names = config["load_balancers"]
         self._instance = config["instance_id"] or access.instance_id
-        self._api = Api("elb", config, access)
+        self._api = BalancerApi("elb", config, access)
 
     def find(self) -> list[Member]:
         """This instance at each of the load balancers."""
@@ -76,7 +76,7 @@ class ClassicBalancers:
         healthy = [row["InstanceId"] for row in rows if _look_at(row).stage is Stage.HEALTHY]
         return len([name for name in healthy if name != member.details["instance"]])
 
-    def limits(self, member: Member) -> Limits:
+    def limits(self, member: Member) -> CallLimits:
         """The load balancer's connection draining time, and the time of the checks that make an instance healthy."""
         name = member.details["load_balancer"]
         answer = self._api.call("describe_load_balancer_attributes", LoadBalancerName=name)
@@ -84,7 +84,7 @@ class ClassicBalancers:
         drain = float(draining.get("Timeout", 300)) if draining.get("Enabled") else 0.0
         check = self._describe(name).get("HealthCheck", {})
         one = check.get("Interval", 30) + check.get("Timeout", 5)
-        return Limits(drain + SLACK, (check.get("HealthyThreshold", 10) + 1) * one + SLACK)
+        return CallLimits(drain + SLACK, (check.get("HealthyThreshold", 10) + 1) * one + SLACK)
 
     def _registered(self, member: Member) -> list[str]:
         """The instances that are registered; one that is being drained may still be among them, or not."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from agent.traffic.aws import Api
+from agent.traffic.aws import BalancerApi
 from agent.traffic.errors import TrafficError
-from agent.traffic.provider import Access, Limits, Look, Member, Stage, Step
+from agent.traffic.provider import BalancerAccess, CallLimits, Look, Member, Stage, Step
 
 SLACK = 30.0
 """Seconds on top of what the target group's settings come to."""
@@ -30,14 +30,14 @@ class TargetGroups:
 
     forgets = False
 
-    def __init__(self, config: dict[str, Any], access: Access) -> None:
+    def __init__(self, config: dict[str, Any], access: BalancerAccess) -> None:
         self._config = config
         self._desired = config["target_groups"]
         self._ids = frozenset(config["target_ids"] or _own_ids(access.instance_id))
         # Among all target groups of an account may be those of networks where another host has the same address.
         unsure = self._desired == "all" and not config["target_ids"]
         self._unsure = self._ids - {access.instance_id} if unsure else frozenset()
-        self._api = Api("elbv2", config, access)
+        self._api = BalancerApi("elbv2", config, access)
 
     def find(self) -> list[Member]:
         """Every target that is this host, in every group; a named group without one is a place that it was out of."""
@@ -88,7 +88,7 @@ class TargetGroups:
         rows = self._health(_target_of(member)[0])
         return sum(row["Target"]["Id"] not in self._ids and _look_at(row).stage is Stage.HEALTHY for row in rows)
 
-    def limits(self, member: Member) -> Limits:
+    def limits(self, member: Member) -> CallLimits:
         """The group's deregistration delay, and the time of the health checks that make a target healthy."""
         arn = _target_of(member)[0]
         attributes = self._api.call("describe_target_group_attributes", TargetGroupArn=arn)["Attributes"]
@@ -96,7 +96,7 @@ class TargetGroups:
         (group,) = self._api.call("describe_target_groups", TargetGroupArns=[arn])["TargetGroups"]
         checks = group.get("HealthyThresholdCount", 5) + 1
         one = group.get("HealthCheckIntervalSeconds", 30) + group.get("HealthCheckTimeoutSeconds", 5)
-        return Limits(float(delay) + SLACK, checks * one + SLACK)
+        return CallLimits(float(delay) + SLACK, checks * one + SLACK)
 
     def _groups(self) -> list[dict[str, Any]]:
         if self._desired == "all":

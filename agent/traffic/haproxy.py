@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent.traffic.errors import TrafficError
-from agent.traffic.provider import Limits, Look, Member, Stage, Step
+from agent.traffic.provider import CallLimits, Look, Member, Stage, Step
 
 LIMIT = 5.0
 """Seconds for each part of an answer of the Runtime API; it answers from memory."""
@@ -83,9 +83,9 @@ class HaproxyServers:
         rows = _statistics(member.details["socket"], name)
         return len([row for row in rows if row["svname"] != name.split("/")[1] and _is_up(row)])
 
-    def limits(self, member: Member) -> Limits:
+    def limits(self, member: Member) -> CallLimits:
         """Our own limits: HAProxy waits for sessions as long as they take."""
-        return Limits(DRAIN_LIMIT, HEALTHY_LIMIT)
+        return CallLimits(DRAIN_LIMIT, HEALTHY_LIMIT)
 
 
 def _is_up(row: Mapping[str, str]) -> bool:

@@ -9,8 +9,8 @@ from typing import Any
 from agent.retry import Answer, Clock, Retries, RetryPolicy, growing
 from agent.traffic.errors import LastHealthyError, TrafficError
 from agent.traffic.policy import Policy
-from agent.traffic.provider import Access, Limits, Look, Member, Provider, Stage, Step
-from agent.traffic.record import Record, Records
+from agent.traffic.provider import BalancerAccess, CallLimits, Look, Member, Provider, Stage, Step
+from agent.traffic.record import Records, TrafficRecord
 
 Failures = list[tuple[Member, TrafficError]]
 
@@ -23,7 +23,7 @@ LOOKS = RetryPolicy(growing(0.2, 5.0, factor=1.5))
 GONE = Look(Stage.OUT, "does not exist any more")
 """What is to be said about a place that was removed."""
 
-_NO_TIME = Limits(0.0, 0.0)
+_NO_TIME = CallLimits(0.0, 0.0)
 
 
 def retries_within(limit: float, clock: Clock) -> Retries:
@@ -34,7 +34,7 @@ def retries_within(limit: float, clock: Clock) -> Retries:
 class BalancerOperations:
     """The steps that taking out and putting back are made of; ``tell`` hears what a person should know."""
 
-    def __init__(self, records: Records, access: Access, tell: Callable[[str], None]) -> None:
+    def __init__(self, records: Records, access: BalancerAccess, tell: Callable[[str], None]) -> None:
         self._records = records
         self._access = access
         self._tell = tell
@@ -48,12 +48,12 @@ class BalancerOperations:
         """This host in every place that a policy means. Raises TrafficError."""
         return [one for config in policy.providers for one in retries.run(self._provider(config).find)]
 
-    def block(self, record: Record, retries: Retries) -> tuple[Record, Failures]:
+    def block(self, record: TrafficRecord, retries: Retries) -> tuple[TrafficRecord, Failures]:
         """Take this host out of every place where that is still to be done."""
         planned = [member for member in record.members if member.step is Step.PLANNED]
         return self._each(record, planned, lambda member: self.provider(member).block(member), Step.TAKEN, retries)
 
-    def allow(self, record: Record, retries: Retries) -> tuple[Record, Failures]:
+    def allow(self, record: TrafficRecord, retries: Retries) -> tuple[TrafficRecord, Failures]:
         """Put this host back into every place that it is, or may be, out of."""
         return self._each(record, record.ours, lambda member: self.provider(member).allow(member), Step.BACK, retries)
 
@@ -119,17 +119,17 @@ class BalancerOperations:
             self._tell(f"{member.place} does not exist any more.")
         return look is GONE or look.stage in stages
 
-    def _limits(self, member: Member, retries: Retries) -> Limits:
+    def _limits(self, member: Member, retries: Retries) -> CallLimits:
         return _unless_gone(lambda: self.provider(member).limits(member), retries, _NO_TIME)
 
     def _each(
         self,
-        record: Record,
+        record: TrafficRecord,
         members: Sequence[Member],
         call: Callable[[Member], None],
         step: Step,
         retries: Retries,
-    ) -> tuple[Record, Failures]:
+    ) -> tuple[TrafficRecord, Failures]:
         failures: Failures = []
         for member in members:
             try:
@@ -171,7 +171,7 @@ def reasons(failures: Failures) -> str:
     return "; ".join(f"{member.place}: {error.message}" for member, error in failures)
 
 
-def make_provider(config: dict[str, Any], access: Access) -> Provider:
+def make_provider(config: dict[str, Any], access: BalancerAccess) -> Provider:
     """The provider that a mapping of the settings asks for. Raises TrafficError for a type that nobody knows."""
     if config["type"] == "elbv2":
         from agent.traffic.elbv2 import TargetGroups

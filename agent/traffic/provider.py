@@ -58,14 +58,14 @@ class Look(NamedTuple):
     text: str
 
 
-class Limits(NamedTuple):
+class CallLimits(NamedTuple):
     """Seconds within which a balancer should have drained a host, or found it healthy."""
 
     drain: float
     healthy: float
 
 
-class Access(NamedTuple):
+class BalancerAccess(NamedTuple):
     """How balancers are reached.
 
     ``credentials`` None means those of whoever runs the command; ``instance_id`` is empty outside EC2.
@@ -102,5 +102,5 @@ class Provider(Protocol):
     def others(self, member: Member) -> int | None:
         """How many other hosts are in service there; None where it cannot be told."""
 
-    def limits(self, member: Member) -> Limits:
+    def limits(self, member: Member) -> CallLimits:
         """How long draining and health checks may take by the balancer's own settings."""

@@ -36,7 +36,7 @@ class Phase(str, Enum):
     """Nothing is out because of us."""
 
 
-class Record(NamedTuple):
+class TrafficRecord(NamedTuple):
     """One deployment group's way out of its balancers and back; times in seconds since the epoch.
 
     ``since`` is when the first call was about to be made, ``touched`` when the deployment last had a command here.
@@ -68,7 +68,7 @@ class Record(NamedTuple):
         """The places that this host is, or may be, out of because of us."""
         return tuple(member for member in self.members if member.step in (Step.PLANNED, Step.TAKEN))
 
-    def with_step(self, member: Member, step: Step) -> Record:
+    def with_step(self, member: Member, step: Step) -> TrafficRecord:
         """The record with one member further on."""
         changed = [one._replace(step=step) if one.same_place(member) else one for one in self.members]
         return self._replace(members=tuple(changed))
@@ -80,12 +80,12 @@ class Records:
     def __init__(self, directory: str) -> None:
         self._directory = directory
 
-    def read(self, group_name: str) -> Record | None:
+    def read(self, group_name: str) -> TrafficRecord | None:
         """A group's record; None where there is none. Raises TrafficError where it cannot be read."""
         path = self._path(group_name)
         return self._read(path + OPEN) or self._read(path + FINALIZED)
 
-    def write(self, record: Record) -> None:
+    def write(self, record: TrafficRecord) -> None:
         """Write a record durably. Raises OSError."""
         fields = record._asdict() | {
             "policy": record.policy._asdict(),
@@ -101,7 +101,7 @@ class Records:
         if remove_if_there(path + OPEN):
             sync_directory(self._directory)
 
-    def all(self) -> tuple[list[Record], list[TrafficError]]:
+    def all(self) -> tuple[list[TrafficRecord], list[TrafficError]]:
         """Every record that is not finalized, and what is wrong with those that cannot be read. Raises OSError."""
         try:
             names = sorted(os.listdir(self._directory))
@@ -127,7 +127,7 @@ class Records:
         return os.path.join(self._directory, f"{_UNSAFE.sub('_', group_name)[:60].lstrip('.')}-{digest}")
 
     @staticmethod
-    def _read(path: str) -> Record | None:
+    def _read(path: str) -> TrafficRecord | None:
         try:
             with open(path, "rb") as file:
                 return _parse(json.loads(file.read(_LARGEST)))
@@ -140,7 +140,7 @@ class Records:
             ) from error
 
 
-def _parse(fields: Any) -> Record:  # noqa: ANN401 - whatever stands in the file
+def _parse(fields: Any) -> TrafficRecord:  # noqa: ANN401 - whatever stands in the file
     if not isinstance(fields, dict) or fields.pop("version") != VERSION:
         raise ValueError("it has another format")
     members = [Member(**row | {"step": Step(row["step"])}) for row in fields["members"]]
@@ -149,4 +149,4 @@ def _parse(fields: Any) -> Record:  # noqa: ANN401 - whatever stands in the file
         "phase": Phase(fields["phase"]),
         "members": tuple(members),
     }
-    return Record(**given)
+    return TrafficRecord(**given)

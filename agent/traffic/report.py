@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from agent.traffic.errors import TrafficError
-from agent.traffic.record import Phase, Record, Records
+from agent.traffic.record import Phase, Records, TrafficRecord
 
 _WORDS = {
     Phase.BLOCKING: "is being taken out of service",
@@ -14,7 +14,7 @@ _WORDS = {
 }
 
 
-def is_shown(record: Record) -> bool:
+def is_shown(record: TrafficRecord) -> bool:
     """Whether a record says anything that somebody should know: this host is, or may be, out because of us."""
     return not record.is_finalized and (bool(record.ours) or record.phase is not Phase.OUT)
 
@@ -25,7 +25,7 @@ def outages(records: Records) -> list[dict[str, Any]]:
     return [outage(record) for record in readable if is_shown(record)] + [_unknown(error) for error in errors]
 
 
-def outage(record: Record) -> dict[str, Any]:
+def outage(record: TrafficRecord) -> dict[str, Any]:
     """A record ready for JSON; times in seconds since the epoch, null where unknown."""
     return {
         "group": record.group_name,
@@ -45,7 +45,7 @@ def _unknown(error: TrafficError) -> dict[str, Any]:
     return found | {"on_purpose": False, "by_hand": False, "deployment": None, "problem": None}
 
 
-def why(record: Record) -> str:
+def why(record: TrafficRecord) -> str:
     """Why this host is out: the reason that was written down, else who is at work."""
     if record.kept:
         return record.kept

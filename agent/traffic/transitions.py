@@ -10,7 +10,7 @@ from agent.traffic.errors import NeverHealthyError, TrafficError
 from agent.traffic.operations import BalancerOperations, places, reasons, retries_within
 from agent.traffic.policy import Policy
 from agent.traffic.provider import Member, Stage, Step
-from agent.traffic.record import Phase, Record, Records
+from agent.traffic.record import Phase, Records, TrafficRecord
 from agent.traffic.report import why
 
 SURVEY_LIMIT = 30.0
@@ -44,19 +44,19 @@ class TrafficTransitions:
         self._clock = clock
         self._wall = wall
 
-    def begin(self, record: Record | None) -> Record:
+    def begin(self, record: TrafficRecord | None) -> TrafficRecord:
         """The record of a new way out; what an earlier one has left out is taken over, with its former state."""
         retries = self.retries()
         found = self._operations.find(self._policy, retries)
         if record is None or record.is_finalized:
-            fresh = Record(self._group, self._policy, Phase.BLOCKING, since=self._wall(), members=tuple(found))
+            fresh = TrafficRecord(self._group, self._policy, Phase.BLOCKING, since=self._wall(), members=tuple(found))
             return fresh._replace(seconds_out=record.seconds_out, back_at=record.back_at) if record else fresh
         taken = [member._replace(step=Step.PLANNED) for member in record.ours]
         self._tell(f"This host is out of {places(taken)} already: {why(record)}.")
         new = [member for member in found if not stands_in(taken, member)]
         return record._replace(policy=self._policy, phase=Phase.BLOCKING, members=(*taken, *new), problem="")
 
-    def leave(self, record: Record, serving: list[Member], minimum: int, retries: Retries) -> Record:
+    def leave(self, record: TrafficRecord, serving: list[Member], minimum: int, retries: Retries) -> TrafficRecord:
         """Take this host out and wait until it is drained; ``serving`` are the places that the minimum counts for."""
         record, failures = self._operations.block(record, retries)
         if failures:
@@ -75,7 +75,7 @@ class TrafficTransitions:
             self._tell(f"Still open sessions at {places(slow)}; they are not waited for any longer.")
         return record
 
-    def hold(self, record: Record) -> None:
+    def hold(self, record: TrafficRecord) -> None:
         """See that this host is still out: a balancer that was started anew has forgotten it."""
         retries = retries_within(SURVEY_LIMIT, self._clock)
         try:
@@ -91,14 +91,14 @@ class TrafficTransitions:
         self._records.write(record)
         self.keep_out(record)
 
-    def keep_out(self, record: Record) -> None:
+    def keep_out(self, record: TrafficRecord) -> None:
         """Take this host out where that is still to be done, whoever else is left."""
         record, failures = self._operations.block(record, self.retries())
         self._records.write(record._replace(phase=Phase.OUT, problem=""))
         if failures:
             raise TrafficError(f"This host is to be out of service and is not: {reasons(failures)}.")
 
-    def finish(self, record: Record, *, wait: bool) -> None:
+    def finish(self, record: TrafficRecord, *, wait: bool) -> None:
         """Put this host back wherever it is, or may be, out because of us; with ``wait``, until it is found healthy."""
         retries = self.retries()
         taken = record.ours
@@ -122,7 +122,7 @@ class TrafficTransitions:
             )
         self.finalize(record)
 
-    def finalize(self, record: Record) -> None:
+    def finalize(self, record: TrafficRecord) -> None:
         """Write down that nothing is out because of us, and for how long it was."""
         finalized = record._replace(phase=Phase.FINALIZED, kept="", by_hand=False, problem="", members=())
         if any(member.step is Step.BACK for member in record.members):

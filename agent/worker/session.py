@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from agent.network.http import HttpClient
     from agent.service.client import CommandService
     from agent.traffic.policy import Policy
-    from agent.traffic.provider import Access
+    from agent.traffic.provider import BalancerAccess
     from agent.trust.policy import SignerPolicy
 
 Answer = TypeVar("Answer")
@@ -101,7 +101,7 @@ class Session:
         identity = self.handoff.identity
         return fetch_options(self.settings, self.http, credentials=self.credentials.current, region=identity.region)
 
-    def _access(self, _: Policy) -> Access:
+    def _access(self, _: Policy) -> BalancerAccess:
         from agent.runtime.traffic_access import access_of  # only a group under traffic_control needs it
 
         return access_of(self.settings, self.handoff.identity, self.credentials.current)

@@ -17,7 +17,7 @@ from agent.runtime.log_files import set_up_logs
 from agent.runtime.own_directories import own_directories_are_safe
 from agent.steps.traffic import control_of_record, records_of
 from agent.store.locks import group_lock
-from agent.traffic.record import Record
+from agent.traffic.record import TrafficRecord
 from agent.worker.handoff import parse_handoff
 from agent.worker.session import Session
 
@@ -61,7 +61,7 @@ def recover_all(host: Host) -> None:
             _log.error("The traffic of %s: %s", record.group_name, error)
 
 
-def _recover(record: Record, host: Host) -> None:
+def _recover(record: TrafficRecord, host: Host) -> None:
     if not record.group_id:
         control_of_record(record, host).recover()
         return

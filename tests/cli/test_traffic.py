@@ -13,7 +13,7 @@ import pytest
 
 from agent.traffic.policy import Policy
 from agent.traffic.provider import Member
-from agent.traffic.record import Phase, Record, Records
+from agent.traffic.record import Phase, Records, TrafficRecord
 from agent_host import revision
 from haproxy_server import Haproxy, free_port
 from visitors import Visitors
@@ -287,7 +287,7 @@ def test_a_damaged_record_is_told_for_its_group_and_hides_no_other(alone, argume
     provider = {"name": "router", "command_seconds": 10, "status": None, "drained": None, "healthy": None} | ROUTER
     for name in ("Web", "Former", "Other"):
         member = Member(provider, "router", {}, "in")
-        records.write(Record(name, Policy([provider]), Phase.OUT, kept="why", members=(member,)))
+        records.write(TrafficRecord(name, Policy([provider]), Phase.OUT, kept="why", members=(member,)))
     for name in ("Web", "Former"):
         (path,) = place.glob(f"{name}-*.json")
         path.write_text("{")

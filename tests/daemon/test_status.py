@@ -6,7 +6,7 @@ import pytest
 
 from agent.daemon.status import (
     InProgress,
-    Supervisor,
+    SupervisorStatus,
     commands_in_progress,
     last_outcome,
     outcomes_to_report,
@@ -40,7 +40,7 @@ def outcome(deployment="d-1", ended=2000.0, status="Succeeded"):
 def test_a_fresh_host_has_nothing_to_tell(layout):
     assert commands_in_progress(layout) == []
     assert (outcomes_to_report(layout), last_outcome(layout)) == (0, None)
-    assert read_supervisor(layout, 1) == Supervisor()
+    assert read_supervisor(layout, 1) == SupervisorStatus()
 
 
 def test_an_event_is_in_progress_as_long_as_its_worker_lives(layout, store):
@@ -113,8 +113,8 @@ def test_what_the_agent_tells_of_itself_is_read_whole(layout):
         "problem": {"since": 20, "text": "No such host."},
     }
     write_status(layout, json.dumps(fields))
-    assert read_supervisor(layout, 7) == Supervisor("0.1.0", 10.0, "arn:x", 20.5, 19.5, "No such host.", 20.0)
-    assert read_supervisor(layout, 8) == Supervisor()
+    assert read_supervisor(layout, 7) == SupervisorStatus("0.1.0", 10.0, "arn:x", 20.5, 19.5, "No such host.", 20.0)
+    assert read_supervisor(layout, 8) == SupervisorStatus()
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_what_the_agent_tells_of_itself_is_read_whole(layout):
 def test_a_broken_status_file_is_no_failure(layout, text):
     os.makedirs(layout.state)
     write_status(layout, text)
-    assert read_supervisor(layout, 7) == Supervisor()
+    assert read_supervisor(layout, 7) == SupervisorStatus()
 
 
 def write_status(layout, text):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.fleet.install import Installed, InstallOptions, install
+from agent.fleet.install import AgentInstallOptions, Installed, install
 from agent.fleet.places import VERSIONS
 from fleet_box import StandIns, digest, pip_wheel, wheelhouse_files, write_archive
 
@@ -32,7 +32,7 @@ class Stock:
         """Have a version below a root directory as if it had been built there, unless something is in its place."""
         if source not in self._built:
             built = self._directory / f"root-{len(self._built)}"
-            install(InstallOptions(source, sha256, root=str(built)), tell=lambda sentence: None)
+            install(AgentInstallOptions(source, sha256, root=str(built)), tell=lambda sentence: None)
             self._built[source] = (built / "opt/codedeploy-agent/current").resolve()
         ready = self._built[source]
         place = root / VERSIONS.lstrip("/") / ready.name
@@ -74,12 +74,12 @@ class Box:
         """Install a version that is built already, except where one was begun here."""
         place, sha256 = self.source(version, build=build)
         self._stock.put(place, sha256, self.root)
-        return install(InstallOptions(place, sha256, root=str(self.root), **options), tell=self.said.append)
+        return install(AgentInstallOptions(place, sha256, root=str(self.root), **options), tell=self.said.append)
 
     def build(self, version: str = "9.1", /, *, said: str | None = None, build: str = "", **options) -> Installed:
         """Install a version with all that belongs to it, which takes a second or two."""
         place, sha256 = self.source(version, said=said, build=build)
-        return install(InstallOptions(place, sha256, root=str(self.root), **options), tell=self.said.append)
+        return install(AgentInstallOptions(place, sha256, root=str(self.root), **options), tell=self.said.append)
 
     def at(self, path: str) -> Path:
         return self.root / path.lstrip("/")

@@ -17,7 +17,7 @@ from agent.errors import AgentError
 from agent.filesystem.locks import FileLock
 from agent.fleet.errors import FleetError, SourceError
 from agent.fleet.host_lock import host_lock
-from agent.fleet.install import InstallOptions, install
+from agent.fleet.install import AgentInstallOptions, install
 from agent.fleet.places import CONFIG, LOCK, RESTART_STEPS, UNIT, Places
 from agent.fleet.versions import in_use, prune
 from fleet_box import pip_wheel, wheel, wheelhouse_files, write_archive
@@ -84,7 +84,7 @@ def test_an_upgrade_keeps_the_version_before_and_the_way_back_needs_no_source(bo
     done = box.install("9.2")
     assert (done.version, done.previous) == ("9.2", "9.1")
     assert said_version(box) == "9.2"
-    back = install(InstallOptions(version="9.1", root=str(box.root)), tell=box.said.append)
+    back = install(AgentInstallOptions(version="9.1", root=str(box.root)), tell=box.said.append)
     assert back.version == said_version(box) == "9.1"
     assert b"of version 9.1" in box.at(UNIT).read_bytes(), "its unit came along"
 
@@ -141,7 +141,7 @@ def test_a_wheelhouse_that_was_changed_leaves_the_host_alone(box, tmp_path) -> N
     with open(place, "ab") as file:
         file.write(b"more")
     with pytest.raises(SourceError, match="was expected"):
-        install(InstallOptions(place, sha256, root=str(box.root)), tell=box.said.append)
+        install(AgentInstallOptions(place, sha256, root=str(box.root)), tell=box.said.append)
     assert sorted(os.listdir(box.at("/opt/codedeploy-agent/versions"))) == []
     assert not box.at("/etc").exists()
 
@@ -166,7 +166,7 @@ def test_a_library_that_is_not_pinned_by_its_hash_is_not_installed(box, tmp_path
         files["requirements.txt"] = b"codedeploy-host-agent==9.1\nleaf==1.0\n"
     place, sha256 = write_archive(tmp_path / "wrong.tar.gz", files)
     with pytest.raises(FleetError, match=r"(?i)hash"):
-        install(InstallOptions(place, sha256, root=str(box.root)), tell=box.said.append)
+        install(AgentInstallOptions(place, sha256, root=str(box.root)), tell=box.said.append)
     assert not box.at("/opt/codedeploy-agent/current").is_symlink()
 
 
@@ -182,7 +182,7 @@ def test_the_package_index_of_the_host_is_never_asked(box, tmp_path, monkeypatch
     del files["leaf-1.0-py3-none-any.whl"]
     place, sha256 = write_archive(tmp_path / "lacking.tar.gz", files)
     with pytest.raises(FleetError, match="install the wheels"):
-        install(InstallOptions(place, sha256, root=str(box.root)), tell=box.said.append)
+        install(AgentInstallOptions(place, sha256, root=str(box.root)), tell=box.said.append)
 
 
 def test_a_unit_that_was_changed_by_hand_is_saved(box) -> None:
@@ -216,8 +216,8 @@ def test_two_installations_at_once_both_end_well(box, program) -> None:
 _INSTALL = """
 import sys
 from agent.fleet.host_lock import host_lock
-from agent.fleet.install import InstallOptions, install
-install(InstallOptions(sys.argv[1], sys.argv[2], root=sys.argv[3]), tell=print)
+from agent.fleet.install import AgentInstallOptions, install
+install(AgentInstallOptions(sys.argv[1], sys.argv[2], root=sys.argv[3]), tell=print)
 """
 
 
@@ -229,7 +229,7 @@ def test_a_killed_installation_is_finished_by_the_next(box, program, moment) -> 
     time.sleep(moment)
     os.killpg(process.pid, 9)
     process.wait()
-    install(InstallOptions(place, sha256, root=str(box.root)), tell=box.said.append)
+    install(AgentInstallOptions(place, sha256, root=str(box.root)), tell=box.said.append)
     assert said_version(box) == "9.1"
     assert not list(box.root.rglob("*.new~"))
     assert not list(box.at("/opt/codedeploy-agent/versions").glob(".wheelhouse*"))
@@ -238,7 +238,7 @@ def test_a_killed_installation_is_finished_by_the_next(box, program, moment) -> 
 def test_the_host_itself_is_for_root_only(monkeypatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(AgentError, match="Only root"):
-        install(InstallOptions("/nowhere", "0" * 64), tell=print)
+        install(AgentInstallOptions("/nowhere", "0" * 64), tell=print)
 
 
 def test_a_version_whose_python_is_gone_is_built_anew(box, tmp_path) -> None:
@@ -256,8 +256,8 @@ def test_of_two_builds_of_a_version_one_can_be_named(box) -> None:
     box.install(build="b")
     there = sorted(path.name for path in box.at("/opt/codedeploy-agent/versions").iterdir())
     with pytest.raises(SourceError, match="must name one"):
-        install(InstallOptions(version="9.1", root=str(box.root)), tell=box.said.append)
-    found = install(InstallOptions(version=there[0], root=str(box.root)), tell=box.said.append)
+        install(AgentInstallOptions(version="9.1", root=str(box.root)), tell=box.said.append)
+    found = install(AgentInstallOptions(version=there[0], root=str(box.root)), tell=box.said.append)
     assert found.version == "9.1"
     assert box.at("/opt/codedeploy-agent/current").resolve().name == there[0]
 
@@ -368,7 +368,7 @@ def test_an_upgrade_leaves_the_commands_in_the_directory_that_was_chosen(box) ->
 def test_a_root_that_is_named_from_here_is_the_same_directory(box, monkeypatch) -> None:
     monkeypatch.chdir(box.root.parent)
     place, sha256 = box.source("9.1")
-    install(InstallOptions(place, sha256, root="root"), tell=box.said.append)
+    install(AgentInstallOptions(place, sha256, root="root"), tell=box.said.append)
     assert said_version(box) == "9.1"
 
 
@@ -398,12 +398,12 @@ _CHANGE = """
 import os, sys
 os.umask(0o022)
 from agent.fleet.host_lock import host_lock
-from agent.fleet.install import InstallOptions, install
+from agent.fleet.install import AgentInstallOptions, install
 from agent.fleet.uninstall import UninstallOptions, uninstall
 if sys.argv[1] == "uninstall":
     uninstall(UninstallOptions(sys.argv[2], purge=True), tell=print)
 else:
-    install(InstallOptions(version=sys.argv[1], root=sys.argv[2]), tell=print)
+    install(AgentInstallOptions(version=sys.argv[1], root=sys.argv[2]), tell=print)
 """
 _STEPS = "rename,unlink,rmdir,symlink,mkdir,fsync,unlinkat"
 

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from agent.fleet.errors import FleetError
-from agent.fleet.install import InstallOptions, install
+from agent.fleet.install import AgentInstallOptions, install
 from agent.fleet.places import CONFIG, DEPLOYMENT_ROOT, LOGS, OLD_CONFIG, ON_PREMISES, UNIT
 from agent.fleet.uninstall import UninstallOptions, uninstall
 
@@ -121,7 +121,7 @@ def test_what_an_installation_left_that_failed_half_way_is_removed_too(box) -> N
 def test_it_can_be_installed_again_afterwards(used) -> None:
     remove(used)
     place, sha256 = used.source("9.1")
-    assert install(InstallOptions(place, sha256, root=str(used.root)), tell=used.said.append).changed
+    assert install(AgentInstallOptions(place, sha256, root=str(used.root)), tell=used.said.append).changed
 
 
 @pytest.mark.parametrize("purge", [False, True])

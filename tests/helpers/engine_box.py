@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from agent.sandbox.engine.engine import Engine
-from agent.sandbox.engine.records import Command, Deployment, Json, Scope
+from agent.sandbox.engine.records import Deployment, Json, Scope, TargetCommand
 
 SUCCESS = {"error_code": 0, "script_name": "", "message": "Succeeded: ", "log": ""}
 FAILURE = {"error_code": 4, "script_name": "check.sh", "message": "it failed", "log": "why"}
@@ -33,7 +33,7 @@ class EngineBox:
         request = {"applicationName": "app", "deploymentGroupName": "group", **revision, **options}
         return self.engine.deployments.create(request)
 
-    def poll(self, host: int = 0) -> Command | None:
+    def poll(self, host: int = 0) -> TargetCommand | None:
         """Let a host ask, without waiting."""
         return self.engine.poll(self.hosts[host], seconds=0)
 

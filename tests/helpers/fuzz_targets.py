@@ -24,7 +24,7 @@ from agent.deployment.document import parse_specification
 from agent.errors import BundleError, SpecificationError
 from agent.install.cleanup import plan_cleanup
 from agent.install.cleanup_list import CleanupFile, digest, other_lists
-from agent.install.host import Host
+from agent.install.host import HostFiles
 from agent.network.http import HttpClient, NetworkError
 from agent.sandbox.envelopes import EnvelopeSigner
 from agent.trust.envelope import SignerPolicy, TrustError, open_envelope
@@ -330,7 +330,7 @@ def _check_list(directory: Path, data: bytes) -> None:
         assert not any("/../" in f"{path}/" or "\0" in path.removeprefix("semanage\0") for path in paths)
         identities = [one for one in file.directories().values() if one is not None]
         assert all(isinstance(number, int) for one in identities for number in one)
-        found = plan_cleanup(paths, Host())
+        found = plan_cleanup(paths, HostFiles())
         assert len(found.files) + len(found.directories) + len(found.rules) <= len(paths)
         other_lists(str(instructions), but="h")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.install.cleanup import Cleanup, plan_cleanup
-from agent.install.host import Host
+from agent.install.host import HostFiles
 from install_box import Link, Tree, put, tree
 
 
@@ -24,7 +24,7 @@ def make(top: str, content: Tree) -> None:
 
 def cleanup(top: str, *listed: str) -> Cleanup:
     """Plan for paths below ``top``; the answer is relative to it too."""
-    found = plan_cleanup([f"{top}/{path}" for path in listed], Host())
+    found = plan_cleanup([f"{top}/{path}" for path in listed], HostFiles())
     found.files[:] = [path.removeprefix(f"{top}/") for path in found.files]
     found.directories[:] = [path.removeprefix(f"{top}/") for path in found.directories]
     return found
@@ -109,7 +109,7 @@ def test_a_link_to_itself_is_removed(top: str) -> None:
 
 def test_two_slashes_at_the_beginning_are_one(top: str) -> None:
     make(top, {"file": "x"})
-    assert plan_cleanup([f"/{top}/file"], Host()).files == [f"{top}/file"]
+    assert plan_cleanup([f"/{top}/file"], HostFiles()).files == [f"{top}/file"]
 
 
 def test_dots_and_double_slashes_do_not_hide_a_file(top: str) -> None:
@@ -119,11 +119,11 @@ def test_dots_and_double_slashes_do_not_hide_a_file(top: str) -> None:
 
 @pytest.mark.parametrize("line", ["/", "//", "/."])
 def test_the_root_directory_is_never_removed(line: str) -> None:
-    assert plan_cleanup([line], Host()) == Cleanup([], [], [])
+    assert plan_cleanup([line], HostFiles()) == Cleanup([], [], [])
 
 
 def test_selinux_rules_are_told_from_paths() -> None:
-    found = plan_cleanup(["semanage\0/srv/a", "semanage\0/srv/b"], Host())
+    found = plan_cleanup(["semanage\0/srv/a", "semanage\0/srv/b"], HostFiles())
     assert found == Cleanup([], [], ["/srv/b", "/srv/a"])
 
 

@@ -11,7 +11,7 @@ from agent.appspec.model import FileMapping
 from agent.filesystem.trees import remove_tree
 from agent.install import desired as module
 from agent.install.desired import Desired, expand
-from agent.install.host import DIRECTORY, FILE, LINK, Host, View
+from agent.install.host import DIRECTORY, FILE, LINK, HostFiles, View
 from agent.install.options import InstallOptions
 from install_box import Box, Link, Tree, put
 
@@ -36,7 +36,7 @@ def want(
 ) -> Desired:
     """Ask for pairs of source and destination; a destination without a slash at its beginning is below box.dest."""
     archive = revision if isinstance(revision, str) else box.revision(revision)
-    desired = Desired(archive, View(Host()), cwd=cwd, options=options)
+    desired = Desired(archive, View(HostFiles()), cwd=cwd, options=options)
     desired.add(
         [
             FileMapping(source, destination if destination[:1] in "/~" else f"{box.dest}/{destination}", line)
@@ -170,7 +170,7 @@ def test_a_source_outside_the_revision_is_taken_as_the_official_agent_takes_it(b
 def test_climbing_is_refused_where_the_setting_says_so(box: Box, source: str, destination: str) -> None:
     archive = box.revision({"app/x": "1"})
     put(f"{os.path.dirname(archive)}/beside/y", "2")
-    desired = Desired(archive, View(Host()), cwd="/", options=NO_CLIMBING)
+    desired = Desired(archive, View(HostFiles()), cwd="/", options=NO_CLIMBING)
     desired.add([FileMapping(source, destination, 4)])
     (problem,) = desired.problems
     assert "appspec.yml:4" in problem
@@ -288,14 +288,14 @@ def test_the_home_of_an_unknown_user_is_not_made_up(box: Box) -> None:
 
 
 def test_a_relative_destination_is_below_the_working_directory(box: Box) -> None:
-    desired = Desired(box.revision(STANDARD), View(Host()), cwd=box.dest, options=DEFAULTS)
+    desired = Desired(box.revision(STANDARD), View(HostFiles()), cwd=box.dest, options=DEFAULTS)
     desired.add([FileMapping("root.txt", "out", 4)])
     assert shape(box, desired) == {"out": DIRECTORY, "out/root.txt": FILE}
 
 
 def test_an_empty_destination_is_the_root_directory(box: Box) -> None:
     name = "codedeploy-test-no-such-file"
-    desired = Desired(box.revision({name: "x"}), View(Host()), cwd=box.dest, options=DEFAULTS)
+    desired = Desired(box.revision({name: "x"}), View(HostFiles()), cwd=box.dest, options=DEFAULTS)
     desired.add([FileMapping(name, "", 4)])
     assert [(entry.path, entry.shown) for entry in desired.entries.values()] == [(f"/{name}", f"/{name}")]
 
@@ -436,7 +436,7 @@ OWN = ("agent-state", "deployment-instructions", "ongoing-deployment")
 def want_beside(box: Box, files: Tree, destination: str) -> list[str]:
     """Return the problems of a revision's directory "app" at a destination, with the agent's directories reserved."""
     reserved = [f"{box.dest}/root/{name}" for name in OWN]
-    desired = Desired(box.revision(files), View(Host()), cwd="/", options=DEFAULTS, reserved=reserved)
+    desired = Desired(box.revision(files), View(HostFiles()), cwd="/", options=DEFAULTS, reserved=reserved)
     desired.add([FileMapping("app", f"{box.dest}/{destination}", 4)])
     return desired.problems
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.install.host import DIRECTORY, FILE, LINK, OTHER, Host, View
+from agent.install.host import DIRECTORY, FILE, LINK, OTHER, HostFiles, View
 from install_box import Box, Link, as_ordinary_user, put
 
 
@@ -26,7 +26,7 @@ def test_every_kind_of_thing_is_told_apart(top: str) -> None:
     put(f"{top}/dangling", Link("nowhere"))
     os.mkfifo(f"{top}/pipe")
     expected = {"file": FILE, "directory": DIRECTORY, "link": LINK, "dangling": LINK, "pipe": OTHER, "missing": None}
-    one_by_one = {name: Host().kind(f"{top}/{name}") for name in expected}
+    one_by_one = {name: HostFiles().kind(f"{top}/{name}") for name in expected}
     assert one_by_one == expected
 
 
@@ -35,14 +35,14 @@ def test_many_questions_about_a_directory_get_the_answers_of_few(top: str) -> No
     os.mkfifo(f"{top}/pipe")
     for number in range(20):
         put(f"{top}/{number}", "x")
-    host = Host()
+    host = HostFiles()
     assert {host.kind(f"{top}/{number}") for number in range(20)} == {FILE}
     assert [host.kind(f"{top}/{name}") for name in ("link", "pipe", "missing")] == [LINK, OTHER, None]
 
 
 def test_below_a_file_or_a_missing_directory_there_is_nothing(top: str) -> None:
     put(f"{top}/file", "x")
-    host = Host()
+    host = HostFiles()
     for number in range(20):
         assert host.kind(f"{top}/file/{number}") is None
         assert host.kind(f"{top}/missing/{number}") is None
@@ -51,13 +51,13 @@ def test_below_a_file_or_a_missing_directory_there_is_nothing(top: str) -> None:
 
 
 def test_the_root_directory_is_a_directory() -> None:
-    assert Host().kind("/") == DIRECTORY
-    assert View(Host()).resolve("/") == "/"
-    assert View(Host()).real("/") == "/"
+    assert HostFiles().kind("/") == DIRECTORY
+    assert View(HostFiles()).resolve("/") == "/"
+    assert View(HostFiles()).real("/") == "/"
 
 
 def test_a_plan_sees_one_host_even_if_it_changes_meanwhile(top: str) -> None:
-    host = Host()
+    host = HostFiles()
     assert host.kind(f"{top}/file") is None
     put(f"{top}/file", "x")
     assert host.kind(f"{top}/file") is None
@@ -69,7 +69,7 @@ def test_a_directory_that_may_be_passed_but_not_read_is_no_obstacle(open_box: Bo
     os.chmod(f"{open_box.top}/closed", 0o711 if os.geteuid() == 0 else 0o300)
 
     def look() -> object:
-        host = Host()
+        host = HostFiles()
         return [host.kind(f"{open_box.top}/closed/{number}") for number in range(20)] == [FILE] * 20
 
     try:
@@ -83,7 +83,7 @@ def test_one_question_asked_often_never_reads_a_whole_directory(open_box: Box) -
     os.chmod(f"{open_box.top}/closed", 0o711 if os.geteuid() == 0 else 0o300)
 
     def look() -> object:
-        host = Host()
+        host = HostFiles()
         return {host.kind(f"{open_box.top}/closed/home") for _ in range(20)}
 
     try:
@@ -96,14 +96,14 @@ def test_links_are_followed_in_directories_but_not_in_the_name_itself(top: str) 
     put(f"{top}/real/file", "x")
     put(f"{top}/alias", Link("real"))
     put(f"{top}/real/link", Link("file"))
-    view = View(Host())
+    view = View(HostFiles())
     assert view.real(f"{top}/alias/link") == f"{top}/real/link"
     assert view.resolve(f"{top}/alias/link") == f"{top}/real/file"
 
 
 def test_parts_that_do_not_exist_are_taken_as_they_are(top: str) -> None:
     put(f"{top}/alias", Link("real"))
-    assert View(Host()).resolve(f"{top}/alias/new/er") == f"{top}/real/new/er"
+    assert View(HostFiles()).resolve(f"{top}/alias/new/er") == f"{top}/real/new/er"
 
 
 def test_two_dots_after_a_link_lead_where_the_kernel_goes(top: str) -> None:
@@ -111,20 +111,20 @@ def test_two_dots_after_a_link_lead_where_the_kernel_goes(top: str) -> None:
     put(f"{top}/real/file", "x")
     put(f"{top}/x/link", Link("../real/sub"))
     put(f"{top}/y", Link("x/link/../file"))
-    assert View(Host()).resolve(f"{top}/y") == f"{top}/real/file"
+    assert View(HostFiles()).resolve(f"{top}/y") == f"{top}/real/file"
 
 
 def test_a_circle_of_links_is_an_error_and_not_a_hang(top: str) -> None:
     put(f"{top}/a", Link("b"))
     put(f"{top}/b", Link("a"))
     with pytest.raises(OSError, match="symbolic links") as caught:
-        View(Host()).resolve(f"{top}/a/x")
+        View(HostFiles()).resolve(f"{top}/a/x")
     assert f"{top}/a" in str(caught.value)
 
 
 def test_a_circle_of_links_leads_to_nothing(top: str) -> None:
     put(f"{top}/a", Link("a"))
-    assert View(Host()).followed_kind(f"{top}/a") is None
+    assert View(HostFiles()).followed_kind(f"{top}/a") is None
 
 
 def test_as_many_links_are_followed_as_the_kernel_follows(top: str) -> None:
@@ -133,20 +133,20 @@ def test_as_many_links_are_followed_as_the_kernel_follows(top: str) -> None:
         put(f"{top}/{number}", Link(str(number - 1)))
     assert os.path.exists(f"{top}/40")
     assert not os.path.exists(f"{top}/41")
-    view = View(Host())
+    view = View(HostFiles())
     assert view.followed_kind(f"{top}/40") == FILE
     assert view.followed_kind(f"{top}/41") is None
 
 
 def test_a_very_deep_path_is_resolved(top: str) -> None:
     deep = f"{top}/{'x/' * 1500}y"
-    assert View(Host()).resolve(deep) == deep
+    assert View(HostFiles()).resolve(deep) == deep
 
 
 def test_after_the_clean_up_what_was_removed_is_gone_with_all_below_it(top: str) -> None:
     put(f"{top}/real/sub/file", "x")
     put(f"{top}/link", Link("real"))
-    view = View(Host(), [f"{top}/link"])
+    view = View(HostFiles(), [f"{top}/link"])
     assert view.kind(f"{top}/link") is None
     # A look at the host as it is now would go through the link.
     assert view.kind(f"{top}/link/sub") is None
@@ -158,8 +158,8 @@ def test_after_the_clean_up_what_was_removed_is_gone_with_all_below_it(top: str)
 def test_a_link_to_something_removed_is_dangling(top: str) -> None:
     put(f"{top}/file", "x")
     put(f"{top}/link", Link("file"))
-    assert View(Host()).followed_kind(f"{top}/link") == FILE
-    assert View(Host(), [f"{top}/file"]).followed_kind(f"{top}/link") is None
+    assert View(HostFiles()).followed_kind(f"{top}/link") == FILE
+    assert View(HostFiles(), [f"{top}/file"]).followed_kind(f"{top}/link") is None
 
 
 NAMES = ("a", "b", "c")
@@ -182,4 +182,4 @@ def test_resolving_agrees_with_the_kernel(
         expected = os.path.realpath(f"{top}/{asked}", strict=True)
     except OSError:
         return
-    assert View(Host()).resolve(f"{top}/{asked}") == expected
+    assert View(HostFiles()).resolve(f"{top}/{asked}") == expected

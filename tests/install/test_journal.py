@@ -14,20 +14,20 @@ from agent.install.journal import (
     REVERTING,
     STAGED,
     VERSION,
+    InstallRecord,
+    InstallStep,
     Journal,
     JournalDamagedError,
-    Record,
-    Step,
     open_journals,
 )
 
-RECORD = Record(
+RECORD = InstallRecord(
     group="group-a",
     deployment_dir="/root/group-a/d-2",
     steps=[
-        Step("remove", "/srv/old\n\udce9", backup="/srv/.b~", before=Identity(1, 2, 0o100000, 3)),
-        Step("reset", "/srv/d", old={"mode": 0o755, "uid": 0, "gid": 0, "access": None, "default": "02"}),
-        Step("create", "/srv/new", temp="/srv/.t~"),
+        InstallStep("remove", "/srv/old\n\udce9", backup="/srv/.b~", before=Identity(1, 2, 0o100000, 3)),
+        InstallStep("reset", "/srv/d", old={"mode": 0o755, "uid": 0, "gid": 0, "access": None, "default": "02"}),
+        InstallStep("create", "/srv/new", temp="/srv/.t~"),
     ],
     obsolete=["/srv/empty"],
     cleanup_before="/srv/caf\udce9\n",
@@ -66,7 +66,7 @@ def test_a_journal_of_the_last_version_is_still_read(journal: Journal) -> None:
         file.write(json.dumps({**table, "version": 1, "marks": []}) + "\n\nstaged\n")
     record = journal.read()
     assert record is not None
-    assert record.steps == [Step("create", "/srv/new", temp="/srv/.t~")]
+    assert record.steps == [InstallStep("create", "/srv/new", temp="/srv/.t~")]
     assert record.marks == ["staged"]
 
 
@@ -92,7 +92,7 @@ def test_a_mark_that_found_no_room_does_not_keep_an_install_from_being_undone(jo
 
 
 def test_a_list_that_was_not_there_comes_back_as_not_there(journal: Journal) -> None:
-    journal.begin(Record("g", "/d", {}, cleanup_before=None))
+    journal.begin(InstallRecord("g", "/d", {}, cleanup_before=None))
     record = journal.read()
     assert record is not None
     assert record.cleanup_before is None

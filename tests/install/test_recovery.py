@@ -12,7 +12,7 @@ from agent.errors import InstallError
 from agent.filesystem.directories import Directories
 from agent.install.cleanup_list import digest
 from agent.install.installer import recover
-from agent.install.journal import COMMITTED, STAGED, Record
+from agent.install.journal import COMMITTED, STAGED, InstallRecord
 from agent.install.options import InstallOptions
 from agent.install.recovery import go_back, go_forward
 from install_box import GROUP, NOBODY, Box, Link, in_child, put, tree
@@ -48,7 +48,7 @@ def recovered(box: Box) -> list[str]:
     return recover(box.root, options=InstallOptions())
 
 
-def interrupted(box: Box) -> Record:
+def interrupted(box: Box) -> InstallRecord:
     """The record of the Install that was interrupted."""
     record = box.state.journal(GROUP).read()
     assert record is not None
@@ -160,7 +160,7 @@ def replayed(box: Box, marks: str, *, new_list: bool) -> tuple[dict[str, object]
     """Open the journal of a finished Install again, as a kill between two of its writes leaves it; then recover."""
     box.install(OLD)
     old = box.raw_list()
-    records: list[Record] = []
+    records: list[InstallRecord] = []
     box.install(NEW, progress=lambda _done, _total: records.append(interrupted(box)))
     if not new_list:
         put(box.list_path(), old)
@@ -289,7 +289,7 @@ def test_a_file_system_that_is_mounted_late_is_not_left_with_leftovers_for_ever(
 def test_finishing_may_be_repeated(box: Box) -> None:
     box.install(OLD)
     archive = box.revision(NEW)
-    request_record: list[Record] = []
+    request_record: list[InstallRecord] = []
 
     def note(_done: int, _total: int) -> None:
         request_record[:] = [interrupted(box)]
@@ -341,7 +341,7 @@ def test_what_the_last_version_has_committed_below_an_account_is_deployed_again(
         during = digest(file.read())
     os.makedirs(box.state.journal_dir)
     journal = box.state.journal(GROUP)
-    journal.begin(Record(GROUP, "/d-1", {"before": "none", "during": during}, cleanup_after=paths, version=1))
+    journal.begin(InstallRecord(GROUP, "/d-1", {"before": "none", "during": during}, cleanup_after=paths, version=1))
     journal.mark(STAGED)
     journal.mark(COMMITTED)
     (said,) = recovered(box)

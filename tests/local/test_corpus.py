@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from agent.local.validation import Desired, validate_path
+from agent.local.validation import ValidationRequest, validate_path
 
 CORPUS = yaml.safe_load((Path(__file__).parent / "appspec_corpus.yaml").read_text())
 SCRIPT = "#!/bin/sh\n"
@@ -22,7 +22,7 @@ def test_validate_finds_what_is_wrong_and_nothing_else(entry: dict[str, Any], tm
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content, newline="")
-    problems = validate_path(str(tmp_path), Desired()).problems
+    problems = validate_path(str(tmp_path), ValidationRequest()).problems
     found = [f"{each.line}:{each.column} {each.severity}: {each.message}" for each in problems]
     desired = entry.get("finds", [])
     assert len(found) == len(desired), found

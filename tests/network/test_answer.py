@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.network.answer import LARGEST_HEAD, MOST_LINES, Answer, Limits, NothingReadError
+from agent.network.answer import LARGEST_HEAD, MOST_LINES, Answer, AnswerLimits, NothingReadError
 
 
 class Wire:
@@ -27,7 +27,7 @@ class Wire:
 
 
 def answer(data: bytes, method: str = "GET") -> Answer:
-    made = Answer(Wire(data), limits=Limits(600), method=method)
+    made = Answer(Wire(data), limits=AnswerLimits(600), method=method)
     made.begin()
     return made
 

@@ -7,7 +7,7 @@ from agent.identity.identity import HostIdentity
 from agent.network.credentials import Credentials
 from agent.runtime.traffic_access import access_of, local_access
 from agent.traffic.policy import Policy
-from agent.traffic.provider import Access
+from agent.traffic.provider import BalancerAccess
 
 ARN = "arn:aws:iam::123456789012:user/host-1"
 AWS = Policy([{"type": "elbv2"}])
@@ -41,7 +41,7 @@ def test_a_person_without_credentials_uses_the_hosts_file(settings):
 
 
 def test_other_balancers_need_no_credentials_and_no_metadata(settings):
-    assert local_access(settings, Policy([{"type": "haproxy"}])) == Access()
+    assert local_access(settings, Policy([{"type": "haproxy"}])) == BalancerAccess()
 
 
 def test_an_instance_is_known_by_its_id():

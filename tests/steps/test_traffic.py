@@ -12,7 +12,7 @@ from agent.network.credentials import Credentials
 from agent.network.http import HttpClient
 from agent.steps.execute import execute, is_noop
 from agent.steps.traffic import note_managed, records_of
-from agent.traffic.provider import Access
+from agent.traffic.provider import BalancerAccess
 from agent.traffic.record import Phase
 from object_server import StoredObject, running_server
 from revisions import hooks
@@ -48,7 +48,7 @@ class Moved:
 
     @property
     def host(self):
-        return self.bench.host._replace(traffic=lambda policy: Access())
+        return self.bench.host._replace(traffic=lambda policy: BalancerAccess())
 
     def revision(self, name, events=ALL, *, failing=""):
         scripts = {

@@ -12,8 +12,8 @@ from agent.network.credentials import Credentials
 from agent.retry import Clock
 from agent.traffic.control import TrafficControl
 from agent.traffic.policy import Policy
-from agent.traffic.provider import Access
-from agent.traffic.record import Record, Records
+from agent.traffic.provider import BalancerAccess
+from agent.traffic.record import Records, TrafficRecord
 from balancer_server import REGION, Balancers, running_balancers
 
 ME = "10.0.0.1:80"
@@ -59,14 +59,14 @@ class Bench:
             GROUP,
             Policy(list(providers), **policy),
             self.records,
-            Access(lambda: Credentials("AKIAEXAMPLE", "secret"), region=REGION),
+            BalancerAccess(lambda: Credentials("AKIAEXAMPLE", "secret"), region=REGION),
             tell=self.told.append,
             clock=Clock(self.time.sleep, self.time.now, lambda: 0.5),
             wall=self.time.now,
         )
 
     @property
-    def record(self) -> Record:
+    def record(self) -> TrafficRecord:
         found = self.records.read(GROUP)
         assert found is not None
         return found

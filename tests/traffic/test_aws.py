@@ -7,17 +7,17 @@ import pytest
 from agent.network.credentials import Credentials
 from agent.traffic import aws
 from agent.traffic.errors import TrafficError
-from agent.traffic.provider import Access
+from agent.traffic.provider import BalancerAccess
 from proxy_server import running_proxy
 from wire_server import Answer, Authority, running_server
 
-ACCESS = Access(lambda: Credentials("AKID", "secret"), region="eu-west-1")
+ACCESS = BalancerAccess(lambda: Credentials("AKID", "secret"), region="eu-west-1")
 NONE = b"""<DescribeTargetGroupsResponse xmlns="http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/">
 <DescribeTargetGroupsResult><TargetGroups/></DescribeTargetGroupsResult></DescribeTargetGroupsResponse>"""
 
 
 def ask(url, access=ACCESS):
-    return aws.Api("elbv2", {"endpoint": url}, access).pages("describe_target_groups", "TargetGroups")
+    return aws.BalancerApi("elbv2", {"endpoint": url}, access).pages("describe_target_groups", "TargetGroups")
 
 
 @pytest.mark.parametrize("at_once", [0, 20, 200])

@@ -13,7 +13,7 @@ from agent.retry import Clock
 from agent.traffic.control import TrafficControl
 from agent.traffic.errors import TrafficError
 from agent.traffic.policy import Policy
-from agent.traffic.provider import Access
+from agent.traffic.provider import BalancerAccess
 from agent.traffic.record import Phase, Records
 from waiting import until
 
@@ -45,7 +45,7 @@ class Programs:
     def control(self, **policy):
         clock = Clock(lambda seconds: time.sleep(0.01), time.monotonic, lambda: 0.0)
         policy = Policy([self.config], **policy)
-        return TrafficControl("Web", policy, self.records, Access(), tell=lambda text: None, clock=clock)
+        return TrafficControl("Web", policy, self.records, BalancerAccess(), tell=lambda text: None, clock=clock)
 
     def ran(self):
         return self.journal.read_text().split()

@@ -10,7 +10,7 @@ from agent.traffic.control import Recovery, judge
 from agent.traffic.errors import LastHealthyError, NeverHealthyError, TrafficError
 from agent.traffic.policy import Policy
 from agent.traffic.provider import Member, Step
-from agent.traffic.record import Phase, Record
+from agent.traffic.record import Phase, TrafficRecord
 from balancer_server import GARBLED, LOST
 from guards import unavailable_unless
 
@@ -563,7 +563,7 @@ NOW = 10_000.0
 
 def record(phase, *, step=Step.TAKEN, **fields):
     member = Member({}, "a place", {}, "healthy", step)
-    return Record("Web", POLICY, phase, members=(member,), **{"touched": NOW, **fields})
+    return TrafficRecord("Web", POLICY, phase, members=(member,), **{"touched": NOW, **fields})
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from agent.traffic.control import TrafficControl
 from agent.traffic.errors import LastHealthyError, TrafficError
 from agent.traffic.haproxy import HaproxyServers
 from agent.traffic.policy import Policy
-from agent.traffic.provider import Access, Member
+from agent.traffic.provider import BalancerAccess, Member
 from agent.traffic.record import Phase, Records
 from haproxy_server import Haproxy, free_port
 
@@ -64,7 +64,7 @@ def make(tmp_path: Path):
     def control(*sockets: str, servers=("web/host-1",), **policy):
         provider = {"type": "haproxy", "sockets": list(sockets), "servers": list(servers)}
         records = Records(str(tmp_path / "traffic"))
-        made = TrafficControl("Web", Policy([provider], **policy), records, Access(), tell=lambda text: None)
+        made = TrafficControl("Web", Policy([provider], **policy), records, BalancerAccess(), tell=lambda text: None)
         return made, records
 
     return control

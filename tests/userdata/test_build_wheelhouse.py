@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from agent.fleet.install import InstallOptions, install
+from agent.fleet.install import AgentInstallOptions, install
 from fleet_box import StandIns, agent_wheel, digest, pip_wheel, wheel
 
 PROGRAM = Path(__file__).resolve().parents[2] / "userdata" / "build-wheelhouse"
@@ -84,7 +84,7 @@ def test_what_it_builds_installs(builder, tmp_path, monkeypatch) -> None:
     programs.add("systemctl")
     monkeypatch.setenv("PATH", programs.path)
     printed = builder.build()
-    options = InstallOptions(printed["AGENT_SOURCE"], printed["AGENT_SHA256"], root=str(tmp_path / "root"))
+    options = AgentInstallOptions(printed["AGENT_SOURCE"], printed["AGENT_SHA256"], root=str(tmp_path / "root"))
     assert install(options, tell=print).version == "9.1"
 
 

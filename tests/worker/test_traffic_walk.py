@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from agent.traffic.record import Phase, Record, Records
+from agent.traffic.record import Phase, Records, TrafficRecord
 from agent_host import AGENT, AgentHost, revision, specification
 from balancer_gates import SIDES, Place, Programs, classic, relayed, target_groups
 from balancer_server import running_balancers
@@ -104,7 +104,7 @@ class Walk:
         return record.phase is Phase.OUT and bool(record.kept) and self.place.is_out()
 
     def record(self) -> Any:
-        found: Record | None = Records(str(self.host.state / "traffic")).read("Group")
+        found: TrafficRecord | None = Records(str(self.host.state / "traffic")).read("Group")
         return found
 
     def _is_shown(self, deployment: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from agent.sandbox.engine import names
-from agent.sandbox.engine.records import Command, Deployment, EventState, Limits, Scope, Target
+from agent.sandbox.engine.records import Deployment, EventState, Limits, Scope, Target, TargetCommand
 from agent.sandbox.errors import RefusedError
 
 
@@ -16,21 +16,21 @@ class CommandDispatcher:
         self.limits = Limits()
         self._scope = scope
         self._clock = clock
-        self._commands: dict[str, Command] = {}
+        self._commands: dict[str, TargetCommand] = {}
         self._executions: dict[str, tuple[Deployment, Target]] = {}
-        self._open: dict[str, list[Command]] = {}
+        self._open: dict[str, list[TargetCommand]] = {}
 
-    def issue(self, deployment: Deployment, target: Target, event: EventState) -> Command:
+    def issue(self, deployment: Deployment, target: Target, event: EventState) -> TargetCommand:
         """Make the command for an event; the host gets it at its next poll."""
         if not target.execution_id:
             target.execution_id = names.execution_id(self._scope.region, self._scope.account, deployment.deployment_id)
             self._executions[target.execution_id] = (deployment, target)
-        command = Command(names.command_identifier(), deployment, target, event, at=self._clock())
+        command = TargetCommand(names.command_identifier(), deployment, target, event, at=self._clock())
         self._commands[command.identifier] = command
         self._open.setdefault(target.host_identifier, []).append(command)
         return command
 
-    def next_for(self, host_identifier: str) -> Command | None:
+    def next_for(self, host_identifier: str) -> TargetCommand | None:
         """Give the oldest command that the host should be handed now, without handing it out.
 
         One that was handed out is due again after a while, until it is acknowledged.
@@ -41,11 +41,11 @@ class CommandDispatcher:
                 return command
         return None
 
-    def serve(self, command: Command) -> None:
+    def serve(self, command: TargetCommand) -> None:
         """Note that the command was handed out."""
         command.served = self._clock()
 
-    def find(self, identifier: str) -> Command:
+    def find(self, identifier: str) -> TargetCommand:
         """Give a command, ended or not; RefusedError for an identifier that was never issued."""
         command = self._commands.get(identifier)
         if command is None:
@@ -59,12 +59,12 @@ class CommandDispatcher:
             raise RefusedError("ClientException", f"There is no deployment execution {execution_id}.")
         return found
 
-    def end(self, command: Command, status: str) -> None:
+    def end(self, command: TargetCommand, status: str) -> None:
         """Give a command its final status and take it from its host's list."""
         command.status = status
         self._open[command.target.host_identifier].remove(command)
 
-    def overdue(self) -> list[tuple[Command, str]]:
+    def overdue(self) -> list[tuple[TargetCommand, str]]:
         """Give the commands whose host has let a time limit pass, each with what to tell the user."""
         now, found = self._clock(), []
         for commands in self._open.values():
@@ -76,6 +76,6 @@ class CommandDispatcher:
         return found
 
 
-def _not_taken(command: Command, limit: float) -> str:
+def _not_taken(command: TargetCommand, limit: float) -> str:
     seen = "was handed the command but did not acknowledge it" if command.served else "did not ask for a command"
     return f"The agent on the host {seen} within {limit:g} seconds. Is it running, and is it registered?"

@@ -11,7 +11,7 @@ from agent.sandbox.engine.catalogue import Catalogue
 from agent.sandbox.engine.deployments import Deployments
 from agent.sandbox.engine.dispatcher import CommandDispatcher
 from agent.sandbox.engine.hosts import Ec2Instance, Hosts
-from agent.sandbox.engine.records import Command, Json, Limits, Scope
+from agent.sandbox.engine.records import Json, Limits, Scope, TargetCommand
 from agent.sandbox.engine.specification import specification
 from agent.sandbox.errors import RefusedError
 
@@ -51,7 +51,7 @@ class Engine:
             self.dispatcher.limits = limits
 
     def poll(self, host_identifier: str, *, seconds: float, listening: Callable[[], bool] = lambda: True) -> (
-            Command | None):  # fmt: skip
+            TargetCommand | None):  # fmt: skip
         """Give the host its next command, waiting up to ``seconds`` for one; None if there is none.
 
         ``listening`` is asked before a command is handed out, so that none goes to a host that has hung up.
@@ -132,12 +132,12 @@ class Engine:
         self._closed = True
         self.ring()
 
-    def _command_of(self, identifier: str, host_identifier: str) -> Command:
+    def _command_of(self, identifier: str, host_identifier: str) -> TargetCommand:
         command = self.dispatcher.find(identifier)
         if command.target.host_identifier != host_identifier:
             raise RefusedError("ClientException", "The host command is another host's.")
         return command
 
-    def _take_up(self, command: Command) -> None:
+    def _take_up(self, command: TargetCommand) -> None:
         command.status = command.event.status = "InProgress"
         command.acknowledged = command.event.started = command.target.updated = self.clock()

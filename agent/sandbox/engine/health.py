@@ -14,7 +14,7 @@ PREDEFINED: dict[str, Json] = {
 }
 
 
-class Progress(NamedTuple):
+class RolloutProgress(NamedTuple):
     """How many targets of a deployment are where; a target that has not begun counts as healthy."""
 
     pending: int
@@ -54,17 +54,17 @@ def required(minimum: Json, total: int) -> int:
     return min(-(-total * int(minimum["value"]) // 100), max(total - 1, 0))
 
 
-def may_start(minimum: Json, progress: Progress) -> int:
+def may_start(minimum: Json, progress: RolloutProgress) -> int:
     """Give how many further hosts may begin now."""
     healthy = progress.pending + progress.succeeded
     return max(0, min(progress.pending, healthy - required(minimum, progress.total)))
 
 
-def is_lost(minimum: Json, progress: Progress) -> bool:
+def is_lost(minimum: Json, progress: RolloutProgress) -> bool:
     """Tell whether the deployment cannot go on: hosts are waiting, none is at work, and none may begin."""
     return progress.pending > 0 and progress.running == 0 and may_start(minimum, progress) == 0
 
 
-def has_succeeded(minimum: Json, progress: Progress) -> bool:
+def has_succeeded(minimum: Json, progress: RolloutProgress) -> bool:
     """Tell whether a finished deployment succeeded: enough hosts, and one at the least, have the revision."""
     return progress.succeeded >= max(1, required(minimum, progress.total))

@@ -22,7 +22,7 @@ class Ec2Instance(NamedTuple):
     tags: Mapping[str, str]
 
 
-class Host(NamedTuple):
+class TargetHost(NamedTuple):
     """A host that a deployment may go to, by the names that the API and the agent know it under."""
 
     target_id: str
@@ -83,26 +83,26 @@ class Hosts:
             raise RefusedError("InstanceNotRegisteredException", f"The instance {name} is not registered any more")
         return found
 
-    def of_group(self, group: DeploymentGroup) -> list[Host]:
+    def of_group(self, group: DeploymentGroup) -> list[TargetHost]:
         """Give the hosts that a deployment group means, in the order of their registration or start."""
         settings = group.settings
         local_sets = (settings.get("onPremisesTagSet") or {}).get("onPremisesTagSetList") or []
         found = [
-            Host(one.name, one.instance_arn, one.host_identifier)
+            TargetHost(one.name, one.instance_arn, one.host_identifier)
             for one in self.on_premises.values()
             if one.deregistered is None
             and selected(settings.get("onPremisesInstanceTagFilters") or [], local_sets, one.tags)
         ]
         return found + self._ec2_hosts(settings)
 
-    def _ec2_hosts(self, settings: Json) -> list[Host]:
+    def _ec2_hosts(self, settings: Json) -> list[TargetHost]:
         filters = settings.get("ec2TagFilters") or []
         tag_sets = (settings.get("ec2TagSet") or {}).get("ec2TagSetList") or []
         if not filters and not tag_sets:
             return []
         found = [one for one in self._ec2() if selected(filters, tag_sets, one.tags)]
         arns = [self._scope.arn("ec2", f"instance/{one.instance_id}") for one in found]
-        return [Host(one.instance_id, arn, arn) for one, arn in zip(found, arns, strict=True)]
+        return [TargetHost(one.instance_id, arn, arn) for one, arn in zip(found, arns, strict=True)]
 
 
 def _one_arn(user_arn: str | None, session_arn: str | None) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from agent.sandbox.engine import health, lifecycle
 from agent.sandbox.engine.dispatcher import CommandDispatcher
-from agent.sandbox.engine.records import Command, Deployment, EventState, Json, Target
+from agent.sandbox.engine.records import Deployment, EventState, Json, Target, TargetCommand
 
 
 class Orchestrator:
@@ -30,7 +30,7 @@ class Orchestrator:
         else:
             self._finalize(deployment)
 
-    def complete(self, command: Command, *, succeeded: bool, diagnostics: Json) -> None:
+    def complete(self, command: TargetCommand, *, succeeded: bool, diagnostics: Json) -> None:
         """Take in the end of a command and go on with its target and deployment."""
         self._dispatcher.end(command, "Succeeded" if succeeded else "Failed")
         deployment, target, event = command.deployment, command.target, command.event
@@ -90,7 +90,7 @@ class Orchestrator:
         elif not progress.running and not progress.pending:
             self._conclude(deployment, progress)
 
-    def _conclude(self, deployment: Deployment, progress: health.Progress) -> None:
+    def _conclude(self, deployment: Deployment, progress: health.RolloutProgress) -> None:
         if deployment.stopping:
             self._finish(deployment, "Stopped", "MANUAL_STOP", "The deployment was stopped by its user.")
         elif health.has_succeeded(deployment.minimum_healthy, progress):
@@ -126,10 +126,10 @@ class Orchestrator:
         )
 
 
-def progress_of(deployment: Deployment) -> health.Progress:
+def progress_of(deployment: Deployment) -> health.RolloutProgress:
     """Count a deployment's targets; skipped ones have no part in its health."""
     count = [target.status for target in deployment.targets].count
-    return health.Progress(
+    return health.RolloutProgress(
         pending=count("Pending"), running=count("InProgress"), succeeded=count("Succeeded"), failed=count("Failed")
     )
 
@@ -151,7 +151,7 @@ def _too_many(deployment: Deployment) -> str:
     )
 
 
-def _too_few(deployment: Deployment, progress: health.Progress) -> str:
+def _too_few(deployment: Deployment, progress: health.RolloutProgress) -> str:
     return (
         f"Too many hosts failed: {progress.failed} of {progress.total}, and {deployment.config_name} "
         f"keeps {max(1, health.required(deployment.minimum_healthy, progress.total))} healthy."

@@ -109,7 +109,7 @@ class Target:
         self.events = [EventState(name) for name in events]
         self.status = "Pending"
         self.updated = at
-        self.command: Command | None = None
+        self.command: TargetCommand | None = None
 
     @property
     def is_over(self) -> bool:
@@ -117,7 +117,7 @@ class Target:
         return self.status in ("Succeeded", "Failed", "Skipped")
 
 
-class Command:
+class TargetCommand:
     """One lifecycle event handed to one host; it ends once."""
 
     def __init__(

@@ -16,9 +16,9 @@ from agent.sandbox.engine.engine import Engine
 from agent.sandbox.errors import RefusedError
 from agent.sandbox.metadata import MetadataApp
 from agent.sandbox.wire import json_protocol, public
-from agent.sandbox.wire.command_service import SIGNING_NAMES, CommandService
+from agent.sandbox.wire.command_service import SIGNING_NAMES, CommandServiceApi
 from agent.sandbox.wire.control import Control
-from agent.sandbox.wire.messages import Answer, Request
+from agent.sandbox.wire.messages import Request, SandboxAnswer
 from agent.sandbox.wire.moto_gate import MotoGate
 from agent.sandbox.wire.moto_side import MotoSide
 from agent.sandbox.wire.public import PublicApi
@@ -37,7 +37,7 @@ class App:
         engine: Engine,
         moto: MotoSide,
         *,
-        commands: CommandService,
+        commands: CommandServiceApi,
         control: Control,
         metadata: MetadataApp,
         clock: Callable[[], float] = time.time,
@@ -76,7 +76,7 @@ class App:
         start_response(f"{status.value} {status.phrase}", [*headers, *answer.headers])
         return [answer.body]
 
-    def _answer(self, request: Request) -> Answer:
+    def _answer(self, request: Request) -> SandboxAnswer:
         if not request.target.startswith("/") or request.target.startswith("//"):
             raise RefusedError("InvalidURI", "The target of a request begins with one slash.")
         if request.path.startswith("/_sandbox/"):
@@ -89,7 +89,7 @@ class App:
             return self._commands.answer(operation, request, lambda: self._caller(request, SIGNING_NAMES[prefix]))
         return self._answer_by_moto(request)
 
-    def _answer_public(self, operation: str, request: Request) -> Answer:
+    def _answer_public(self, operation: str, request: Request) -> SandboxAnswer:
         caller = self._caller(request, public.SIGNING_NAME)
         if self._is_host(caller):
             raise RefusedError("AccessDeniedException", f"{caller.arn} is a host, and may not call {operation}.")
@@ -108,7 +108,7 @@ class App:
             )
         return verify(request, claim, region=self._engine.scope.region, find=self._moto.find_key, now=self._clock())
 
-    def _answer_by_moto(self, request: Request) -> Answer:
+    def _answer_by_moto(self, request: Request) -> SandboxAnswer:
         """Check the signature here, which moto does not do, and keep hosts from making themselves other keys."""
         claim = claim_of(request)
         caller = verify(request, claim, region=self._engine.scope.region, find=self._moto.find_key, now=self._clock())
@@ -135,7 +135,7 @@ def _named(request: Request) -> str:
     return request.headers.get("x-amz-target") or f"{request.method} {request.path}"
 
 
-def refusal(request: Request, error: RefusedError) -> Answer:
+def refusal(request: Request, error: RefusedError) -> SandboxAnswer:
     """Return the answer that reports a fault: JSON, or XML of the kind that the called service uses."""
     service = _service(request)
     form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
@@ -148,7 +148,7 @@ def refusal(request: Request, error: RefusedError) -> Answer:
         text = f"<Response><Errors>{text}</Errors></Response>"
     elif form:
         text = f"<ErrorResponse>{text}</ErrorResponse>"
-    return Answer(max(error.status, 403), text.encode(), content_type="application/xml")
+    return SandboxAnswer(max(error.status, 403), text.encode(), content_type="application/xml")
 
 
 def _service(request: Request) -> str:

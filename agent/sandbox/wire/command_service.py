@@ -14,9 +14,9 @@ from agent.sandbox.engine.records import Json
 from agent.sandbox.errors import RefusedError
 from agent.sandbox.wire import diagnostics
 from agent.sandbox.wire.faults import Faults, HangUpError
-from agent.sandbox.wire.journal import Journal
+from agent.sandbox.wire.journal import CallJournal
 from agent.sandbox.wire.json_protocol import JsonProtocol
-from agent.sandbox.wire.messages import Answer, Request
+from agent.sandbox.wire.messages import Request, SandboxAnswer
 from agent.sandbox.wire.sigv4 import Caller
 from agent.service.shapes import load_model
 
@@ -32,17 +32,17 @@ FIRST_AGENT, OLDEST_AGENT = (1, 0, 0), (1, 6, 0)
 _VERSION = re.compile(r"(?:OFFICIAL_|v)?(\d+)\.(\d+)(?:\.(\d+))?(?:[.+_-].*)?")
 
 
-class Signer(Protocol):
+class DocumentSigner(Protocol):
     """Seals a deployment specification as hosts expect it."""
 
     def seal(self, document: bytes) -> str:
         """Give the signed message as a PEM."""
 
 
-class CommandService:
+class CommandServiceApi:
     """Answers hosts; every call is put down in the journal."""
 
-    def __init__(self, engine: Engine, signer: Signer, journal: Journal, faults: Faults) -> None:
+    def __init__(self, engine: Engine, signer: DocumentSigner, journal: CallJournal, faults: Faults) -> None:
         self._engine = engine
         self._signer = signer
         self._journal = journal
@@ -57,7 +57,7 @@ class CommandService:
             "PutHostCommandComplete": self._complete,
         }
 
-    def answer(self, name: str, request: Request, authenticate: Callable[[], Caller]) -> Answer:
+    def answer(self, name: str, request: Request, authenticate: Callable[[], Caller]) -> SandboxAnswer:
         """Carry out an operation; ``authenticate`` gives its caller or refuses."""
         entry: Json = {"at": time.time(), "operation": name, "agent_version": request.headers.get(VERSION_HEADER)}
         try:
@@ -75,7 +75,7 @@ class CommandService:
             self._journal.add(entry)
         return answer
 
-    def _carry_out(self, name: str, request: Request, caller: Caller, entry: Json) -> Answer:
+    def _carry_out(self, name: str, request: Request, caller: Caller, entry: Json) -> SandboxAnswer:
         model = self._protocol.operation(name)
         _version(request)
         params = self._protocol.read(request, model)

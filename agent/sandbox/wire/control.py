@@ -12,8 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 from agent.sandbox.engine.engine import Engine
 from agent.sandbox.errors import RefusedError
 from agent.sandbox.wire.faults import Faults
-from agent.sandbox.wire.journal import Journal
-from agent.sandbox.wire.messages import Answer, Request
+from agent.sandbox.wire.journal import CallJournal
+from agent.sandbox.wire.messages import Request, SandboxAnswer
 from agent.sandbox.wire.metadata_control import MetadataControl
 
 Action = Callable[[Request], object]
@@ -23,7 +23,7 @@ class Control:
     """Answers ``METHOD /_sandbox/NAME`` for whoever brings the token of sandbox.json."""
 
     def __init__(
-        self, engine: Engine, journal: Journal, faults: Faults, metadata: MetadataControl, *, token: str
+        self, engine: Engine, journal: CallJournal, faults: Faults, metadata: MetadataControl, *, token: str
     ) -> None:
         self._engine = engine
         self._journal = journal
@@ -40,7 +40,7 @@ class Control:
             ("DELETE", "metadata"): lambda request: metadata.remove(_object(request)),
         }
 
-    def answer(self, request: Request) -> Answer:
+    def answer(self, request: Request) -> SandboxAnswer:
         """Carry out one call."""
         given = request.headers.get("authorization", "")
         if not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
@@ -49,7 +49,7 @@ class Control:
         if action is None:
             known = ", ".join(f"{method} /_sandbox/{name}" for method, name in self._actions)
             raise RefusedError("UnknownOperationException", f"There are {known}.", status=404)
-        return Answer(200, json.dumps(action(request)).encode(), content_type="application/json")
+        return SandboxAnswer(200, json.dumps(action(request)).encode(), content_type="application/json")
 
     def _read_journal(self, request: Request) -> object:
         after = parse_qs(urlsplit(request.target).query).get("after", ["0"])[0]

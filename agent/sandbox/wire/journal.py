@@ -11,7 +11,7 @@ KEPT = 20_000
 """Entries; older ones are forgotten."""
 
 
-class Journal:
+class CallJournal:
     """A numbered list of calls in their order; all methods may be called from any thread."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ from botocore.validate import ParamValidator  # type: ignore[import-untyped]
 from agent.sandbox.engine.records import Json
 from agent.sandbox.errors import RefusedError
 from agent.sandbox.wire.inputs import MemberFaults
-from agent.sandbox.wire.messages import Answer, Request
+from agent.sandbox.wire.messages import Request, SandboxAnswer
 
 CONTENT_TYPE = "application/x-amz-json-1.1"
 
@@ -50,11 +50,11 @@ class JsonProtocol:
         self.check(operation, given)
         return given
 
-    def write(self, operation: OperationModel, output: Json) -> Answer:
+    def write(self, operation: OperationModel, output: Json) -> SandboxAnswer:
         """Make the answer to a call; members that are None are left out."""
         shape = operation.output_shape
         body = json.dumps(_rendered(shape, output)).encode() if shape is not None else b"{}"
-        return Answer(200, body)
+        return SandboxAnswer(200, body)
 
     def check(self, operation: OperationModel, params: Json) -> None:
         """Refuse an input that the model does not allow, with the fault of the member that is wrong."""
@@ -79,10 +79,10 @@ class JsonProtocol:
         return next((fault for fault in faults if fault in modelled), self._invalid)
 
 
-def refusal(error: RefusedError) -> Answer:
+def refusal(error: RefusedError) -> SandboxAnswer:
     """Make the answer that tells a JSON client of a fault."""
     body = json.dumps({"__type": error.fault, "message": error.message}).encode()
-    return Answer(error.status, body, headers=(("x-amzn-ErrorType", error.fault),))
+    return SandboxAnswer(error.status, body, headers=(("x-amzn-ErrorType", error.fault),))
 
 
 def _type_fault(shape: Shape, value: object) -> str:

@@ -62,7 +62,7 @@ class Request:
         return hashlib.file_digest(self._body.take(IN_MEMORY), "sha256").hexdigest()  # type: ignore[arg-type]
 
 
-class Answer(NamedTuple):
+class SandboxAnswer(NamedTuple):
     """What goes back: a status, a body and its content type."""
 
     status: int

@@ -13,7 +13,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.test import run_wsgi_app
 
 from agent.sandbox.errors import RefusedError
-from agent.sandbox.wire.messages import Answer, Request
+from agent.sandbox.wire.messages import Request, SandboxAnswer
 from agent.sandbox.wire.sigv4 import Caller, Claim
 
 _FORM = "application/x-www-form-urlencoded"
@@ -43,7 +43,7 @@ class MotoGate:
         self._everything = DomainDispatcherApplication(create_backend_app)
         self._s3, self._sts = create_backend_app("s3"), create_backend_app("sts")
 
-    def answer(self, request: Request, claim: Claim) -> Answer:
+    def answer(self, request: Request, claim: Claim) -> SandboxAnswer:
         """Let moto answer a caller who may do everything. Raises RefusedError."""
         if _decoded(request).startswith("/moto-api"):
             raise RefusedError("AccessDeniedException", "moto's own interface is closed in the sandbox.", status=403)
@@ -60,7 +60,7 @@ class MotoGate:
             raise _lacks(f"the service that is signed for as {claim.service}") from error
         return _run(application, environ, claim.service)
 
-    def answer_host(self, request: Request, caller: Caller, service: str) -> Answer:
+    def answer_host(self, request: Request, caller: Caller, service: str) -> SandboxAnswer:
         """Let moto answer a host, which may read S3 and ask STS who it is. Raises RefusedError."""
         if service == "s3" and request.method in ("GET", "HEAD"):
             return _run(self._s3, _bare(request), service)
@@ -94,7 +94,7 @@ def _bare(request: Request) -> dict[str, Any]:
     return {**kept, "wsgi.input": BytesIO(), "wsgi.input_terminated": True, "CONTENT_LENGTH": "0"}
 
 
-def _run(application: Any, environ: dict[str, Any], service: str) -> Answer:  # noqa: ANN401  # a Flask application
+def _run(application: Any, environ: dict[str, Any], service: str) -> SandboxAnswer:  # noqa: ANN401  # a Flask application
     """Return moto's answer, or raise RefusedError that says what moto lacks or where it failed."""
     asked = f"{environ.get('HTTP_X_AMZ_TARGET') or environ['REQUEST_METHOD'] + ' ' + environ['PATH_INFO']} of {service}"
     try:
@@ -111,7 +111,9 @@ def _run(application: Any, environ: dict[str, Any], service: str) -> Answer:  # 
     if code in (404, 405) and media.startswith("text/html") and body.startswith(b"<!doctype html>"):
         raise _lacks(asked)
     others = [(name, value) for name, value in headers if name.lower() != "content-type"]
-    return Answer(code, body, content_type=media, headers=tuple(mark_composite(others) if service == "s3" else others))
+    return SandboxAnswer(
+        code, body, content_type=media, headers=tuple(mark_composite(others) if service == "s3" else others)
+    )
 
 
 def _lacks(what: str) -> RefusedError:

@@ -12,7 +12,7 @@ from moto.sts.models import sts_backends
 
 from agent.sandbox.engine.hosts import Ec2Instance
 from agent.sandbox.engine.records import Scope
-from agent.sandbox.wire.sigv4 import Caller, Key
+from agent.sandbox.wire.sigv4 import AccountKey, Caller
 
 ADMINISTRATOR = "sandbox"
 """The IAM user whose key the sandbox prints."""
@@ -33,7 +33,7 @@ class MotoSide:
         key.secret_access_key = secrets.token_urlsafe(30)
         return key.access_key_id, key.secret_access_key
 
-    def find_key(self, access_key: str) -> Key | None:
+    def find_key(self, access_key: str) -> AccountKey | None:
         """Look up an access key of an IAM user or of a session; None if there is none, or it was made inactive."""
         key = self._iam.access_keys.get(access_key)
         if key is None or key.status != "Active":
@@ -41,11 +41,11 @@ class MotoSide:
         role = self._sts.get_assumed_role_from_access_key(access_key)
         if role is not None:
             caller = Caller(access_key, role.arn, session=role.session_name)
-            return Key(role.secret_access_key, caller, role.session_token, role.expiration.timestamp())
+            return AccountKey(role.secret_access_key, caller, role.session_token, role.expiration.timestamp())
         user = self._iam.users.get(key.user_name or "")
         if user is None or all(one is not key for one in user.access_keys):
             return None
-        return Key(key.secret_access_key, Caller(access_key, user.arn))
+        return AccountKey(key.secret_access_key, Caller(access_key, user.arn))
 
     def running_instances(self) -> list[Ec2Instance]:
         """Give the EC2 instances that run at the moment."""

@@ -12,7 +12,7 @@ from agent.sandbox.engine.records import Json
 from agent.sandbox.errors import RefusedError
 from agent.sandbox.wire.inputs import MEMBER_FAULTS
 from agent.sandbox.wire.json_protocol import JsonProtocol
-from agent.sandbox.wire.messages import Answer, Request
+from agent.sandbox.wire.messages import Request, SandboxAnswer
 
 TARGET_PREFIX = "CodeDeploy_20141006."
 SIGNING_NAME = "codedeploy"
@@ -37,7 +37,7 @@ class PublicApi:
         self._model = ServiceModel(model, "codedeploy")
         self._protocol = JsonProtocol(self._model, invalid="InvalidInputException", faults=MEMBER_FAULTS)
 
-    def answer(self, name: str, request: Request) -> Answer:
+    def answer(self, name: str, request: Request) -> SandboxAnswer:
         """Carry out an operation whose caller has been checked."""
         model = self._protocol.operation(name)
         operation = OPERATIONS.get(name)

@@ -22,7 +22,7 @@ _HANDSHAKE = 30.0  # seconds for a client to begin TLS
 _log = structlog.get_logger()
 
 
-class Handler(MotoRequestHandler):
+class RequestHandler(MotoRequestHandler):
     """moto's handler, except that a connection outlives its request.
 
     werkzeug closes every connection because an application may leave a part of the body unread. Here the application
@@ -110,7 +110,7 @@ class Server(ThreadedWSGIServer):
         self, listening: socket.socket, application: Callable[..., Any], *, tls: ssl.SSLContext | None = None
     ) -> None:
         host, port = listening.getsockname()[:2]
-        super().__init__(host, port, application, handler=Handler, fd=listening.fileno())
+        super().__init__(host, port, application, handler=RequestHandler, fd=listening.fileno())
         listening.close()  # the server has a duplicate
         self.ssl_context = tls
         self._quiet = threading.Condition()

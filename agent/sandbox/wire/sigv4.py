@@ -41,7 +41,7 @@ class Caller(NamedTuple):
         return self.session if re.fullmatch(r"i-[0-9a-f]{8,17}", self.session) else ""
 
 
-class Key(NamedTuple):
+class AccountKey(NamedTuple):
     """An access key as the account knows it; session keys have a token and end at a time."""
 
     secret: str
@@ -51,7 +51,7 @@ class Key(NamedTuple):
 
     def __repr__(self) -> str:
         """Show whose key it is, and no secret."""
-        return f"Key(caller={self.caller!r})"
+        return f"AccountKey(caller={self.caller!r})"
 
 
 class Claim(NamedTuple):
@@ -77,7 +77,9 @@ def claim_of(request: Request) -> Claim:
     return Claim(access_key, date, region, service, tuple(signed.split(";")), signature)
 
 
-def verify(request: Request, claim: Claim, *, region: str, find: Callable[[str], Key | None], now: float) -> Caller:
+def verify(
+    request: Request, claim: Claim, *, region: str, find: Callable[[str], AccountKey | None], now: float
+) -> Caller:
     """Give the caller whose signature it is; ``find`` looks up an access key. Raises RefusedError.
 
     In the order of the services: scope and signed headers, time, key, token, signature.
@@ -132,7 +134,7 @@ def _check_time(stamp: str, claim: Claim, now: float) -> None:
         )
 
 
-def _signature(request: Request, claim: Claim, key: Key, stamp: str) -> str:
+def _signature(request: Request, claim: Claim, key: AccountKey, stamp: str) -> str:
     # The host that counts is the signed header's; that may be missing, or no host.
     rebuilt = AWSRequest(method=request.method, url=f"http://host{request.target}")
     rebuilt.headers = HTTPHeaders()

@@ -15,7 +15,7 @@ _SHOWN = 200
 _LINKS_FOLLOWED = 40  # as many as Linux itself follows
 
 
-def shown(name: bytes) -> str:
+def shown_name(name: bytes) -> str:
     """A name for a message: quoted, on one line whatever bytes are in it, and not endless."""
     text = name.decode("utf-8", "backslashreplace")
     text = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
@@ -26,7 +26,7 @@ def shown(name: bytes) -> str:
 
 def entry_error(archive: str, name: bytes, what: str, *, remedy: str = MAKE_IT_AGAIN) -> BundleError:
     """The error for one entry of an archive or directory."""
-    return BundleError(f"{archive}: entry {shown(name)} {what}.", remedy=remedy)
+    return BundleError(f"{archive}: entry {shown_name(name)} {what}.", remedy=remedy)
 
 
 def clean(raw: bytes) -> tuple[bytes, bool]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from agent.bundle.files import Owner
-from agent.bundle.names import LONGEST_NAME, MAKE_IT_AGAIN, clean, entry_error, shown
+from agent.bundle.names import LONGEST_NAME, MAKE_IT_AGAIN, clean, entry_error, shown_name
 from agent.bundle.owners import Owners
 from agent.bundle.space import Space
 from agent.bundle.streams import ArchiveFile, ByteStream
@@ -117,7 +117,7 @@ class TarReader:
             raise self._archive.error(f"{self._place()} {error}", remedy=MAKE_IT_AGAIN) from error
 
     def _place(self) -> str:
-        return f"the entry after {shown(self._name)}" if self._name else "its first entry"
+        return f"the entry after {shown_name(self._name)}" if self._name else "its first entry"
 
     def _next_header(self) -> tuple[Header | None, bytes]:
         """The next entry's header, with what long names and extended headers say about it; None at the end."""

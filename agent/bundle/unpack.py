@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from agent.bundle.compression import expected_size, open_tar_stream
 from agent.bundle.directory import DirectoryReader
-from agent.bundle.names import entry_error, shown
+from agent.bundle.names import entry_error, shown_name
 from agent.bundle.space import Space
 from agent.bundle.staging import Staging
 from agent.bundle.streams import CHUNK, ArchiveFile
@@ -222,7 +222,7 @@ class _Unpacking:
         links = {name.removeprefix(top): target for name, target in self._writer.links.items()}
         for name, target in links.items():
             if self._writer.leads_out(name, links):
-                what = f"is a symbolic link to {shown(target)}, which leads out of the revision"
+                what = f"is a symbolic link to {shown_name(target)}, which leads out of the revision"
                 remedy = (
                     "The agent's setting reject_path_traversal_in_bundle refuses that: change the link or the setting."
                 )

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from agent.bundle.files import FileMaker, Owner
-from agent.bundle.names import LONGEST_NAME, entry_error, resolve, shown
+from agent.bundle.names import LONGEST_NAME, entry_error, resolve, shown_name
 from agent.bundle.space import Space
 from agent.errors import BundleError
 from agent.filesystem.helper_process import is_worth_a_helper
@@ -146,7 +146,7 @@ class TreeWriter:
         """Make a symbolic link; its target may be anything, it is only text."""
         leaf = self._enter_directory_of(name)
         if self._reject_links:
-            raise self._refusal(name, f"is a symbolic link (to {shown(target)})", "reject_symlinks_in_bundle")
+            raise self._refusal(name, f"is a symbolic link (to {shown_name(target)})", "reject_symlinks_in_bundle")
         if not target or b"\0" in target:
             raise entry_error(self._archive, name, "is a symbolic link to nowhere: its target is empty or has a NUL")
         self._space.take(len(target))
@@ -254,7 +254,7 @@ class TreeWriter:
             try:
                 os.mkdir(path, 0o700, dir_fd=self._top)
             except FileExistsError:
-                what = f"lies below {shown(path)}, which the same archive makes a file"
+                what = f"lies below {shown_name(path)}, which the same archive makes a file"
                 raise entry_error(self._archive, self.current, what) from None
             self.made += 1
             self._remember(path, None)
@@ -264,8 +264,8 @@ class TreeWriter:
         """The directory of the record that a symbolic link leads to: tar writes through such links, so do we."""
         real = resolve(self.links, path, self._step)
         if real is None or real not in self._directories:
-            target = shown(self.links[path])
-            what = f"lies below {shown(path)}, which is a symbolic link to {target}, not to a directory in here"
+            target = shown_name(self.links[path])
+            what = f"lies below {shown_name(path)}, which is a symbolic link to {target}, not to a directory in here"
             raise entry_error(self._archive, self.current, what)
         return real
 
@@ -319,7 +319,7 @@ class TreeWriter:
             raise entry_error(self._archive, self.current, what)
 
     def _missing_link_target(self, name: bytes, target: bytes) -> BundleError:
-        what = f"is a hard link to {shown(target)}, and no file of that name comes before it"
+        what = f"is a hard link to {shown_name(target)}, and no file of that name comes before it"
         return entry_error(self._archive, name, what)
 
     def _refusal(self, name: bytes, what: str, setting: str) -> BundleError:

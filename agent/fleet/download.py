@@ -38,8 +38,8 @@ def download(source: str, destination: str, *, region: str | None = None, proxy:
         client.close()
 
 
-def shown(url: str) -> str:
-    """An address without what may be secret in it: user, password and query."""
+def public_url(url: str) -> str:
+    """Return an address without what may be secret in it: user, password and query."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
@@ -50,16 +50,16 @@ def _fetch_https(client: HttpClient, url: str, destination: str) -> None:
             if response.status in _REDIRECTS:
                 url = urljoin(url, response.headers.get("Location", ""))
                 if not url.startswith("https://"):
-                    raise SourceError(f"The source leads on to {shown(url)}, which is not https.")
+                    raise SourceError(f"The source leads on to {public_url(url)}, which is not https.")
                 continue
             if response.status != 200:
                 raise SourceError(
-                    f"{shown(url)} answered with status {response.status}, and 200 was expected.",
+                    f"{public_url(url)} answered with status {response.status}, and 200 was expected.",
                     remedy="A signed address may have expired.",
                 )
             _save(response.chunks(), destination)
             return
-    raise SourceError(f"The source was led on more than {_MOST_REDIRECTS} times, last to {shown(url)}.")
+    raise SourceError(f"The source was led on more than {_MOST_REDIRECTS} times, last to {public_url(url)}.")
 
 
 def _save(chunks: Iterator[bytes], destination: str) -> None:

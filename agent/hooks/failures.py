@@ -15,7 +15,7 @@ from agent.filesystem.reasons import remedy_for
 from agent.hooks.accounts import Account, first_closed_directory
 from agent.hooks.follower import Ending
 from agent.hooks.launch import NOBODY, STEP_DIRECTORY, STEP_USER, User
-from agent.hooks.writers import ScriptWriter, explain
+from agent.hooks.writers import ScriptWriter, explain_writers
 
 _LOCATION = (
     "Correct 'location' in the hooks section of the AppSpec file (upper and lower case matter), or add the file to the"
@@ -56,13 +56,14 @@ class FailureWriter:
     def writable(self, found: Sequence[ScriptWriter], archive: str) -> ScriptError:
         """Return the error for a script that other accounts may change, which a setting forbids."""
         return self._not_run(
-            f"was not run, because the setting reject_scripts_writable_by_others forbids it: {explain(found, archive)}"
+            "was not run, because the setting reject_scripts_writable_by_others forbids it:"
+            f" {explain_writers(found, archive)}"
         )
 
     def writable_warning(self, found: Sequence[ScriptWriter], archive: str) -> str:
         """Return the warning for a script that other accounts may change."""
         return (
-            f"S{self.subject[1:]} runs although another account may change it: {explain(found, archive)} "
+            f"S{self.subject[1:]} runs although another account may change it: {explain_writers(found, archive)} "
             "With reject_scripts_writable_by_others: true the agent refuses such scripts."
         )
 

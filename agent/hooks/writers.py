@@ -168,7 +168,7 @@ def _granted(descriptor: int, group: int) -> Iterator[tuple[str, int]]:
             yield _ACL_KINDS[tag], group if tag == _ACL_GROUP_OBJ else number
 
 
-def explain(found: Sequence[ScriptWriter], archive: str) -> str:
+def explain_writers(found: Sequence[ScriptWriter], archive: str) -> str:
     """Return sentences that name who may change a script of an archive, and say what to do."""
     named = [str(writer) for writer in found[:_NAMED_AT_MOST]]
     if len(found) > _NAMED_AT_MOST:

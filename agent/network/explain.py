@@ -41,7 +41,7 @@ class RequestTarget(NamedTuple):
         return f"{self.place} through the proxy {self.proxy.place}" if self.proxy else self.place
 
 
-def explain(error: BaseException, target: RequestTarget) -> NetworkError:
+def network_error(error: BaseException, target: RequestTarget) -> NetworkError:
     """Turn an error of urllib3, ssl or the system into one that says what happened, where, and what to do."""
     chain = list(causes(error))
     for judge in (_closed, _unsendable, _tunnel, _tls, _name, _timeout, _connect):

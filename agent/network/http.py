@@ -19,7 +19,7 @@ from agent import __version__
 from agent.network.answer import MinimumRate, NothingReadError
 from agent.network.connections import LimitedConnection, OpenConnections, Pool, TlsPool
 from agent.network.errors import NetworkError, NetworkReason
-from agent.network.explain import RequestTarget, causes, explain, refused_by_proxy
+from agent.network.explain import RequestTarget, causes, network_error, refused_by_proxy
 from agent.network.proxies import Proxy, proxy_for
 from agent.network.response import Response
 from agent.network.tls import make_context
@@ -171,7 +171,7 @@ class HttpClient:
                     raise
             return send()  # urllib3 connects anew in the place of one that failed
         except BROKEN as error:
-            raise explain(error, target) from error
+            raise network_error(error, target) from error
 
     def _send_once(self, target: RequestTarget, method: str, path: str, *, tls: bool, **options: Any) -> Response:  # noqa: ANN401
         manager = self._manager(target.proxy, tls=tls)

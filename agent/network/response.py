@@ -11,7 +11,7 @@ from urllib3 import exceptions as urllib3_errors
 
 from agent.network.answer import AnswerLimits, MinimumRate
 from agent.network.errors import NetworkError, NetworkReason
-from agent.network.explain import RequestTarget, explain
+from agent.network.explain import RequestTarget, network_error
 
 PIECE = 64 * 1024
 
@@ -83,7 +83,7 @@ class Response:
         try:
             piece = self._answer.read(size, decode_content=False)
         except (urllib3_errors.HTTPError, http.client.HTTPException, OSError) as error:
-            raise explain(error, self._target) from error
+            raise network_error(error, self._target) from error
         self._limits.content()
         return piece
 

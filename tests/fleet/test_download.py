@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import AgentError
-from agent.fleet.download import download, shown
+from agent.fleet.download import download, public_url
 from agent.fleet.errors import SourceError
 from agent.network.http import NetworkError
 from metadata_server import ROLE_KEYS, running_metadata
@@ -145,4 +145,4 @@ def test_other_places_are_refused(source, reason, tmp_path) -> None:
 
 
 def test_an_address_is_shown_without_what_may_be_secret() -> None:
-    assert shown("https://user:pass@host:8443/a/b?X-Amz-Signature=s#f") == "https://host:8443/a/b"
+    assert public_url("https://user:pass@host:8443/a/b?X-Amz-Signature=s#f") == "https://host:8443/a/b"

@@ -13,7 +13,7 @@ import pytest
 
 from agent import __version__
 from agent.network.answer import MOST_WITHOUT_CONTENT
-from agent.network.explain import RequestTarget, explain
+from agent.network.explain import RequestTarget, network_error
 from agent.network.http import HttpClient, HttpOptions, MinimumRate, NetworkError, NetworkReason
 from wire_server import Answer, Authority, running_server
 
@@ -416,7 +416,7 @@ def test_a_name_that_does_not_exist_is_named(client):
 
 def test_a_name_server_that_does_not_answer_is_not_taken_for_an_unknown_name():
     target = RequestTarget("service.test", 443, None, 1)
-    error = explain(socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), target)
+    error = network_error(socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), target)
     assert error.reason is NetworkReason.DNS
     assert "for now" in error.message
 

@@ -27,8 +27,8 @@ def spoil(host: AgentHost, file: str, mistake: str) -> None:
 @pytest.mark.parametrize(
     ("file", "mistake", "says"),
     [
-        ("config", "max_revisions: several\n", 'max_revisions is "several"'),
-        ("config", "\tmax_revisions: 3\n", "not YAML"),
+        ("config", "max_revisions: several\n", "max_revisions is 'several'"),
+        ("config", "\tmax_revisions: 3\n", "A tab indents this line"),
         ("on_premises", "iam_session_arn: arn:aws:sts::123456789012:assumed-role/a/b\n", "iam_session_arn"),
     ],
 )

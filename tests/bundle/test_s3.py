@@ -497,7 +497,7 @@ def common_runtime(tmp_path_factory) -> str:
     return directory
 
 
-@pytest.mark.long
+@pytest.mark.soak_only
 @pytest.mark.parametrize(("algorithm", "length"), [("crc32c", 4), ("crc64nvme", 8)])
 @pytest.mark.parametrize("is_right", [True, False])
 def test_s3s_own_checksums_are_compared_where_the_aws_common_runtime_is_there(

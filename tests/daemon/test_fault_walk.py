@@ -15,7 +15,7 @@ from worker_walk import strace_options
 
 ERRORS = ("EMFILE", "ENOMEM", "EIO", "ENOSPC", "EROFS")
 
-pytestmark = pytest.mark.needs("tracing")
+pytestmark = [pytest.mark.needs("tracing"), pytest.mark.soak_only]
 
 
 class SupervisorWalk:

@@ -83,7 +83,7 @@ def test_an_install_that_hangs_fails_its_command(service: CommandService, host: 
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.long  # a script supervisor that does not answer is waited for
+@pytest.mark.soak_only  # a script supervisor that does not answer is waited for
 def test_a_hook_whose_supervisor_hangs_fails_its_command(
     service: CommandService, host: AgentHost, tmp_path: Path
 ) -> None:
@@ -104,7 +104,7 @@ def test_a_hook_whose_supervisor_hangs_fails_its_command(
     assert found["error_code"] in (3, 7)
 
 
-@pytest.mark.long  # the supervisor waits before it starts another worker
+@pytest.mark.soak_only  # the supervisor waits before it starts another worker
 def test_a_report_that_hangs_is_sent_again(service: CommandService, host: AgentHost, hold: Any, tmp_path: Path) -> None:
     source = revision(tmp_path / "rev", {}, to=tmp_path / "out")
     asked = hold("PutHostCommandComplete", times=1)

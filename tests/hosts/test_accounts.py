@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from agent_hosts import SITE, Fleet
 from booted_host import BootedHost
 from host_lab import NEEDED
@@ -93,6 +95,7 @@ def without_the_event(text: str) -> list[str]:
     return [line for line in text.splitlines() if not differing.match(line)]
 
 
+@pytest.mark.soak_only
 def test_a_script_without_an_interpreter_is_read_by_the_shell_of_its_account(fleet: Fleet) -> None:
     host = host_with_accounts(fleet)
     hooks = "".join(f"    - location: scripts/{name}\n      runas: {name}\n" for name in DEPLOYED_AS)
@@ -107,6 +110,7 @@ def test_a_script_without_an_interpreter_is_read_by_the_shell_of_its_account(fle
     assert all(text.endswith(f"scripts/{name}") for name, text in found.items()), found
 
 
+@pytest.mark.soak_only
 def test_an_account_that_has_expired_fails_its_script_with_the_words_of_su(fleet: Fleet) -> None:
     host = host_with_accounts(fleet)
     hooks = "  AfterInstall:\n    - location: scripts/a\n      runas: expired\n"
@@ -117,6 +121,7 @@ def test_an_account_that_has_expired_fails_its_script_with_the_words_of_su(fleet
     assert host.run("test -e /srv/ran", check=False).status == 1
 
 
+@pytest.mark.soak_only
 def test_a_time_limit_ends_what_is_in_the_session_of_an_account(fleet: Fleet) -> None:
     host = host_with_accounts(fleet)
     hooks = "  AfterInstall:\n    - location: scripts/a\n      runas: with-bash\n      timeout: 5\n"

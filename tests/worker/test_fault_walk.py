@@ -44,7 +44,7 @@ def test_an_error_at_any_call_of_a_worker_makes_no_second_and_no_false_result(
     record_property("walk", f"errors at calls of a worker: {found.points} of {len(every)} points")
 
 
-@pytest.mark.long  # tests/daemon/test_failing_disk.py has a disk that breaks while a script runs
+@pytest.mark.soak_only  # tests/daemon/test_failing_disk.py has a disk that breaks while a script runs
 @pytest.mark.needs("root", "mount", "disks")
 @pytest.mark.parametrize("break_disk", [FailingDisk.turn_read_only, FailingDisk.die], ids=["read-only", "dead"])
 def test_a_disk_that_breaks_at_any_call_of_a_worker_makes_no_second_and_no_false_result(

@@ -145,14 +145,14 @@ def test_a_revision_and_what_was_installed_are_there_after_a_power_cut(top: str)
     assert problems_of(top, "ext4", 100, lambda trial: after_each_report(trial, desired)) == "[]"
 
 
-@pytest.mark.long
+@pytest.mark.soak_only
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("files", [100, MANY])
 def test_what_was_reported_is_there_after_a_power_cut(top: str, kind: str, files: int) -> None:
     assert problems_of(top, kind, files, after_each_report) == "[]"
 
 
-@pytest.mark.long
+@pytest.mark.soak_only
 @pytest.mark.parametrize("event", DISTURBED)
 @pytest.mark.parametrize("files", [100, MANY])
 @pytest.mark.parametrize("kind", KINDS)

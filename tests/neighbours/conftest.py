@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -32,11 +33,15 @@ def host() -> Iterator[Host]:
 
 
 @pytest.fixture
-def choose(sample: Callable[[Sequence[int], int], list[int]], soak: bool) -> Callable[[Sequence[int]], list[int]]:
-    """Choose the steps of an Install at which an account acts, one a round."""
+def choose(request: pytest.FixtureRequest, soak: bool) -> Callable[[Sequence[int]], list[int]]:
+    """Choose the steps of an Install at which an account acts, one a round.
+
+    Without the fixture ``sample``, for which `make test-hosts` would repeat what `make test` has done.
+    """
     if soak:
         return lambda steps: list(steps[:: -(-len(steps) // MANY_ROUNDS)])
-    return lambda steps: sample(steps, FEW_ROUNDS)
+    chance = random.Random(f"{request.config.getoption('--sample-seed')}:{request.node.nodeid}")
+    return lambda steps: sorted(chance.sample(steps, min(FEW_ROUNDS, len(steps))))
 
 
 @pytest.fixture

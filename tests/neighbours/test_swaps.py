@@ -28,10 +28,10 @@ BAITS = {
     "nothing": lambda host, beside: attacks.nothing,
 }
 WITH_EACH_BAIT = pytest.mark.parametrize(
-    "bait", [pytest.param(bait, marks=[pytest.mark.long] if bait == "nothing" else []) for bait in BAITS]
+    "bait", [pytest.param(bait, marks=[pytest.mark.soak_only] if bait == "nothing" else []) for bait in BAITS]
 )
 # "app" itself, and a directory in it: both are of the revision, and belong to the account once it is deployed.
-WITH_EACH_NAME = pytest.mark.parametrize("name", ["app", pytest.param("app/lib", marks=pytest.mark.long)])
+WITH_EACH_NAME = pytest.mark.parametrize("name", ["app", pytest.param("app/lib", marks=pytest.mark.soak_only)])
 
 
 def put_in_place_of(host: Host, name: str, bait: str) -> Program:

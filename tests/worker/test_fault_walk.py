@@ -37,7 +37,7 @@ def test_an_error_at_any_call_of_a_worker_makes_no_second_and_no_false_result(
     walk = begin(tmp_path / "root")
     every = walk.points()
     found = Walk()
-    for number, point in sample(list(enumerate(every)), 32):
+    for number, point in sample(list(enumerate(every)), 8):
         error = ERRORS[number % len(ERRORS)]
         found.note(f"{error} in {point}", walk.disturb(point, error))
     assert not found.problems, found.report()
@@ -54,7 +54,7 @@ def test_a_disk_that_breaks_at_any_call_of_a_worker_makes_no_second_and_no_false
         walk = begin(disk.path / "root")
         every = [point for point in walk.points() if point.event != "DownloadBundle" and point.call.changes]
         found = Walk()
-        for point in sample(every, 24):
+        for point in sample(every, 8):
             disk.sync()
             found.note(point, walk.interrupt(point, lambda: break_disk(disk), disk.repair))
         assert not found.problems, found.report()

@@ -43,7 +43,7 @@ class RetryPolicy(NamedTuple):
 
 
 class Retries:
-    """What is tried under a policy, whose limit begins now; ``what`` names it in the log.
+    """What is tried under a policy, whose limit begins now; ``what`` names it in the log where the error does not.
 
     Only errors that are ``passing`` are tried again.
     """
@@ -51,7 +51,7 @@ class Retries:
     def __init__(self, policy: RetryPolicy, what: str = "", clock: Clock | None = None) -> None:
         self.clock = clock or Clock()
         self._policy = policy
-        self._prefix = f"{what}: " if what else ""
+        self._what = what
         self._end = self.clock.now() + policy.limit
         self._failures = 0
         self._logged = ""
@@ -82,7 +82,8 @@ class Retries:
         # An outage fails every attempt in the same words: one line is enough.
         level = logging.DEBUG if error.message == self._logged else logging.WARNING
         self._logged = error.message
-        _log.log(level, "%s%s Another attempt follows in %.1f s", self._prefix, error.message, delay)
+        prefix = "" if self._what in error.message else f"{self._what}: "
+        _log.log(level, "%s%s Another attempt follows in %.1f s", prefix, error.message, delay)
         self.clock.sleep(delay)
 
 

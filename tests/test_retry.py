@@ -29,7 +29,7 @@ LASTING = [
     NetworkError("x", reason=NetworkReason.TOO_LARGE),
     *(ServiceError("x", kind=ServiceErrorKind(kind)) for kind in ("credentials", "clock", "client", "protocol")),
     ProtocolError("x"),
-    CredentialsError("x", lasting=True),
+    CredentialsError("x", passing=False),
     OnPremisesError([]),
     TrafficError("x"),
     BundleError("x"),

@@ -1,7 +1,7 @@
 """What single values of an AppSpec mean: nothing, text, truth values, whole numbers.
 
 The official agent 1.8.1 reads YAML 1.1 as Ruby does and then asks little of a value's type. Here a text stays as it is
-written (``010`` is "010", a date is its text), and only where a number or a truth value is desired is it read as one.
+written (``010`` is "010", a date is its text), and only where a number or a truth value is expected is it read as one.
 """
 
 from __future__ import annotations

@@ -84,6 +84,7 @@ class _Archive:
                 file.write_at(file.descriptor, chunk, size)
                 size += len(chunk)
                 reporter.tell(size, total)
+        file.cut(size)
         if not size:
             raise BundleError(f"{self.name}: GitHub sent an empty archive.", remedy="Check the commit, deploy again.")
         reporter.ended(size)
@@ -114,7 +115,7 @@ class _Archive:
         if place.scheme != "https" and not (place.scheme == "http" and on_this_host):
             raise BundleError(
                 f"{self.name}: a redirect leads to {place.scheme}://{place.host}.",
-                remedy="Only https is followed: elsewhere anybody on the way could change the bundle.",
+                remedy="Only https is followed: over http another host on the way could change the bundle.",
             )
         return found
 

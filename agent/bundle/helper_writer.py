@@ -88,13 +88,13 @@ class HelperWriter:
             self._ended()
         self._given.add(name)
         if len(self._given) >= _MOST_NAMES:
-            self.finalize_all()
+            self.wait_for_all()
         return True
 
-    def finalize(self, name: bytes) -> None:
+    def wait_for(self, name: bytes) -> None:
         """See to it that a file that was given is there, before anything else happens to its name."""
         if name in self._given:
-            self.finalize_all()
+            self.wait_for_all()
 
     def finish(self) -> None:
         """Wait until all is done, and end it."""
@@ -102,7 +102,7 @@ class HelperWriter:
             self._ours.shutdown(socket.SHUT_WR)
             self._helper.join()
 
-    def finalize_all(self) -> None:
+    def wait_for_all(self) -> None:
         """See to it that every file that was given is there, before a directory is taken away."""
         if not self._given:
             return

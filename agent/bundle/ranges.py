@@ -170,7 +170,8 @@ class _Download:
             except (NetworkError, TransientError) as error:
                 if self._stop:
                     raise _Stopped from error
-                if part.position > before:
+                # Without a strong ETag the part begins anew, so nothing was gained.
+                if self._strong and part.position > before:
                     download_retries.gained(part.position - before)
                 download_retries.failed(error)
                 if not self._strong:

@@ -34,10 +34,9 @@ from agent.deployment.spec import S3Revision
 from agent.errors import BundleError
 from agent.network.errors import NetworkError
 from agent.network.http import Response
-from agent.network.partitions import domain_of
+from agent.network.partitions import domain_of, is_region
 from agent.network.sdk import make_session, send_through
 
-_REGION = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _CHECKSUM_HEADER = "x-amz-checksum-"
 _MULTIPART_ETAG = re.compile(r"[0-9a-fA-F]{32}-[0-9]+")
 _HASHES = ("sha512", "sha256", "sha1", "md5")
@@ -110,10 +109,10 @@ class S3Object:
         self.name = f"s3://{revision.bucket}/{revision.key}"
         if revision.version:
             self.name += f" (version {revision.version})"
-        if not _REGION.fullmatch(options.region):
+        if not is_region(options.region):
             raise BundleError(
                 f"s3://{revision.bucket}/{revision.key} cannot be fetched: {options.region!r} is not an AWS region.",
-                remedy="Give one such as eu-west-1, in AWS_REGION or in the on-premises file.",
+                remedy="Set AWS_REGION, or the region in the on-premises file, such as eu-west-1.",
             )
         self._client = make_session(options.credentials).create_client(
             "s3", options.region, endpoint_url=options.s3_endpoint, config=_client_config(options)
@@ -146,10 +145,10 @@ class S3Object:
             if answer["Response"].status != 416:
                 raise self._explained(answer) from error
         except (BotoCoreError, ResponseParserError, ValueError) as error:
-            raise BundleError(
-                f"{self.name} cannot be fetched: {printable(str(error))}.",
-                remedy="Check the revision's bucket, key and version.",
-            ) from error
+            remedy = "Check the revision's bucket, key and version."
+            if isinstance(error, ResponseParserError):
+                remedy = "Check s3_endpoint_override, and whether a proxy answers in the place of S3."
+            raise BundleError(f"{self.name} cannot be fetched: {printable(str(error))}.", remedy=remedy) from error
         response: Response = answer["Response"]
         return response
 
@@ -158,7 +157,7 @@ class S3Object:
             return ObjectReplacedError(
                 f"{self.name} was replaced while it was being downloaded.", remedy="Deploy again."
             )
-        place = f"S3 in {self._region} does not give {self.name}"
+        place = f"S3 in {self._region} refused {self.name}"
         return explain(answer, self._revision, place=place, partition=self._client.meta.partition, signed=self._signed)
 
     def _note_region(self, region_name: str, **_: object) -> None:

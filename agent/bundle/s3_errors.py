@@ -1,4 +1,4 @@
-"""What S3 answers when it does not give an object, and what to do about it."""
+"""What S3 answers when it refuses an object, and what to do about it."""
 
 from __future__ import annotations
 

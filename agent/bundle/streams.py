@@ -222,14 +222,14 @@ def in_background(chunks: Iterator[_Piece], size: int) -> Generator[_Piece, None
     import threading
 
     box: Queue[_Piece | BaseException | None] = queue.Queue(_CHUNKS_AHEAD)
-    undesired = threading.Event()
+    stopped = threading.Event()
 
     def work() -> None:
         outcome: BaseException | None = RuntimeError("the decompressing thread ended early")
         try:
             for chunk in chunks:
                 box.put(chunk)
-                if undesired.is_set():
+                if stopped.is_set():
                     break
             outcome = None
         except (BundleError, OSError, MemoryError) as error:
@@ -246,7 +246,7 @@ def in_background(chunks: Iterator[_Piece], size: int) -> Generator[_Piece, None
                 raise item
             yield item
     finally:
-        undesired.set()
+        stopped.set()
         while thread.is_alive():
             try:
                 box.get(timeout=0.02)

@@ -121,8 +121,8 @@ def _entries(table: bytes) -> list[tuple[int, int]]:
 def _pax_1_0(header: Header, stream: ByteStream, passed_over: Callable[[int], None]) -> list[tuple[int, int]]:
     """Return the map at the start of the data: a count and that many pairs, one number a line, in whole blocks."""
     blocks: list[bytes] = []
-    lines, desired = 0, 1
-    while lines < desired:
+    lines, needed = 0, 1
+    while lines < needed:
         passed_over(BLOCK)
         if header.size < BLOCK or not stream.need(BLOCK):
             raise HeaderError(_BAD_MAP)
@@ -133,13 +133,13 @@ def _pax_1_0(header: Header, stream: ByteStream, passed_over: Callable[[int], No
             (pieces,) = _numbers([block.split(b"\n", 1)[0]])
             if pieces > _MOST_PIECES:
                 raise HeaderError(_BAD_MAP)
-            desired += 2 * pieces
+            needed += 2 * pieces
         blocks.append(block)
         found = block.count(b"\n")
         if not found:  # no number is as long as a block
             raise HeaderError(_BAD_MAP)
         lines += found
-    return _pairs(_numbers(b"".join(blocks).split(b"\n")[1:desired]))
+    return _pairs(_numbers(b"".join(blocks).split(b"\n")[1:needed]))
 
 
 def _numbers(texts: list[bytes]) -> list[int]:

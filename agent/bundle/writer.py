@@ -54,7 +54,7 @@ class TreeWriter:
         self.made = 0
         self.links: dict[bytes, bytes] = {}
         self._files = FileMaker(top, umask)
-        self._second: HelperWriter | None = None
+        self._helper: HelperWriter | None = None
         self._top = top
         self._archive = archive
         self._space = space
@@ -83,16 +83,16 @@ class TreeWriter:
         from agent.bundle.helper_writer import HelperWriter  # it costs start-up time, and small bundles do without
 
         try:
-            with HelperWriter(self._files) as self._second:
+            with HelperWriter(self._files) as self._helper:
                 yield
-                self._second.finish()
+                self._helper.finish()
         except OSError as error:
             # What went wrong in the other process names the entry there, whichever this one was at.
             if isinstance(error.filename, str):
                 self.current = os.fsencode(error.filename)
             raise
         finally:
-            self._second = None
+            self._helper = None
 
     def pass_over(self, size: int, *, packed: int) -> None:
         """Count bytes that became nothing, in an archive of ``packed`` bytes. Raises BundleError."""
@@ -112,10 +112,10 @@ class TreeWriter:
     ) -> None:
         """Make a file of these bytes. ``mtime`` is in nanoseconds."""
         leaf = self._admit(name, len(data), mode)
-        if self._second is not None:
+        if self._helper is not None:
             real = self._real_name(leaf)
             is_free = real not in self._directories and real not in self.links
-            if is_free and self._second.give(real, data, mode, owner, mtime):
+            if is_free and self._helper.give(real, data, mode, owner, mtime):
                 self.made += 1
                 return
         self._files.write(self._create(name, leaf, mode), data, mode, owner, mtime)
@@ -168,7 +168,7 @@ class TreeWriter:
         real = b"/".join([real_directory, last]) if real_directory else last
         if not target or real_directory not in self._directories or real in self._directories:
             raise self._missing_link_target(name, target)
-        self._finalize(real)
+        self._wait_for(real)
         try:
             if real == self._real_name(leaf):
                 os.stat(real, dir_fd=self._top, follow_symlinks=False)
@@ -230,12 +230,12 @@ class TreeWriter:
             self._files.enter(real)
             self._directory, self._real = directory, real
         leaf = name[cut + 1 :]
-        self._finalize(self._real_name(leaf))
+        self._wait_for(self._real_name(leaf))
         return leaf
 
-    def _finalize(self, real: bytes) -> None:
-        if self._second is not None:
-            self._second.finalize(real)
+    def _wait_for(self, real: bytes) -> None:
+        if self._helper is not None:
+            self._helper.wait_for(real)
 
     def _make_directories(self, directory: bytes) -> bytes:
         """Make the directories on the way that are missing; give the path without symbolic links."""
@@ -250,7 +250,7 @@ class TreeWriter:
                 path = self._through_link(path)
                 continue
             self._space.take(0)
-            self._finalize(path)
+            self._wait_for(path)
             try:
                 os.mkdir(path, 0o700, dir_fd=self._top)
             except FileExistsError:
@@ -279,9 +279,9 @@ class TreeWriter:
 
     def _make_way(self, name: bytes, leaf: bytes) -> None:
         """Remove what an earlier entry of the same name made: the last one counts, as with tar and unzip."""
-        if self._second is not None:
+        if self._helper is not None:
             # Else the directory could look empty, and a link in its place would lie on the way of a file yet to come.
-            self._second.finalize_all()
+            self._helper.wait_for_all()
         real = self._real_name(leaf)
         if real in self._directories:
             try:

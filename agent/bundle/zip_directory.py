@@ -191,13 +191,13 @@ class ZipDirectory:
         return self._archive.error("the directory of the zip archive is damaged", remedy=MAKE_IT_AGAIN)
 
 
-def extra_field(extra: bytes, desired: int) -> bytes:
+def extra_field(extra: bytes, expected: int) -> bytes:
     """The data of one extra field; b"" when it is not there or does not fit."""
     position = 0
     while position + 4 <= len(extra):
         kind = int.from_bytes(extra[position : position + 2], "little")
         length = int.from_bytes(extra[position + 2 : position + 4], "little")
-        if kind == desired:
+        if kind == expected:
             return extra[position + 4 : position + 4 + length]
         position += 4 + length
     return b""

@@ -22,12 +22,12 @@ def run(options: argparse.Namespace) -> int:
     from agent.fleet.api import ApiOptions
     from agent.fleet.register import DeregisterOptions, deregister
 
-    desired = DeregisterOptions(
+    request = DeregisterOptions(
         options.file,
         ApiOptions(options.region, options.profile, options.endpoint_url),
         instance_name=options.instance_name,
         keep_user=options.keep_iam_user,
         keep_file=options.keep_file,
     )
-    deregister(desired, tell=Writer(1).line)
+    deregister(request, tell=Writer(1).line)
     return 0

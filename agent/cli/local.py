@@ -182,7 +182,7 @@ def _dry_run(options: Namespace, deployment: LocalDeployment, host: Host, report
 
     report.event_started("Dry run")
     found = dry_run(deployment, host)
-    report.finalize()
+    report.end_line()
     if options.json:
         from agent.cli.documents import preview_document, render
 

@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     from agent.fleet.register import RegisterOptions, register
 
     secret = _read_secret(options.access_key_id) if options.iam_user_arn and options.access_key_id else None
-    desired = RegisterOptions(
+    request = RegisterOptions(
         options.instance_name,
         options.file,
         ApiOptions(options.region, options.profile, options.endpoint_url),
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
         buckets=options.bucket,
         force=options.force,
     )
-    register(desired, tell=Writer(1).line)
+    register(request, tell=Writer(1).line)
     return 0
 
 

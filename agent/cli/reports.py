@@ -57,7 +57,7 @@ class PlainReport(LocalObserver):
             # For a failed script the official command says no more on its standard output than the two lines above.
             (self._err if script_failed else self._out).line(f"ERROR: {printable(last.message)}")
 
-    def finalize(self) -> None:
+    def end_line(self) -> None:
         """What is being shown on the current line is over; a whole line may follow."""
 
     def refused(self, error: AgentError) -> None:
@@ -95,7 +95,7 @@ class TerminalReport(PlainReport):
         self._line_open = False
 
     def ended(self, spec: DeploymentSpecification, layout: Layout, results: Sequence[EventResult]) -> None:
-        self.finalize()
+        self.end_line()
         super().ended(spec, layout, results)
         scripts = sum(len(result.scripts) for result in results)
         seconds = sum(result.seconds for result in results)
@@ -105,11 +105,11 @@ class TerminalReport(PlainReport):
         self._out.line(self._paint(f"{spec.deployment_id} {verdict}: {counts}", colour))
 
     def refused(self, error: AgentError) -> None:
-        self.finalize()
+        self.end_line()
         super().refused(error)
 
     def notice(self, text: str) -> None:
-        self.finalize()
+        self.end_line()
         super().notice(text)
 
     def event_started(self, name: str) -> None:
@@ -118,14 +118,14 @@ class TerminalReport(PlainReport):
         self._bar_time = self._started + BAR_AFTER - _BAR_EVERY
 
     def event_ended(self, result: EventResult) -> None:
-        self.finalize()
+        self.end_line()
         self.event = ""
         mark = self._paint("ok    ", "32") if result.outcome.succeeded else self._paint("FAILED", "31")
         self._out.line(f"  {mark} {result.name:<20}{_verdict(result)}")
 
     def header(self, text: str) -> None:
         if text.startswith("Script - "):
-            self.finalize()
+            self.end_line()
             self._out.line(self._paint(f"  {self.event}: {text.removeprefix('Script - ')}", "1"))
 
     def output(self, stream: str, data: bytes) -> None:
@@ -145,7 +145,7 @@ class TerminalReport(PlainReport):
         text = f"  {self.event} [{'#' * filled}{'.' * (_BAR_WIDTH - filled)}] {share:4.0%} {amount}"
         self._out.data(b"\r\x1b[K" + text[: _columns() - 1].encode())
 
-    def finalize(self) -> None:
+    def end_line(self) -> None:
         self._clear_bar()
         if self._line_open:
             self._line_open = False

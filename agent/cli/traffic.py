@@ -67,17 +67,19 @@ def run(options: argparse.Namespace) -> int:
     return OUT if options.action == "status" and any(row["outage"] for row in found) else 0
 
 
-def _groups(desired: str | None, settings: Settings, readable: list[TrafficRecord], *, complete: bool) -> list[str]:
+def _groups(asked_for: str | None, settings: Settings, readable: list[TrafficRecord], *, complete: bool) -> list[str]:
     """The groups that are meant: also one that is still out and no longer named."""
     named = list((settings.traffic_control or {}).get("groups", {}))
     known = [*named, *(one.group_name for one in readable if is_shown(one) and one.group_name not in named)]
-    if desired is None and (known or not complete):
+    if asked_for is None and (known or not complete):
         return known
-    if desired in known:
-        return [str(desired)]
+    if asked_for in known:
+        return [str(asked_for)]
     remedy = f"It names {', '.join(known)}." if known else "See docs/traffic.md for how to set it up."
-    if desired:
-        raise UsageError(f'The setting traffic_control does not name the deployment group "{desired}".', remedy=remedy)
+    if asked_for:
+        raise UsageError(
+            f'The setting traffic_control does not name the deployment group "{asked_for}".', remedy=remedy
+        )
     raise AgentError(
         "The setting traffic_control names no deployment group,"
         " and this host has not been taken out of any load balancer.",

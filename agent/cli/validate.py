@@ -69,13 +69,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.schema:
         _print_schema()
         return VALID
-    desired = ValidationRequest(
+    request = ValidationRequest(
         arguments.appspec_filename,
         events=tuple(event for event in arguments.events.split(",") if event),
         on_host=arguments.host,
         with_revision=arguments.revision,
     )
-    results = [_validate(path, desired) for path in arguments.paths]
+    results = [_validate(path, request) for path in arguments.paths]
     if arguments.format == "text":
         for result in results:
             _print_text(result)
@@ -95,10 +95,10 @@ def _print_schema() -> None:
     Writer(1).line(json.dumps(json_schema(), indent=2))
 
 
-def _validate(path: str, desired: ValidationRequest) -> Validation:
+def _validate(path: str, request: ValidationRequest) -> Validation:
     """Return what was found at a path; one that cannot be read is a finding as well."""
     try:
-        return validate_path(path, desired)
+        return validate_path(path, request)
     except AgentError as error:
         problem = Problem(path, 0, 0, error.message, error.remedy)
     except OSError as error:

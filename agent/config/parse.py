@@ -79,10 +79,11 @@ def _take(name: str, node: Node, values: dict[str, Any], report: Report) -> None
     elif row.kind is TRAFFIC:
         from agent.config.traffic import read_traffic  # few hosts have it
 
-        before = len(report.errors())
+        failed, report.failed = report.failed, False
         traffic = read_traffic(node, report)
-        if len(report.errors()) == before:
+        if not report.failed:
             values[name] = traffic
+        report.failed = report.failed or failed
     else:
         try:
             values[name] = row.kind.convert(raw)

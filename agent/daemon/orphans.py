@@ -19,7 +19,7 @@ _log = structlog.stdlib.get_logger(__name__)
 def take_over_tracked(store: CommandStore, layout: Layout, *, host_identifier: str) -> None:
     """Put every command in hand, as failed, that an official agent was working on when it ended.
 
-    What ours was working on has a record of its own. Problem with one file is logged and stops nothing.
+    What ours was working on has a record of its own. A problem with one file is logged and does not stop the others.
     """
     try:
         unfinished = tracked(layout)

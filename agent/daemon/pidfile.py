@@ -144,7 +144,7 @@ def running_pid(pid_dir: str) -> int | None:
         if time.monotonic() >= end:  # an agent that has just started writes its pid within this time
             raise PidFileError(
                 f"An agent holds the lock {lock_path(path)}, but {path} does not name it.",
-                remedy="Was the pid file removed or written by somebody else? Find the process with ps and stop it.",
+                remedy="Was the pid file removed or written by another process? Find the process with ps and stop it.",
             )
         time.sleep(_PAUSE)
 

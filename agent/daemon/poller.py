@@ -1,4 +1,4 @@
-"""Asking the service for commands: first who this host is, then poll after poll, and what to make of problem."""
+"""Asking the service for commands: first who this host is, then poll after poll, and what to do about errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from agent.service.client import HostCommand
 from agent.service.errors import ServiceError, ServiceErrorKind
 
 LONGEST_STATUS = 500
-"""Characters of problem that systemd is told."""
+"""The longest status text that systemd gets, in characters."""
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class Poller:
     """Polls in the background, one request at a time.
 
     ``take`` is given each command and says what became of it; ``connected`` is called with the identity before the
-    first poll, and again when the startup_state have changed.
+    first poll, and again when the startup state has changed.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Poller:
         return self._startup_state.settings
 
     def follow(self, startup_state: StartupState, *, reconnect: bool) -> None:
-        """Go on with other startup_state; what is under way is finished with the old ones."""
+        """Go on with another startup state; what is under way is finished with the old ones."""
         self._startup_state = startup_state
         self._schedule.wait_between_runs = startup_state.settings.wait_between_runs
         if reconnect:
@@ -81,7 +81,7 @@ class Poller:
             self.connection.credentials.forget()
 
     def hurry(self) -> None:
-        """Poll at once, unless the service is in problem: an event that follows may be ready."""
+        """Poll at once, unless polls fail: an event that follows may be ready."""
         if self.connection is not None and not self._schedule.is_failing:
             self._next = 0.0
             self._wake.set()
@@ -131,7 +131,7 @@ class Poller:
         _log.info("This host is %s in %s, by %s", identity.host_identifier, identity.region, identity.source)
         endpoint = self.settings.deploy_control_endpoint
         if endpoint is not None and endpoint.startswith("http://"):
-            _log.warning("Commands come from %s over plain http: whoever can listen there sees them all", endpoint)
+            _log.warning("Commands come from %s over plain http: every process on the way can read them", endpoint)
         self._status.note(host_identifier=identity.host_identifier)
         self._connected(identity)
         self._next = 0.0
@@ -169,7 +169,7 @@ class Poller:
             return
         self._recurring.happened(key, str(error))
         self._status.note(last_poll=time.time(), problem=self._problem())
-        self._notifier.status(f"In problem: {error}"[:LONGEST_STATUS])
+        self._notifier.status(f"Problem: {error}"[:LONGEST_STATUS])
 
     def _kind_of(self, key: str, error: Exception) -> Poll:
         if self.connection is None:

@@ -33,7 +33,7 @@ def merge(old: Settings, new: Settings) -> tuple[Settings, list[str], list[str]]
 
 
 class Watch:
-    """Watches the files that the agent's startup_state come from; ``on_change`` may be called from another thread."""
+    """Watches the files that the agent's startup state comes from; ``on_change`` may be called from another thread."""
 
     def __init__(self, startup_state: StartupState, config_file: str | None, on_change: Callable[[], None]) -> None:
         self._on_change = on_change
@@ -42,7 +42,7 @@ class Watch:
         self.follow(startup_state, config_file)
 
     def follow(self, startup_state: StartupState, config_file: str | None) -> None:
-        """Watch the files that these startup_state came from, and those that they name."""
+        """Watch the files that this startup state came from, and those that they name."""
         found = [startup_state.path or config_file, startup_state.settings.on_premises_config_file]
         if startup_state.on_premises is not None:
             found.append(startup_state.on_premises.credentials_file)

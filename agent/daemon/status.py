@@ -62,7 +62,7 @@ def read_supervisor(layout: Layout, pid: int) -> SupervisorStatus:
     found = _read(os.path.join(layout.state, STATUS_FILE))
     if found.get("pid") != pid:
         return SupervisorStatus()
-    problem = found.get("problem")
+    problem = found.get("problem") or found.get("trouble")  # as earlier versions wrote it
     problem = problem if isinstance(problem, dict) else {}
     return SupervisorStatus(
         version=_text(found.get("version")),
@@ -87,10 +87,7 @@ def commands_in_progress(layout: Layout) -> list[InProgress]:
 
 def outcomes_to_report(layout: Layout) -> int:
     """How many outcomes are saved and not yet accepted by the service. Raises OSError."""
-    directories = list(CommandStore(layout))
-    return sum(_ended(directory) for directory in directories) - sum(
-        _is_reported(directory) for directory in directories
-    )
+    return sum(_ended(directory) and not _is_reported(directory) for directory in CommandStore(layout))
 
 
 def last_outcome(layout: Layout) -> LastOutcome | None:

@@ -40,7 +40,7 @@ class StatusFile:
         self._fields.update(fields)
 
     def write_if_due(self) -> None:
-        """Write the file where that is worth it; problem with it is logged and stops nothing."""
+        """Write the file where that is worth it; an error is logged and stops nothing."""
         steady = {name: value for name, value in self._fields.items() if name not in ("last_poll", "last_success")}
         if steady == self._written and time.monotonic() - self._written_at < FRESH_FOR:
             return

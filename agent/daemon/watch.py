@@ -67,7 +67,7 @@ class FileWatch:
     def _work(self) -> None:
         try:
             while not self._closed:
-                whole = self._directories.finalize()
+                whole = self._directories.watch_all()
                 # Looking comes after watching, so that nothing that happens in between is missed.
                 self._tell()
                 if self._wake.wait(self._look_interval if whole else self._look_often_interval):
@@ -104,7 +104,7 @@ class _Directories:
         self._observer: Any = None
         self._warned = False
 
-    def finalize(self) -> bool:
+    def watch_all(self) -> bool:
         """Watch what is there now, also what has been replaced; gives whether every directory is watched."""
         for directory, (before, watch) in self._watches.items():
             identity = _identity(directory)

@@ -54,7 +54,7 @@ class DailyFile:
         Raises OSError, and then the line, or a part of it, is missing; the next call tries afresh and begins on a
         line of its own.
         """
-        self._finalize()
+        self._open_current()
         data = b"\n" + line if self._torn else line
         written = os.write(self._descriptor, data)
         self._torn = written < len(data)
@@ -70,7 +70,7 @@ class DailyFile:
             with suppress(OSError):  # it is closed all the same
                 os.close(descriptor)
 
-    def _finalize(self) -> None:
+    def _open_current(self) -> None:
         if self._descriptor >= 0 and not is_current(self.path, self._descriptor):
             self.close()
         if self._descriptor < 0:

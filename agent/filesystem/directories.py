@@ -138,8 +138,8 @@ class Directories:
 
     def _compared(self, path: str, descriptor: int) -> int:
         found = identity("", descriptor)
-        desired = self.identities.setdefault(path, found)
-        if not desired.is_same(found, same_boot=self.same_boot):
+        expected = self.identities.setdefault(path, found)
+        if not expected.is_same(found, same_boot=self.same_boot):
             os.close(descriptor)
             raise MovedError(path)
         return descriptor
@@ -186,10 +186,10 @@ class Directories:
             return False
         return True
 
-    def is_directory(self, path: str, desired: Identity) -> bool:
+    def is_directory(self, path: str, expected: Identity) -> bool:
         """Return whether a directory is still under its name."""
         try:
-            return self.identity(path).is_same(desired, same_boot=self.same_boot)
+            return self.identity(path).is_same(expected, same_boot=self.same_boot)
         except (FileNotFoundError, MovedError):
             return False
 
@@ -221,9 +221,9 @@ class Directories:
         with os.scandir(by_descriptor(self.open(path))) as entries:
             return next(entries, None) is None
 
-    def is_object(self, descriptor: int, desired: Identity) -> bool:
-        """Return whether an open object is the one that is desired."""
-        return identity("", descriptor).is_same(desired, same_boot=self.same_boot)
+    def is_object(self, descriptor: int, expected: Identity) -> bool:
+        """Return whether an open object is the one that is expected."""
+        return identity("", descriptor).is_same(expected, same_boot=self.same_boot)
 
     @contextmanager
     def pinned(self, path: str) -> Iterator[int]:
@@ -292,10 +292,10 @@ class Directories:
         os.symlink(target, name, dir_fd=directory)
 
     @named
-    def link_known(self, path: str, new: str, desired: Identity) -> None:
-        """Give an object a second name in a private directory; MovedError where it is not the one that is desired."""
+    def link_known(self, path: str, new: str, expected: Identity) -> None:
+        """Give an object a second name in a private directory; MovedError where it is not the one that is expected."""
         old_directory, old_name, directory, name = self._split_both(path, new)
-        if not kernel.link_known(old_name, name, old_directory, directory, desired.inode):
+        if not kernel.link_known(old_name, name, old_directory, directory, expected.inode):
             raise MovedError(path)
 
     @named
@@ -315,13 +315,13 @@ class Directories:
                 errno.EEXIST, "Another process has put something here since the Install began", new
             ) from None
 
-    def take(self, path: str, new: str, desired: Identity) -> None:
-        """Rename an object into a private directory and see there that it is the one that is desired.
+    def take(self, path: str, new: str, expected: Identity) -> None:
+        """Rename an object into a private directory and see there that it is the one that is expected.
 
         What is another is put back, and MovedError raised.
         """
         self.rename(path, new)
-        if not self.identity(new).is_same(desired, same_boot=self.same_boot):
+        if not self.identity(new).is_same(expected, same_boot=self.same_boot):
             self.rename_to_free_name(new, path)
             raise MovedError(path)
 

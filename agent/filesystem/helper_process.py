@@ -99,7 +99,7 @@ class HelperProcess:
             raise ChildProcessError(f"the process that did a part of the work ended with status {status}")
 
     def ask_to_end(self) -> None:
-        """Tell the child by SIGTERM, which it holds back, that no more is desired of it."""
+        """Tell the child by SIGTERM, which it holds back, that it may stop."""
         os.kill(self._pid, signal.SIGTERM)
 
     def __exit__(
@@ -151,8 +151,8 @@ def written_ahead(directories: Iterable[str]) -> Iterator[None]:
     Raises OSError at the end of the block for what could not be written meanwhile: the kernel tells of such an error
     only once, so the sync that follows would not hear of it.
     """
-    desired = list(directories)
-    with HelperProcess(lambda: _write_ahead(desired)) as helper:
+    listed = list(directories)
+    with HelperProcess(lambda: _write_ahead(listed)) as helper:
         yield
         if not helper.is_alone:
             helper.ask_to_end()

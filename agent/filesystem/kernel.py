@@ -169,7 +169,7 @@ def _rename_to_free_name(old: str, new: str, old_directory: int, new_directory: 
 
 
 def link_known(old: str, new: str, old_directory: int, new_directory: int, inode: int) -> bool:
-    """Give an object, a link itself, a second name; return whether it is the one that is desired.
+    """Give an object, a link itself, a second name; return whether it is the expected one.
 
     Raises OSError, with EXDEV where one object would seem to be two: on an overlayfs of several file systems a second
     name may have a device and an inode of its own.

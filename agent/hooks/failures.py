@@ -7,6 +7,7 @@ import os
 import signal
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 
 from agent.appspec.hooks import location_advice
 from agent.appspec.model import Script
@@ -136,8 +137,9 @@ class FailureWriter:
         if not self._login:
             return "."
         # The shell of the account has started it, and hides what happened behind a number.
-        if code in _COMMAND_NOT_FOUND and (reason := self._why_not_for_account()):
-            return f": {reason}"
+        with suppress(OSError):  # the script may have removed itself
+            if code in _COMMAND_NOT_FOUND and (reason := self._why_not_for_account()):
+                return f": {reason}"
         if code - _SIGNALS in signal.valid_signals():
             return f", as a script does that signal {_signal_name(code - _SIGNALS)} has killed."
         return "."

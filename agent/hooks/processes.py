@@ -6,11 +6,14 @@ does not know who holds a pipe.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 _LONGEST_COMMAND = 120
+
+_log = logging.getLogger(__name__)
 
 
 class Process(NamedTuple):
@@ -53,6 +56,23 @@ def send_signal(pid: int, start_time: int, number: int, *, to_group: bool = Fals
     except ProcessLookupError:
         return False
     return True
+
+
+def signal_tree(leader: int, start_time: int, number: int) -> list[Process]:
+    """Signal a script without its supervisor: its process group, and what it has below it; return what was there.
+
+    What su starts is in a group of its own. What has left the group and its parents cannot be told from others.
+    """
+    found = look_up(leader) if is_running(leader, start_time) else None
+    if found is None:
+        return []
+    tree = [found, *descendants(leader)]
+    for process in tree:
+        try:
+            send_signal(process.pid, process.start_time, number, to_group=process is found)
+        except PermissionError as error:
+            _log.warning("Process %d could not be signalled: %s", process.pid, error)
+    return tree
 
 
 def descendants(ancestor: int) -> list[Process]:

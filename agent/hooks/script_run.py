@@ -168,7 +168,7 @@ class ScriptRun:
     def _read_on(self, follower: Follower, ending: Ending, deadline: float) -> None:
         """Read what is left to read once the script has ended."""
         if ending.kind is EndKind.SUPERVISOR_LOST:
-            _kill_tree(follower.script, follower.script_start_time)
+            processes.signal_tree(follower.script, follower.script_start_time, signal.SIGKILL)
         if ending.kind is EndKind.ENDED and self._options.wait_for_outputs:
             follower.until_closed(deadline)
         else:
@@ -236,23 +236,6 @@ def _drain_word(streams: Iterable[str]) -> bytes:
     if not names:
         return DRAIN_NONE
     return DRAIN_STDOUT if "stdout" in names else DRAIN_STDERR
-
-
-def _kill_tree(leader: int, start_time: int) -> None:
-    """Kill a script that has lost its supervisor, its process group, and what it has below it.
-
-    What has left both cannot be told from others.
-    """
-    process = processes.look_up(leader) if leader else None
-    if process is None or process.start_time != start_time:
-        return
-    # What su starts is in a group of its own.
-    below = [(found.pid, found.start_time, False) for found in processes.descendants(leader)]
-    for pid, began, to_group in [(leader, start_time, True), *below]:
-        try:
-            processes.send_signal(pid, began, signal.SIGKILL, to_group=to_group)
-        except PermissionError as error:
-            _log.warning("Process %d could not be killed: %s", pid, error)
 
 
 @cache

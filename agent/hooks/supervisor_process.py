@@ -1,4 +1,4 @@
-"""The script supervisor itself: the small process between the agent and one script.
+"""The process of a script supervisor, between the agent and one script.
 
 It is the subreaper of everything that the script starts, so that a time-out finds every descendant of exactly this
 script, and none of an earlier one. It outlives an agent that is killed: it still ends the script at its deadline, and
@@ -74,7 +74,7 @@ def keep(
     tree = _Tree(launch, channels, prctl, agent=agent, grace=grace)
     report = channels.report[1]
     try:
-        _finalize(tree)
+        _detach(tree)
         failure = _start(tree)
         started = processes.look_up(tree.script)
         _tell(report, f"{REPORT_STARTED} {tree.script} {started.start_time if started else 0}")
@@ -91,7 +91,7 @@ def keep(
         os._exit(0)
 
 
-def _finalize(tree: _Tree) -> None:
+def _detach(tree: _Tree) -> None:
     """Become a process of its own, holding nothing of the agent's: no terminal, no locks, no output."""
     os.setsid()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would hide how the script ended

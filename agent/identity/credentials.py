@@ -183,7 +183,7 @@ def _as_credentials_error(error: IdentityError) -> CredentialsError:
     if isinstance(error, CredentialsError):
         return error
     text = f"There are no credentials to sign requests with. {error.message}"
-    return CredentialsError(text, remedy=error.remedy, lasting=not error.passing)
+    return CredentialsError(text, remedy=error.remedy, passing=error.passing)
 
 
 def _provider(
@@ -192,7 +192,7 @@ def _provider(
     if identity.kind in ("ec2", "environment"):
         return _Role(metadata, clock)
     if on_premises is None:
-        raise CredentialsError(f"An identity of the kind {identity.kind} needs an on-premises file.", lasting=True)
+        raise CredentialsError(f"An identity of the kind {identity.kind} needs an on-premises file.", passing=False)
     return _of_file(on_premises, clock)
 
 

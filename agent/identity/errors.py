@@ -6,17 +6,13 @@ from agent.errors import AgentError, ProblemsError
 
 
 class IdentityError(AgentError):
-    """The host's identity cannot be told.
-
-    ``lasting`` says that only a person can change that, so that trying again as things are is of no use.
-    """
+    """The host's identity cannot be found; unless it is ``passing``, only a person can change that."""
 
     passing = True
 
-    def __init__(self, message: str, *, remedy: str = "", lasting: bool = False) -> None:
+    def __init__(self, message: str, *, remedy: str = "", passing: bool = True) -> None:
         super().__init__(message, remedy=remedy)
-        if lasting:
-            self.passing = False
+        self.passing = passing and type(self).passing
 
 
 class OnPremisesError(ProblemsError, IdentityError):

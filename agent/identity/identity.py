@@ -88,7 +88,7 @@ def _region(environment: Mapping[str, str]) -> str:
         raise IdentityError(
             f"{REGION} of the environment, {shown(region)}, {names.region_fault(region)}.",
             remedy="Correct it, or unset it: then the region comes from instance metadata.",
-            lasting=True,
+            passing=False,
         )
     return region
 
@@ -99,6 +99,6 @@ def _identifier(environment: Mapping[str, str]) -> str:
         raise IdentityError(
             f"{HOST_IDENTIFIER} of the environment is {shown(identifier)}, which cannot be a host identifier.",
             remedy="Write an ARN, or unset it: then it comes from instance metadata.",
-            lasting=True,
+            passing=False,
         )
     return identifier

@@ -41,7 +41,7 @@ def metadata_endpoint(environment: Mapping[str, str]) -> str:
             raise IdentityError(
                 "AWS_EC2_METADATA_SERVICE_ENDPOINT is not a URL of the form http://host[:port][/path].",
                 remedy=f"Write it like {DEFAULT_ENDPOINT}, or unset it.",
-                lasting=True,
+                passing=False,
             )
         return named.rstrip("/")
     mode = environment.get("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "").strip().lower()

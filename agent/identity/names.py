@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 
+from agent.network.partitions import is_region
+
 _ZONE = re.compile(r"[a-z]+(-[a-z]+)+-[0-9]+[a-z]")
-_REGION = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 _USUAL_REGION = re.compile(r"[a-z]+(-[a-z]+)+-[0-9]+")
 _PARTITION = re.compile(r"aws(-[a-z]{1,16}){0,3}")
 _ACCOUNT = re.compile(r"[0-9]{12}")
@@ -23,7 +24,7 @@ def region_fault(text: str) -> str:
     """Say why a text cannot be a region; empty where it can be."""
     if _ZONE.fullmatch(text):
         return f"is an availability zone; its region is {text[:-1]}"
-    if not _REGION.fullmatch(text):
+    if not is_region(text):
         return "is not the name of a region, such as eu-west-1"
     return ""
 

@@ -39,7 +39,7 @@ def read_on_premises(path: str) -> OnPremisesFile:
             remedy=remedy_for(
                 error, otherwise="Let the agent's user read it; remove it if this host's identity comes from EC2."
             ),
-            lasting=True,
+            passing=False,
         ) from error
     from agent.identity.on_premises_text import parse  # brings the YAML parser
 
@@ -56,7 +56,7 @@ def _read(path: str) -> tuple[bytes, int]:
             raise IdentityError(
                 f"The on-premises configuration file {path} is not a regular file.",
                 remedy="Put a plain file there, or set on_premises_config_file to another path.",
-                lasting=True,
+                passing=False,
             )
         with open(descriptor, "rb", closefd=False) as file:
             data = file.read(LARGEST_FILE + 1)

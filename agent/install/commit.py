@@ -49,8 +49,8 @@ class Committer:
             SWAP: self._replace,
             IN_PLACE: self._write_in_place,
             REMOVE: self._remove,
-            RESET: self._finalize,
-            ADJUST: self._finalize,
+            RESET: self._set_metadata,
+            ADJUST: self._set_metadata,
         }
         for operation in self._plan.operations:
             ways[operation.kind](operation)
@@ -77,7 +77,7 @@ class Committer:
         overwrite(self._directories, operation.temp, operation.path, self._before[operation.path])
         self._directories.remove_file(operation.temp)
 
-    def _finalize(self, operation: Operation) -> None:
+    def _set_metadata(self, operation: Operation) -> None:
         """Give an object that stays the metadata of a new one, and what permissions ask for."""
         attributes = self._plan.attributes.get(operation.path)
         before = self._before[operation.path]

@@ -215,7 +215,7 @@ class Desired:
         return root
 
     def _made(self, shown: str, real: str, mapping: FileMapping, source: str) -> str | None:
-        """Want one directory whose parent is finalized; give its real path, following a link that stands there."""
+        """Want one directory whose parent is known; give its real path, following a link that stands there."""
         if self._is_reserved(real, shown, mapping):
             return None
         other = self.entries.get(real)

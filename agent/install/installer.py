@@ -221,7 +221,7 @@ def _steps(plan: Plan, directories: Directories, transitions: Transitions) -> li
     if gone:
         raise MovedError(gone[0])
     return [
-        _finalized(operation, directories, transitions)
+        _metadata_step(operation, directories, transitions)
         if operation.kind in (RESET, ADJUST)
         else InstallStep(
             operation.kind, operation.path, operation.temp, operation.backup, None, before.get(operation.path)
@@ -230,7 +230,7 @@ def _steps(plan: Plan, directories: Directories, transitions: Transitions) -> li
     ]
 
 
-def _finalized(operation: Operation, directories: Directories, transitions: Transitions) -> InstallStep:
+def _metadata_step(operation: Operation, directories: Directories, transitions: Transitions) -> InstallStep:
     """Return the step for an object that stays, with the metadata that it has."""
     with directories.pinned(operation.path) as pinned:
         if operation.kind == ADJUST:

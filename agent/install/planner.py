@@ -8,7 +8,6 @@ from agent.errors import InstallConflictError
 from agent.install.cleanup import plan_cleanup
 from agent.install.cleanup_list import other_lists
 from agent.install.desired import Desired, Entry
-from agent.install.finalized import finalize_permissions
 from agent.install.host import DIRECTORY, FILE, LINK, HostFiles, View
 from agent.install.plan import (
     CREATE,
@@ -22,6 +21,7 @@ from agent.install.plan import (
     Plan,
     PlanRequest,
 )
+from agent.install.planned_permissions import plan_permissions
 
 
 def make_plan(request: PlanRequest) -> Plan:
@@ -58,7 +58,7 @@ def make_plan(request: PlanRequest) -> Plan:
         conflict = planner.add(entry)
         if conflict:
             conflicts.append(conflict)
-    conflicts += finalize_permissions(plan, request, after)
+    conflicts += plan_permissions(plan, request, after)
     plan.sources = desired.sources
     for link in dict.fromkeys([*plan.links, *desired.source_links]):
         request.judge_link(link, os.lstat(link.target))

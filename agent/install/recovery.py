@@ -49,10 +49,10 @@ _log = logging.getLogger(__name__)
 def recover(journal: Journal, state: InstallState, *, installing: str) -> str:
     """Bring one interrupted Install to its end; tell what was done, or nothing where nothing was open.
 
-    Afterwards the host is wholly as before that Install or wholly as it desired it, and the clean-up list names exactly
-    what is there. Where a directory of it is missing, its file system may not be mounted yet: then all stays as it is,
-    but for the group that is ``installing`` now, whose clean-up will take away all that the list of meanwhile names.
-    Raises OSError where the disk still refuses; then the journal stays and the next recovery goes on.
+    Afterwards the host is wholly as before that Install or wholly as that Install was to leave it, and the clean-up
+    list names exactly what is there. Where a directory of it is missing, its file system may not be mounted yet: then
+    all stays as it is, but for the group that is ``installing`` now, whose clean-up will take away all that the list of
+    meanwhile names. Raises OSError where the disk still refuses; then the journal stays and the next recovery goes on.
     """
     try:
         record = journal.read()
@@ -176,7 +176,7 @@ def _own_directories(
 
 
 def _remove_directory(path: str, directories: Directories) -> bool:
-    """Remove an old directory that the official agent would remove; return whether the matter is finalized."""
+    """Remove an old directory that the official agent would remove; return False where it must stay listed."""
     try:
         directories.remove_empty(path)
     except MovedError:

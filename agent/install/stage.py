@@ -74,7 +74,7 @@ class Stager:
                 self._keep_copy(operation)
         # Here no other account can exchange them, and this one can still enter them all.
         self.installed = {path: self._directories.identity(temp) for path, temp in self._plan.staged.items()}
-        self._finalize_directories()
+        self._set_directory_attributes()
 
     def _build_desired(self) -> None:
         files = []
@@ -140,7 +140,7 @@ class Stager:
         if self._progress is not None:
             self._progress(self._done, self._total)
 
-    def _finalize_directories(self) -> None:
+    def _set_directory_attributes(self) -> None:
         """Give new directories their attributes, the innermost first: one may lose the right to be written to."""
         for path in reversed(self._plan.staged):
             attributes = self._plan.attributes.get(path)

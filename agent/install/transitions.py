@@ -59,7 +59,7 @@ class Transitions:
         # A link may lead to the host's own directories, which an account must not be given.
         ways = f"Give {path} to root (chown -h root), or {target} to {name}"
         if not is_link:
-            ways = f"Give {target} to {name} (chown {name}), or {path} to root"
+            ways = f"Give {target} to {name} (chown {owner}), or {path} to root"
         raise UnsafePathError(
             f"{path} belongs to {name} and leads to {target}, which belongs to {account(target_owner)}: {name} could"
             " lead the agent anywhere.",

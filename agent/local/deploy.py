@@ -14,6 +14,7 @@ from agent.errors import AgentError
 from agent.filesystem.reasons import explained_error
 from agent.local.request import LocalDeployment
 from agent.runtime.host import Host, Observer
+from agent.steps.bundle_command import prepared
 from agent.steps.execute import execute
 from agent.steps.hook_command import scripts_of
 from agent.steps.install_command import end_interrupted
@@ -110,12 +111,14 @@ def _runs_scripts_first(deployment: LocalDeployment, host: Host) -> bool:
 
 
 def _deploy_checked(deployment: LocalDeployment, host: Host, observer: LocalObserver) -> list[EventResult]:
-    """Deploy a revision that passes the check before the first script; for another one only DownloadBundle runs."""
-    from agent.steps.bundle_command import prepared
-    from agent.steps.preflight import check_ahead  # many deployments stop nothing, as for the next one
+    """Deploy a revision that passes the check before the first script; for another one only DownloadBundle runs.
+
+    The observer hears twice that DownloadBundle starts: what is fetched ahead is shown as its progress.
+    """
+    from agent.steps.preflight import check_ahead  # only where an earlier revision has scripts to run
 
     spec, start = deployment.spec, time.monotonic()
-    observer.event_started(DOWNLOAD)  # as what its progress is shown
+    observer.event_started(DOWNLOAD)
     try:
         with prepared(spec, host) as revision:
             error = check_ahead(spec, host, revision.archive)
@@ -125,7 +128,7 @@ def _deploy_checked(deployment: LocalDeployment, host: Host, observer: LocalObse
         outcome = failure(error)
     except (OSError, MemoryError) as error:
         outcome = failure(explained_error(error, DOWNLOAD))
-    _log.error("%s was not begun: %s", spec.deployment_id, outcome.message)
+    _log.error("%s did not start: %s", spec.deployment_id, outcome.message)
     result = EventResult(DOWNLOAD, outcome, time.monotonic() - start)
     observer.event_ended(result)
     return [result]

@@ -150,7 +150,7 @@ def _revision(location: str, bundle_type: BundleType, directory: str) -> Revisio
         return _github_revision(location, bundle_type)
     if location.startswith("http://"):
         raise UsageError(
-            f"The location {location} is plain http, where anybody on the way can change the bundle.",
+            f"The location {location} is plain http, so another host on the way can change the bundle.",
             remedy="Use an https location.",
         )
     return _local_revision(location, bundle_type, directory)

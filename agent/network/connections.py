@@ -55,6 +55,8 @@ class LimitedConnection(HTTPConnection):
         self._answering = None
         self.limits = AnswerLimits(self.timeout or 0, error=TimeoutError)
         super().connect()
+        if self._watch.closed:
+            raise ClosedError("The client was closed.")
 
     def request(  # type: ignore[override]
         self,

@@ -20,9 +20,12 @@ class NetworkReason(Enum):
 
 
 class NetworkError(AgentError):
-    """A request that brought no whole answer; the message names the host, never credentials."""
+    """A request that brought no whole answer; the message names the host, never credentials.
 
-    def __init__(self, message: str, *, reason: NetworkReason, remedy: str = "") -> None:
+    It passes unless its reason or ``passing`` says otherwise.
+    """
+
+    def __init__(self, message: str, *, reason: NetworkReason, remedy: str = "", passing: bool = True) -> None:
         super().__init__(message, remedy=remedy)
         self.reason = reason
-        self.passing = reason not in (NetworkReason.TLS, NetworkReason.TOO_LARGE)
+        self.passing = passing and reason not in (NetworkReason.TLS, NetworkReason.TOO_LARGE)

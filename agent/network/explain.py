@@ -67,7 +67,8 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 def _closed(chain: list[BaseException], target: RequestTarget) -> NetworkError | None:
     if not any(isinstance(error, ClosedError | urllib3_errors.ClosedPoolError) for error in chain):
         return None
-    return NetworkError(f"The request to {target.place} was given up.", reason=NetworkReason.BROKEN)
+    text = f"The request to {target.place} was cancelled, because this process is stopping."
+    return NetworkError(text, reason=NetworkReason.BROKEN)
 
 
 def _unsendable(chain: list[BaseException], target: RequestTarget) -> NetworkError | None:
@@ -78,6 +79,7 @@ def _unsendable(chain: list[BaseException], target: RequestTarget) -> NetworkErr
         f"A request to {target.place} has characters in its URL or its headers that cannot be sent.",
         reason=NetworkReason.CONNECT,
         remedy="Look for line ends and special characters in what it was made from.",
+        passing=False,
     )
 
 
@@ -97,12 +99,12 @@ def refused_by_proxy(status: int, target: RequestTarget) -> NetworkError:
     if status == 407:
         text = f"The proxy {proxy} asks for a user name and a password (status 407)"
         sent = target.proxy is not None and target.proxy.authorization is not None
-        text += ", and refused those that were sent." if sent else ", and none were given."
+        text += ", and refused those that were sent." if sent else ", and none are configured."
         remedy = "Put them into proxy_uri or HTTPS_PROXY: http://user:password@host:port, special characters as %XX."
     else:
         text = f"The proxy {proxy} does not connect to {target.place} (status {status})."
         remedy = f"Allow {target.place} in the proxy, or name the host in NO_PROXY if it is reached directly."
-    return NetworkError(text, reason=NetworkReason.PROXY, remedy=remedy)
+    return NetworkError(text, reason=NetworkReason.PROXY, remedy=remedy, passing=status >= 500)
 
 
 UNKNOWN_ISSUER = (2, 18, 19, 20, 21)
@@ -137,7 +139,7 @@ def _certificate(error: ssl.SSLCertVerificationError, peer: str) -> tuple[str, s
     now = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
     if code in UNKNOWN_ISSUER:
         return (
-            f"The certificate of {peer} was issued by nobody that this host trusts ({error.verify_message}).",
+            f"The certificate of {peer} comes from an issuer that this host does not trust ({error.verify_message}).",
             "If a proxy inspects TLS, or the endpoint has its own issuer, name the issuer's certificate as a PEM file"
             " in AWS_CA_BUNDLE or add it to the system's; else install the package ca-certificates.",
         )
@@ -145,7 +147,7 @@ def _certificate(error: ssl.SSLCertVerificationError, peer: str) -> tuple[str, s
         state = "has expired" if code == EXPIRED else "is not valid yet"
         return (
             f"The certificate of {peer} or of its issuer {state}, by this host's clock ({now}).",
-            "Correct the clock if it is wrong; else the other side needs a new certificate.",
+            "Correct the clock if it is wrong; else the server needs a new certificate.",
         )
     if code in (WRONG_NAME, WRONG_ADDRESS):
         return _other_name(peer, error.verify_message)
@@ -207,7 +209,8 @@ def _connect(chain: list[BaseException], target: RequestTarget) -> NetworkError 
     if not any(isinstance(error, never) for error in chain):
         return None
     if isinstance(chain[0], urllib3_errors.LocationValueError):
-        return NetworkError(f"{target.place} is not a usable address of a host.", reason=NetworkReason.CONNECT)
+        text = f"{target.place} is not a usable address of a host."
+        return NetworkError(text, reason=NetworkReason.CONNECT, remedy="Correct it in the settings.", passing=False)
     found = next((e.strerror for e in chain if isinstance(e, OSError) and e.strerror), "") or str(chain[-1])
     refused = any(isinstance(error, ConnectionRefusedError) for error in chain)
     return NetworkError(
@@ -224,5 +227,5 @@ def _broken(chain: list[BaseException], target: RequestTarget) -> NetworkError:
     return NetworkError(
         f"The connection to {target.way} broke" + (f": {detail}." if detail else " before a whole answer had come."),
         reason=NetworkReason.BROKEN,
-        remedy="It is tried again where that makes sense; if it stays so, look at firewalls and at the proxy.",
+        remedy="The agent tries again where that makes sense. If this persists, check firewalls and the proxy.",
     )

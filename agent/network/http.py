@@ -43,6 +43,8 @@ PER_HOST = 16
 
 # urllib3 writes URLs to its log, warnings included, and a redirected download bears its token there.
 logging.getLogger("urllib3").setLevel(logging.ERROR)
+# At debug level botocore writes what it signs to its log, the session token included.
+logging.getLogger("botocore").setLevel(logging.WARNING)
 
 
 class HttpOptions(NamedTuple):
@@ -136,7 +138,10 @@ class HttpClient:
             host, port, parts = None, None, urlsplit("")
         if not host or not port or parts.scheme not in PORTS or parts.username is not None:
             raise NetworkError(
-                "A URL that is asked for is not of the form http(s)://host[:port]/path.", reason=NetworkReason.CONNECT
+                "The address of a request is not of the form http(s)://host[:port]/path.",
+                reason=NetworkReason.CONNECT,
+                remedy="Correct the endpoint in the settings.",
+                passing=False,
             )
         proxy = None
         if proxied:

@@ -47,6 +47,7 @@ def parse_proxy(text: str) -> Proxy:
             reason=NetworkReason.PROXY,
             remedy="Correct proxy_uri, or HTTPS_PROXY and HTTP_PROXY in the environment; in a user name or a password"
             " the characters /, :, @, ? and # are written as %2F, %3A, %40, %3F and %23.",
+            passing=False,
         )
     port = port or (443 if parts.scheme == "https" else 80)
     return Proxy(f"{parts.scheme}://{_bracketed(host)}:{port}", _basic(parts.username, parts.password))

@@ -5,7 +5,6 @@ Slow to import: only for what calls S3 or a load balancer.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -32,11 +31,9 @@ _NOTHING_FROM_FILES = {
     "credentials_file": (None, None, os.devnull, None),
 }
 
-_MODELS = botocore.loaders.create_loader()
+_Loader = botocore.loaders.Loader
+_MODELS = _Loader(extra_search_paths=[_Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
 """Read once for all clients of a process: that of S3 takes a tenth of a second."""
-
-# At debug level botocore writes what it signs to its log, the session token included.
-logging.getLogger("botocore").setLevel(logging.INFO)
 
 
 def send_through(client: Any, http: HttpClient, *, connect_timeout: float = 10.0, read_timeout: float = 30.0) -> None:  # noqa: ANN401

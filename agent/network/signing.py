@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Mapping
 
 from botocore.auth import SigV4Auth  # type: ignore[import-untyped]
 from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
 
 from agent.network.credentials import Credentials
-
-# At debug level botocore writes what it signs to its log, the session token included.
-logging.getLogger("botocore").setLevel(logging.WARNING)
 
 
 def sign(
@@ -25,7 +21,7 @@ def sign(
     service: str,
     region: str,
 ) -> dict[str, str]:
-    """Give all headers to send: those given, the date, the token if there is one, the body's digest, the signature.
+    """Return all headers to send: those given, the date, the token if there is one, the body's digest, the signature.
 
     ``service`` is the signing name. The path and the query of ``url`` must be percent-encoded as they will be sent.
     Every header that is given is signed but User-Agent.

@@ -80,6 +80,9 @@ def layout_of(settings: Settings) -> Layout:
 
 
 def _kept(settings: Settings) -> str:
-    """Return where root keeps what ``root_dir`` does not take: in memory, each ``root_dir`` apart."""
+    """Return where root keeps what ``root_dir`` does not take: in memory.
+
+    Long paths may share a directory, in which the names of commands keep them apart.
+    """
     run = RUN_DIRECTORY if os.geteuid() == 0 else settings.pid_dir
     return os.path.join(run, "outcomes", settings.root_dir.strip("/").replace("/", "-")[-_LONGEST_NAME:])

@@ -87,7 +87,7 @@ def _checked_override(text: str) -> str:
         )
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         raise ServiceConfigError(
-            f"The control endpoint {text} is plain http to another host: anybody on the way could have this host run"
+            f"The control endpoint {text} is plain http to another host: a host on the way could have this one run"
             " commands and hide its results, also with old messages of a pinned signer.",
             remedy="Use https in deploy_control_endpoint; ca_bundle names the authority of a certificate of your own.",
         )

@@ -83,7 +83,7 @@ TYPES: Mapping[str, tuple[type, ...]] = {
 
 def _check_type(kind: str, value: object, where: str) -> None:
     if not isinstance(value, TYPES[kind]) or isinstance(value, bool):
-        raise ProtocolError(f"{where} is of a type that does not fit: {kind} is desired.")
+        raise ProtocolError(f"{where} is not of the type {kind}.")
 
 
 def parse(operation: str, body: bytes) -> dict[str, Any]:

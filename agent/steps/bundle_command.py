@@ -16,7 +16,6 @@ from agent.filesystem.trees import remove_tree
 from agent.runtime.host import Host
 from agent.runtime.prepared import Bundle, Prepared
 from agent.steps.archive_reuse import DOWNLOADED, REUSED, note_bundle, reuse_archive
-from agent.steps.preflight import check_downloaded
 from agent.store.directories import make_deployment_directory, make_state_directory
 from agent.store.layout import Layout
 from agent.store.pointers import write_most_recent
@@ -34,6 +33,8 @@ def download_bundle(spec: DeploymentSpecification, host: Host) -> str:
     Returns the detail of the success message; the revision and all that belongs to it are on the disk then. Raises
     BundleError, OSError; an archive unpacked before then stands.
     """
+    from agent.steps.preflight import check_downloaded  # a hook command is spared the import
+
     layout, settings = host.layout, host.settings
     deployment = make_deployment_directory(layout, spec.deployment_group_id, spec.deployment_id)
     remove_old_revisions(layout, spec.deployment_group_id, spec.deployment_id, keep=settings.max_revisions)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from agent.appspec.hooks import RESERVED_EVENTS, unknown_event
@@ -40,12 +41,8 @@ def install_revision(spec: DeploymentSpecification, host: Host) -> str:
     appspec = load_for_install(spec, host.layout.archive(deployment))
     warning = _warn_of_events(appspec, spec, host)
     make_instructions_directory(host.layout)
-    lock = install_lock(host.layout)
-    host.observer.expect(host.settings.lock_wait_seconds)
-    lock.acquire(limit=host.settings.lock_wait_seconds, on_wait=host.observer.notice)
     try:
-        with lock:
-            host.observer.expect(0)
+        with installing(host):
             install(
                 install_request(spec, appspec, host, archive=host.layout.archive(deployment)),
                 options=install_options(host.settings),
@@ -54,6 +51,19 @@ def install_revision(spec: DeploymentSpecification, host: Host) -> str:
     except InstallConflictError as error:
         raise explain_conflict(error, appspec, host.layout.archive(deployment)) from error
     return warning
+
+
+@contextmanager
+def installing(host: Host) -> Iterator[None]:
+    """Hold the lock that lets one Install run at a time on this host. Raises LockTimeoutError, RootDirectoryError."""
+    lock = install_lock(host.layout)
+    host.observer.expect(host.settings.lock_wait_seconds)
+    try:
+        lock.acquire(limit=host.settings.lock_wait_seconds, on_wait=host.observer.notice)
+    finally:
+        host.observer.expect(0)
+    with lock:
+        yield
 
 
 def end_interrupted(group_id: str, host: Host) -> None:
@@ -66,10 +76,8 @@ def end_interrupted(group_id: str, host: Host) -> None:
     from agent.install.installer import recover  # seldom needed
     from agent.runtime.options import install_options
 
-    lock = install_lock(host.layout)
     try:
-        lock.acquire(limit=host.settings.lock_wait_seconds, on_wait=host.observer.notice)
-        with lock:
+        with installing(host):
             for text in recover(host.layout.root_dir, options=install_options(host.settings)):
                 _log.warning("%s", text)
     except (AgentError, OSError) as error:

@@ -18,11 +18,10 @@ from agent.errors import AgentError, InstallConflictError, InstallError, Problem
 from agent.filesystem.locks import LockTimeoutError
 from agent.hooks.accounts import find_account
 from agent.runtime.host import Host
-from agent.steps.install_command import explain_conflict, install_request, load_for_install
+from agent.steps.install_command import explain_conflict, install_request, installing, load_for_install
 from agent.steps.revision import read_start
 from agent.steps.revision_files import check_files
 from agent.steps.revision_scripts import check_script
-from agent.store.locks import install_lock
 from agent.text.report import Report, shown
 
 _EVENTS = ("DownloadBundle", "BeforeInstall", "Install", "AfterInstall", "ApplicationStart", "ValidateService")
@@ -116,23 +115,18 @@ def _conflicts(
     from agent.runtime.options import install_options
 
     request, options = install_request(spec, appspec, host, archive=archive), install_options(host.settings)
-    lock = install_lock(host.layout)
-    host.observer.expect(host.settings.lock_wait_seconds)
     try:
-        lock.acquire(limit=host.settings.lock_wait_seconds, on_wait=host.observer.notice)
+        with installing(host):
+            if is_interrupted(request, options=options):
+                return []  # the host is between two revisions until Install has seen to that
+            return list(plan_install(request, options=options, tolerant=True).conflicts)
     except LockTimeoutError as error:
         _log.warning("Whether Install can succeed was not checked: %s", error)
         return []
-    with lock:
-        host.observer.expect(0)
-        if is_interrupted(request, options=options):
-            return []  # the host is between two revisions until Install has seen to that
-        try:
-            return list(plan_install(request, options=options, tolerant=True).conflicts)
-        except InstallError as error:
-            if not before:
-                raise
-            return [str(error)]
+    except InstallError as error:
+        if not before:
+            raise
+        return [str(error)]
 
 
 def lasting_problems(archive: str, appspec: AppSpec, host: Host, before: Sequence[Script]) -> list[Problem]:

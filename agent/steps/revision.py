@@ -107,11 +107,12 @@ def find_appspec(archive: str, requested: str, *, shown: str = "") -> str:
 
 
 def check_requested(found: str, requested: str) -> None:
-    """Raise AppSpecMissingError where another AppSpec file was found than the one that somebody names."""
+    """Raise AppSpecMissingError where another AppSpec file was found than the deployment names."""
     if found != requested and requested not in DEFAULT_NAMES:
         raise AppSpecMissingError(
             f"The revision holds no AppSpec file {requested}, but {found}.",
-            remedy=f"Leave --appspec-filename away to deploy with {found}, or correct the name.",
+            remedy=f"Add {requested} to the revision, or name {found} as the AppSpec file of the deployment"
+            " (--appspec-filename of the local command).",
         )
 
 

@@ -17,6 +17,8 @@ from agent.errors import AgentError
 from agent.filesystem.durable import write_durably
 from agent.runtime.host import Host
 from agent.steps.bundle_cache import fetch_ahead
+from agent.steps.bundle_command import fetch
+from agent.steps.hook_command import run_hooks
 from agent.store.directories import make_state_directory
 from agent.store.layout import Layout
 from agent.traffic.control import TrafficControl
@@ -148,8 +150,6 @@ def _leave(
     begins = command_name == policy.block_before
     if begins:
         # Whatever can be done or can go wrong while the host still serves is done here.
-        from agent.steps.bundle_command import fetch  # an event without it is spared the import
-
         fetch_ahead(spec, host, lambda path: fetch(spec, path, host)[1:])
         _run_event(BLOCK_EVENTS[0], spec, host)
     # Also at every later event: a command that was ended half-way may have left the host in service.
@@ -160,8 +160,6 @@ def _leave(
 
 
 def _run_event(name: str, spec: DeploymentSpecification, host: Host) -> None:
-    from agent.steps.hook_command import run_hooks
-
     run_hooks(BY_NAME[name], spec, host)
 
 

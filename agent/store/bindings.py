@@ -194,7 +194,7 @@ def _is_group(found: object) -> bool:
 def _replay(command_name: str, execution_id: str, what: str) -> ReplayError:
     return ReplayError(
         f"The command {command_name} of the execution {execution_id[:_SHOWN]!r} is refused as a replay: {what}.",
-        remedy="Nothing was downloaded or run. To deploy it again, create a new deployment. If nobody tried to,"
+        remedy="Nothing was downloaded or run. To deploy it again, create a new deployment. If you did not start one,"
         " something between this host and the service sends old messages: look at proxy_uri and"
         " deploy_control_endpoint.",
     )

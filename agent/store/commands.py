@@ -221,6 +221,9 @@ def _parse(data: bytes, kind: type[Kind], path: str) -> Kind:
         fields = json.loads(data)
         if not isinstance(fields, dict) or fields.pop("version", None) != VERSION:
             raise ValueError("it has another format")
+        for name in ("pid", "start_time"):
+            before = fields.pop(f"keeper_{name}", 0)  # as earlier versions wrote it
+            fields.setdefault(f"supervisor_{name}", before)
         known: dict[str, Any] = {name: value for name, value in fields.items() if name in kind._fields}
         value = kind(**known)
         _check_types(value)
@@ -234,7 +237,7 @@ def _check_types(value: CommandRecord | Progress | SavedOutcome | KeptOutcome) -
         expected = getattr(expected, "__forward_arg__", expected)
         found = type(getattr(value, name)).__name__
         if found != expected and not (expected == "float" and found == "int"):
-            raise ValueError(f"{name} is no {expected}")
+            raise ValueError(f"{name} is not of the type {expected}")
 
 
 def key_of(command_identifier: str) -> str:
@@ -332,7 +335,7 @@ class CommandStore:
         return kept.outcome if kept is not None and kept.reported else None
 
     def sweep(self) -> None:
-        """Remove what a kill has left half made or half removed; for the supervisor's start. Problem is logged."""
+        """Remove what a kill has left half made or half removed; for the supervisor's start. An error is logged."""
         try:
             for name in os.listdir(self.directory) if os.path.isdir(self.directory) else []:
                 if name.startswith(".") and name.endswith("~"):

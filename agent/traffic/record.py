@@ -20,6 +20,7 @@ VERSION = 1
 
 OPEN = ".json"
 FINALIZED = ".finalized"
+_FINALIZED_BEFORE = ".settled"  # as earlier versions wrote it
 """How the files end: by the names alone it can be seen whether there is anything to look after."""
 
 _LARGEST = 4 * 1024 * 1024
@@ -83,7 +84,7 @@ class Records:
     def read(self, group_name: str) -> TrafficRecord | None:
         """A group's record; None where there is none. Raises TrafficError where it cannot be read."""
         path = self._path(group_name)
-        return self._read(path + OPEN) or self._read(path + FINALIZED)
+        return next(filter(None, map(self._read, (path + OPEN, path + FINALIZED, path + _FINALIZED_BEFORE))), None)
 
     def write(self, record: TrafficRecord) -> None:
         """Write a record durably. Raises OSError."""
@@ -98,6 +99,7 @@ class Records:
             return
         # Until the open record is gone it counts, and going through it again does no harm.
         write_durably(path + FINALIZED, data, mode=0o600)
+        remove_if_there(path + _FINALIZED_BEFORE)
         if remove_if_there(path + OPEN):
             sync_directory(self._directory)
 
@@ -143,6 +145,9 @@ class Records:
 def _parse(fields: Any) -> TrafficRecord:  # noqa: ANN401 - whatever stands in the file
     if not isinstance(fields, dict) or fields.pop("version") != VERSION:
         raise ValueError("it has another format")
+    fields["problem"] = fields.get("problem") or fields.pop("trouble", "")  # as earlier versions wrote it
+    if fields["phase"] == "settled":  # as earlier versions wrote it
+        fields["phase"] = Phase.FINALIZED
     members = [Member(**row | {"step": Step(row["step"])}) for row in fields["members"]]
     given = fields | {
         "policy": Policy(**fields["policy"]),

@@ -49,9 +49,9 @@ def why(record: TrafficRecord) -> str:
     """Why this host is out: the reason that was written down, else who is at work."""
     if record.kept:
         return record.kept
-    return (
-        f"deployment {record.deployment_id} is in progress" if record.deployment_id else "somebody is at work by hand"
-    )
+    if record.deployment_id:
+        return f"deployment {record.deployment_id} is in progress"
+    return "a person moves the traffic by hand"
 
 
 def outage_line(found: dict[str, Any], stamp: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from agent import logs
 from agent.deployment.outcome import Outcome, failure, success
@@ -15,6 +17,7 @@ from agent.filesystem.reasons import explained_error
 from agent.hooks.context import RunningScript
 from agent.retry import Clock, Retries, RetryPolicy, growing
 from agent.runtime.host import Observer
+from agent.service.client import CommandService
 from agent.steps.execute import execute, is_noop
 from agent.steps.install_command import end_interrupted
 from agent.store.bindings import Bindings
@@ -29,6 +32,8 @@ COMPLETED_NOOP = "CompletedNoopCommand"
 
 UNTIL_ACKNOWLEDGED = RetryPolicy(growing(0.3, 10.0), limit=3600.0)
 """The service waits for an agent's acknowledgement for an hour, by the CodeDeploy user guide."""
+
+Answer = TypeVar("Answer")
 
 _TERMINAL = ("Succeeded", "Failed")
 
@@ -63,7 +68,7 @@ class Command(Observer):
         self._session = session
         self.state = Progress(boot_id(), starts=starts)
         self.limit = TimeLimit(session)
-        self._queue_position: FileLock | None = None
+        self._group_lock: FileLock | None = None
         self._retries = Retries(UNTIL_ACKNOWLEDGED, record.command_name, clock)
         self._is_bound = False
 
@@ -80,19 +85,19 @@ class Command(Observer):
         except Closed as closed:
             outcome, closed_as = None, closed.status
         except AgentError as error:
-            _log.error("%s was not begun: %s", self._record.command_name, error)
+            _log.error("%s did not start: %s", self._record.command_name, error)
             outcome = failure(error)
         except (OSError, MemoryError) as error:
             explained = explained_error(error, self._record.command_name)
-            _log.error("%s was not begun: %s", self._record.command_name, explained)
+            _log.error("%s did not start: %s", self._record.command_name, explained)
             outcome = failure(explained)
         if self._is_bound:
             note_end(self._session, self._record, self.state, outcome.status if outcome else closed_as)
         saved = self.saved(outcome)
         save(self._directory, saved)
-        if self._queue_position is not None:
+        if self._group_lock is not None:
             # The next command of the group may come as soon as this one's outcome is known.
-            self._queue_position.release()
+            self._group_lock.release()
         return saved
 
     def saved(self, outcome: Outcome | None) -> SavedOutcome:
@@ -114,7 +119,7 @@ class Command(Observer):
         self.state = self.state._replace(deployment_id=spec.deployment_id, group_id=spec.deployment_group_id)
         self._directory.save_progress(self.state, durably=False)
         self.expect(session.settings.lock_wait_seconds)
-        self._queue_position = wait_in_queue(
+        self._group_lock = wait_in_queue(
             self._directory,
             record,
             spec.deployment_group_id,
@@ -143,9 +148,7 @@ class Command(Observer):
 
         record, session = self._record, self._session
         host = session.handoff.identity.host_identifier
-        envelope = self._retries.run(
-            lambda: session.ask(lambda service: service.specification(record.execution_id, host))
-        )
+        envelope = self._ask(lambda service: service.specification(record.execution_id, host))
         payload = open_envelope(envelope.format, envelope.payload, policy=session.signer_policy(), now=time.time())
         return parse_specification(payload)
 
@@ -163,13 +166,19 @@ class Command(Observer):
         self.state = self.state._replace(committed=True)
         self._directory.save_progress(self.state, durably=True)
         identifier = self._record.command_identifier
-        status = self._retries.run(
-            lambda: self._session.ask(lambda service: service.acknowledge(identifier, is_noop=noop))
-        )
+        status = self._ask(lambda service: service.acknowledge(identifier, is_noop=noop))
         if status in _TERMINAL and not (status == "Failed" and noop):
-            _log.info("%s is not done: the service has closed it as %s", self._record.command_name, status)
+            _log.info("The agent does not run %s: the service has closed it as %s", self._record.command_name, status)
             raise Closed(status)
         return status
+
+    def _ask(self, question: Callable[[CommandService], Answer]) -> Answer:
+        """Ask the service for as long as it waits for an acknowledgement."""
+        self.expect(UNTIL_ACKNOWLEDGED.limit)
+        try:
+            return self._retries.run(lambda: self._session.ask(question))
+        finally:
+            self.expect(0)
 
     def progress(self, done: int, total: int, unit: str) -> None:
         """Note that the command goes on."""

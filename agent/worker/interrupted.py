@@ -27,6 +27,9 @@ _STAMP = re.compile(rb"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", re.MULTILINE)
 KILL_AFTER = 15.0
 """Seconds for which a script supervisor that was told to end its script is waited for; it has 5 for TERM itself."""
 
+TERM_AFTER = 1.0
+"""Seconds that a script without a script supervisor has between TERM and KILL."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -48,31 +51,30 @@ def _end_script(progress: Progress) -> str:
         return ""
     supervisor = progress.supervisor_pid, progress.supervisor_start_time
     if processes.is_running(*supervisor):
-        _signal(*supervisor, signal.SIGTERM)
+        try:
+            processes.send_signal(*supervisor, signal.SIGTERM)
+        except PermissionError as error:
+            _log.warning("Process %d could not be signalled: %s", progress.supervisor_pid, error)
         end = time.monotonic() + KILL_AFTER
         while processes.is_running(*supervisor) and time.monotonic() < end:
             time.sleep(0.02)
         _log.warning("The script %s, which had outlived its worker, was ended", progress.script)
         return " Its script was still running and was ended."
-    script = progress.script_pid, progress.script_start_time
-    if processes.is_running(*script):
-        # Without its script supervisor only the process group is left to be found.
-        _signal(*script, signal.SIGTERM, to_group=True)
-        time.sleep(1.0)
-        if processes.look_up(progress.script_pid) is None:
-            # No other process gets this pid as long as the group has members.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(progress.script_pid, signal.SIGKILL)
-        _signal(*script, signal.SIGKILL, to_group=True)
-        return " Its script was still running and was ended."
-    return ""
-
-
-def _signal(pid: int, start_time: int, number: signal.Signals, *, to_group: bool = False) -> None:
-    try:
-        processes.send_signal(pid, start_time, number, to_group=to_group)
-    except PermissionError as error:
-        _log.warning("Process %d could not be signalled: %s", pid, error)
+    # Without its script supervisor only the process group and what is below it are left to be found.
+    tree = processes.signal_tree(progress.script_pid, progress.script_start_time, signal.SIGTERM)
+    if not tree:
+        return ""
+    end = time.monotonic() + TERM_AFTER
+    while any(processes.is_running(one.pid, one.start_time) for one in tree) and time.monotonic() < end:
+        time.sleep(0.02)
+    for one in tree:
+        with contextlib.suppress(PermissionError):  # which was logged above
+            processes.send_signal(one.pid, one.start_time, signal.SIGKILL)
+    # No other process gets this pid as long as the group has members.
+    if processes.look_up(progress.script_pid) is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(progress.script_pid, signal.SIGKILL)
+    return " Its script was still running and was ended."
 
 
 def _log_tail(progress: Progress, layout: Layout) -> str:

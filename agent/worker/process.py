@@ -32,7 +32,7 @@ from agent.worker.session import Session
 from agent.worker.time_limit import WorkerStopped
 
 LOCK_TIMEOUT = 0.5
-"""Seconds to wait for the command's lock: long enough for somebody who only looks whether it is held."""
+"""Seconds to wait for the command's lock: long enough for a process that only looks whether it is held."""
 
 STARTS_AT_MOST = 3
 """How often a command is begun whose workers keep dying before they have acknowledged it."""
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     session = Session(parse_handoff(sys.stdin.buffer.read()))
     if not own_directories_are_safe(session.settings):
         return EXIT_UNREPORTED  # the supervisor tries again later
-    _finalize(session)
+    _detach(session)
     directory = session.store.directory_at(os.path.basename(path))
     lock = directory.lock()
     try:
@@ -85,8 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return EXIT_UNREPORTED
 
 
-def _finalize(session: Session) -> None:
-    """Cut what ties a process to whoever started it, and hear of being told to stop as an exception."""
+def _detach(session: Session) -> None:
+    """Cut what ties the process to the one that started it, and hear of being told to stop as an exception."""
     os.umask(0o022)
     os.chdir("/")
     set_up_logs(session.settings)

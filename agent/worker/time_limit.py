@@ -24,7 +24,7 @@ class TimeLimit:
     That is once the agent has been stopped for ``kill_agent_max_wait_time_seconds``, where a supervisor that comes back
     in time sets this back, or once nothing was expected or seen to happen for ``command_stall_seconds``. It is raised
     again where what follows hangs as well. The alarm of the process is used for it, so that no thread is around when a
-    script's script supervisor is forked.
+    script supervisor is forked.
     """
 
     def __init__(self, session: Session) -> None:

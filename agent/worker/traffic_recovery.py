@@ -30,7 +30,7 @@ class _Log(Observer):
 
 
 def main() -> int:
-    """Bring every record in order that nobody works on; problem is logged, and tried again a minute later."""
+    """Bring every record in order that no command works on; errors are logged, and it is tried again a minute later."""
     session = Session(parse_handoff(sys.stdin.buffer.read()))
     if not own_directories_are_safe(session.settings):
         return 1

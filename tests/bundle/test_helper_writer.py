@@ -112,7 +112,7 @@ def test_the_second_process_makes_what_it_is_given(tmp_path: Path, top: int) -> 
     with HelperWriter(FileMaker(top, 0o022)) as second:
         assert second.give(b"f", b"content", 0o4711, None, 5_000_000_001)
         assert second.give(b"g", b"", 0o600, None, None)
-        second.finalize(b"f")
+        second.wait_for(b"f")
         assert (tmp_path / "top/f").read_bytes() == b"content"
         second.finish()
     found = tree(tmp_path / "top")
@@ -174,7 +174,7 @@ def test_killed_while_it_has_work_it_does_not_hold_the_deployment(top: int) -> N
         assert second.give(b"f", b"x", 0o644, None, None)
         other.kill()
         with pytest.raises(ChildProcessError):
-            second.finalize(b"f")
+            second.wait_for(b"f")
 
 
 def test_a_bundle_whose_second_process_the_kernel_killed_is_refused_with_the_reason(

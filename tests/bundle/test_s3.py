@@ -396,7 +396,7 @@ def test_what_s3_refuses_is_told_with_place_code_and_remedy(store, status, code,
     body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>It &amp; that</Message></Error>".encode()
     store.server.faults.append(Fault(1, 99, status=status, body=body))
     text = store.refused()
-    assert f"S3 in eu-west-1 does not give s3://bucket/key.tar: {code}: It & that." in text
+    assert f"S3 in eu-west-1 refused s3://bucket/key.tar: {code}: It & that." in text
     assert says in text
     assert store.slept == []
 
@@ -422,7 +422,7 @@ def test_an_object_version_needs_its_own_permission_and_is_named(store):
 def test_whatever_comes_in_place_of_an_error_is_told_by_its_status_or_as_plain_text(store, body):
     store.server.faults.append(Fault(1, 99, status=404, body=body))
     text = store.refused()
-    assert "does not give s3://bucket/key.tar" in text
+    assert "refused s3://bucket/key.tar" in text
     assert text.isprintable()
 
 

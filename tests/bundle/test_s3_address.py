@@ -123,7 +123,7 @@ def test_a_directory_bucket_is_read_with_the_keys_of_a_session(asked):
 )
 def test_a_redirect_may_not_lead_elsewhere(asked, location):
     host = "bucket.s3.eu-west-1.amazonaws.com"
-    with pytest.raises(BundleError, match=r"S3 in eu-west-1 does not give s3://bucket/a/b\.tar: 307"):
+    with pytest.raises(BundleError, match=r"S3 in eu-west-1 refused s3://bucket/a/b\.tar: 307"):
         asked([host], [Answer(307, {"Location": location}), Answer(404)])
 
 

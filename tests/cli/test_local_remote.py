@@ -112,7 +112,7 @@ def test_the_checksum_that_s3_keeps_is_accepted(console, site, run, s3_url):
 def test_what_is_not_in_s3_fails_download_bundle_with_its_code(console, site, run, location, code):
     result = run("-l", location, "-t", "zip")
     assert result.returncode == 1
-    assert f"S3 in us-east-1 does not give {location}: {code}" in result.stdout
+    assert f"S3 in us-east-1 refused {location}: {code}" in result.stdout
     assert "Traceback" not in result.stderr
     assert installed(console) is None
 

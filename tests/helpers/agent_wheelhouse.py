@@ -43,7 +43,7 @@ for _abi in ("cp311", "abi3", "none"):
 for _glibc in ("manylinux2014", "manylinux_2_17", "manylinux_2_28", "manylinux_2_34"):
     _FOR_311 += ["--platform", f"{_glibc}_{os.uname().machine}"]
 _FOR_311 += ["--platform", "any"]
-_KEPT_FOR = 1800.0  # seconds for which what older sources made may still be desired by a test that runs
+_KEPT_FOR = 1800.0  # seconds for which what older sources made may still be needed by a test that runs
 
 
 class Wheelhouse(NamedTuple):

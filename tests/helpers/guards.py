@@ -237,7 +237,7 @@ def unavailable_unless(reasons: Iterable[str]) -> None:
 
 
 def summary(reasons: Iterable[str]) -> list[str]:
-    """Return what the tests skipped for these reasons desired, one line each, and what would run them."""
+    """Return what the tests skipped for these reasons needed, one line each, and what would run them."""
     counts: Counter[str] = Counter()
     total = 0
     for text in reasons:

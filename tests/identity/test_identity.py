@@ -74,7 +74,7 @@ def test_a_wrong_environment_is_an_error_that_waiting_does_not_fix(server, metad
     assert server.asked == []
 
 
-def test_metadata_in_problem_is_worth_another_attempt(server, metadata):
+def test_metadata_that_fail_are_worth_another_attempt(server, metadata):
     server.faults["/latest/dynamic/instance-identity/document"] = ("500 Oops", b"")
     with pytest.raises(MetadataError) as caught:
         find_identity(None, metadata, {})

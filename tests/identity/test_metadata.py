@@ -153,7 +153,7 @@ def test_a_token_with_a_line_end_never_becomes_a_header(server, metadata):
 
 
 @pytest.mark.parametrize("status", ["400 Bad Request", "500 Oops", "301 Moved"])
-def test_a_service_in_problem_is_not_asked_without_a_token(server, metadata, status):
+def test_a_service_that_fails_is_not_asked_without_a_token(server, metadata, status):
     server.faults[TOKEN] = (status, b"")
     with pytest.raises(MetadataError, match=f"status {status[:3]}"):
         metadata.document()

@@ -108,7 +108,7 @@ def test_a_certificate_for_an_address_is_accepted_for_it(authority, server):
 def test_an_unknown_issuer_is_explained(server):
     text = refusal(server, HttpOptions())
     assert f"localhost:{server.port}" in text
-    assert "issued by nobody that this host trusts" in text
+    assert "comes from an issuer that this host does not trust" in text
     assert "AWS_CA_BUNDLE" in text
 
 

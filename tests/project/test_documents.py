@@ -13,7 +13,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
     [*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md"), *(PROJECT / "appspec-examples").rglob("*.md")]
 )
-LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
+LINK = re.compile(r"\]\(([^)#:\n]+)(?:#[^)]*)?\)")
 TARGET = re.compile(r"`make ([a-z]+)")
 
 

@@ -11,6 +11,7 @@ from project_files import committed_files
 
 PROJECT = Path(__file__).resolve().parents[2]
 
+IDIOMS = "longer|more|such|better|matter|need|reason|way|problem|secret|obstacle|loss|news"
 # By what is said today. A word counts as a part of an identifier too.
 RETIRED = {
     "directory": "folders?",
@@ -26,10 +27,12 @@ RETIRED = {
     "desired": "(un)?wanted",
     "finalize, apply": "settl(e|es|ed|ing)",
     "space": "blanks?(?! lines?)",
-    "is not a": r"(which|that|it) (is|are) no (?!longer|more|such|better|matter|need|reason|way|problem)\w+",
+    "is not a": rf"(?<!there )(is|are) no (?!{IDIOMS})\w+",
 }
 # What others have named: options of systemd and Vagrant, an argument of urllib, and words of the official agent.
 OF_OTHERS = re.compile(r"WantedBy|synced_folder|keep_blank_values|within folder")
+# The words that files on a host's disk may still have.
+AS_BEFORE = "# as earlier versions wrote it"
 NOT_OURS = ("LICENSE", "docs/demo.svg", "agent/service/model/", "tests/project/test_words.py")
 
 
@@ -38,7 +41,7 @@ PATTERNS = {instead: re.compile(rf"(?<![a-z])({words})(?![a-z])", re.IGNORECASE)
 
 def retired_in(line: str) -> list[str]:
     """Return what a line says with a retired word, and what it should say."""
-    clean = OF_OTHERS.sub("", line)
+    clean = "" if line.endswith(AS_BEFORE) else OF_OTHERS.sub("", line)
     return [
         f"{match[0]!r}: say {instead}"
         for instead, pattern in PATTERNS.items()
@@ -47,8 +50,9 @@ def retired_in(line: str) -> list[str]:
 
 
 def test_no_document_and_no_program_says_a_retired_word() -> None:
-    found = []
-    for path in committed_files():
+    found, files = [], committed_files()
+    assert len(files) > 500
+    for path in files:
         name = str(path.relative_to(PROJECT))
         if name.startswith(NOT_OURS):
             continue

@@ -103,8 +103,8 @@ DIAGNOSTICS = {"HostCommandIdentifier": "c", "CommandStatus": "Failed"}
     ("operation", "members", "said"),
     [
         ("PollHostCommand", {}, "PollHostCommand lacks HostIdentifier"),
-        ("PollHostCommand", {"HostIdentifier": 5}, "string is desired"),
-        ("PollHostCommand", {"HostIdentifier": None}, "string is desired"),
+        ("PollHostCommand", {"HostIdentifier": 5}, "is not of the type string"),
+        ("PollHostCommand", {"HostIdentifier": None}, "is not of the type string"),
         ("PollHostCommand", {"HostIdentifier": "h", "Other": "x"}, "no member Other"),
         ("GetDeploymentSpecification", {"DeploymentExecutionId": "", "HostIdentifier": "h"}, "has 0 characters"),
         ("GetDeploymentSpecification", {"DeploymentExecutionId": "x" * 130, "HostIdentifier": "h"}, "1 to 129"),
@@ -118,7 +118,7 @@ DIAGNOSTICS = {"HostCommandIdentifier": "c", "CommandStatus": "Failed"}
         (
             "PostHostCommandUpdate",
             {"HostCommandIdentifier": "c", "EstimatedCompletionTime": True},
-            "timestamp is desired",
+            "is not of the type timestamp",
         ),
     ],
 )

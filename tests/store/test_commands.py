@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import time
@@ -55,6 +56,14 @@ def test_what_was_written_down_is_read_again(store: CommandStore) -> None:
     assert (found.record().command_identifier, found.record().command_name) == ("hc-1", "Install")
     assert found.progress() == progress
     assert found.outcome() == OUTCOME
+
+
+def test_the_script_of_an_earlier_versions_worker_can_still_be_ended(store: CommandStore) -> None:
+    directory = add(store)
+    names = ("keeper_pid", "keeper_start_time")  # as earlier versions wrote it
+    fields = {"version": 1, "boot_id": "b", "script": "a.sh", **dict.fromkeys(names, 42)}
+    Path(directory.path, "progress.json").write_text(json.dumps(fields))
+    assert directory.progress() == Progress("b", script="a.sh", supervisor_pid=42, supervisor_start_time=42)
 
 
 def test_nobody_else_may_read_a_record(store: CommandStore) -> None:

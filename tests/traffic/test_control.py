@@ -500,7 +500,7 @@ def test_a_balancer_that_cannot_be_asked_whether_the_host_is_drained_is_named_wi
     assert bench.record.phase is Phase.FINALIZED
 
 
-def test_a_host_that_somebody_else_has_put_back_after_a_failure_is_told_as_problem(bench):
+def test_a_host_that_another_person_has_put_back_after_a_failure_is_reported_as_a_problem(bench):
     name, arn = bench.balancers.target_group(ME, OTHER)
     control = bench.control(bench.elbv2(name))
     control.take_out(**D1)

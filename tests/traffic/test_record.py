@@ -14,6 +14,11 @@ POLICY = Policy([{"type": "elbv2"}], minimum_healthy=2)
 MEMBER = Member({"type": "elbv2"}, "target group web", {"target": {"Id": "i-1", "Port": 80}}, "healthy", Step.TAKEN)
 
 
+# The file's suffix, and the phase in it.
+FINALIZED_BEFORE = ".settled", "settled", "finalized"  # as earlier versions wrote it
+SINCE_BEFORE = [(".json", "out", "out"), FINALIZED_BEFORE]
+
+
 @pytest.fixture
 def records(tmp_path):
     return Records(str(tmp_path))
@@ -34,6 +39,20 @@ def test_a_finalized_record_leaves_nothing_to_look_after(records, tmp_path):
     assert records.read("Web").seconds_out == 3.0
     records.write(record)
     assert records.read("Web").phase is Phase.OUT
+
+
+@pytest.mark.parametrize(("suffix", "phase", "read_as"), SINCE_BEFORE)
+def test_a_host_that_an_earlier_version_took_out_is_not_forgotten(records, tmp_path, suffix, phase, read_as):
+    record = TrafficRecord("Web", POLICY, Phase.OUT, members=(MEMBER,), seconds_out=3.0)
+    records.write(record)
+    (path,) = tmp_path.iterdir()
+    fields = json.loads(path.read_text())
+    fields["trouble"] = fields.pop("problem") or "it did not answer"  # as earlier versions wrote it
+    path.with_suffix(suffix).write_text(json.dumps({**fields, "phase": phase}))
+    if suffix != path.suffix:
+        path.unlink()
+    read = records.read("Web")
+    assert (read.phase.value, read.problem, read.members) == (read_as, "it did not answer", (MEMBER,))
 
 
 def test_names_that_look_alike_have_records_of_their_own(records, tmp_path):

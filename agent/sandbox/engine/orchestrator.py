@@ -28,7 +28,7 @@ class Orchestrator:
             self._skip_waiting(deployment)
             self._finish(deployment, "Failed", "HEALTH_CONSTRAINTS_INVALID", _too_many(deployment))
         else:
-            self._finalize(deployment)
+            self._update(deployment)
 
     def complete(self, command: TargetCommand, *, succeeded: bool, diagnostics: Json) -> None:
         """Take in the end of a command and go on with its target and deployment."""
@@ -41,7 +41,7 @@ class Orchestrator:
             self._proceed(deployment, target)
         else:
             self._end_target(target, "Failed")
-        self._finalize(deployment)
+        self._update(deployment)
 
     def stop(self, deployment: Deployment) -> bool:
         """Let nothing further begin; tell whether the deployment is over already.
@@ -56,7 +56,7 @@ class Orchestrator:
                 self._dispatcher.end(command, "Failed")
                 target.command = None
                 self._end_target(target, "Skipped")
-        self._finalize(deployment)
+        self._update(deployment)
         return deployment.is_over
 
     def _proceed(self, deployment: Deployment, target: Target) -> None:
@@ -76,7 +76,7 @@ class Orchestrator:
         self._end_target(target, "Succeeded")
         deployment.group.installed[target.host_identifier] = deployment.revision
 
-    def _finalize(self, deployment: Deployment) -> None:
+    def _update(self, deployment: Deployment) -> None:
         """Begin with further hosts, or end the deployment, as its configuration allows."""
         if deployment.is_over:
             return

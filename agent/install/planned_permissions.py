@@ -1,4 +1,4 @@
-"""Finalize the permissions of a plan: ask ``permissions`` in the AppSpec's words, keep the answer by real paths."""
+"""Plan what the permissions section changes, by the AppSpec's paths first and then by the real ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from agent.install.host import LINK, MAX_LINKS, View
 from agent.install.plan import ADJUST, Operation, Plan, PlanRequest
 
 
-def finalize_permissions(plan: Plan, request: PlanRequest, after: View) -> list[str]:
+def plan_permissions(plan: Plan, request: PlanRequest, after: View) -> list[str]:
     """Add to a plan what its permissions come to; give every problem. Raises OSError."""
     if not request.appspec.permissions:
         return []

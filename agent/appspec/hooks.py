@@ -87,8 +87,8 @@ def _event(key: ScalarNode, node: Node, report: Report) -> tuple[Script, ...]:
     if sum(limits) > EVENT_LIMIT:
         report.warning(
             key,
-            f"The time limits of the scripts of {shown(key.text)} add up to {sum(limits)} seconds.",
-            f"The service ends an event after {EVENT_LIMIT} seconds; give limits that fit into it.",
+            f"The timeouts of the scripts of {shown(key.text)} add up to {sum(limits)} seconds.",
+            f"The service ends an event after {EVENT_LIMIT} seconds; set timeouts that fit into it.",
         )
     return tuple(script for script in scripts if script)
 

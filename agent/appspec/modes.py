@@ -40,5 +40,5 @@ def parse_mode(node: Node, report: Report) -> int | None:
         report.error(node, f"The mode {shown(text)} has {len(text)} digits.", _FORM)
         return None
     if not text:
-        report.warning(node, "The empty mode means 000: nobody but root may do anything.", _FORM)
+        report.warning(node, "The empty mode means 000: only root may do anything.", _FORM)
     return int(text or "0", 8)

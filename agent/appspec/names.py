@@ -8,7 +8,7 @@ DEFAULT_NAMES = ("appspec.yaml", "appspec.yml")
 
 
 def candidates(requested: str) -> tuple[str, ...]:
-    """Give the revision-relative names to look for, in order and without repeats: the requested one, then the defaults.
+    """Return the names to look for in a revision, in order and without repeats: the requested one, then the defaults.
 
     Raises SpecificationError for a name that could lead out of the revision, as the official agent 2.1.0 does:
     absolute ones, and those with a ``..`` part, a backslash or a NUL character; also for an empty one.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 def matcher(pattern: str) -> Callable[[str], bool]:
-    """Give a test for the name of an object's direct child, by the rules of the official agent 1.8.1.
+    """Return a test for the name of an object's direct child, by the rules of the official agent 1.8.1.
 
     ``*`` stands for any run of characters, also an empty one and also in names that begin with a dot; nothing else is
     special (no ``?``, no ``[]``). A pattern with a ``/`` matches nothing. That a lone ``**`` means every level is the

@@ -155,7 +155,7 @@ class ProgressReporter:
         if tenth or now - self._line_time >= _LINE_EVERY:
             self._line_time, self._line_done = now, done
             of = f" of {human(total)} ({done / total:.0%})" if total else ""
-            _log.info("%s: %s%s are here", self._name, human(done), of)
+            _log.info("%s: %s%s received", self._name, human(done), of)
 
     def ended(self, size: int) -> None:
         """All of it is here, and checked."""

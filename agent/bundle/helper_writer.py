@@ -1,4 +1,4 @@
-"""A second process that makes a part of an archive's small files.
+"""A helper process that makes a part of an archive's small files.
 
 Nearly all of the time that an archive of many files takes goes into making them. One process reads the archive and
 decides everything: names, directories, links, limits. What is left of a file then, its bytes and a path without links,
@@ -58,7 +58,7 @@ class HelperWriter:
             self._ours.close()
             raise
         finally:
-            # Only the other process holds it then, so that its end is the end of the connection.
+            # Only the helper process holds it then, so that its end is the end of the connection.
             self._theirs.close()
         return self
 
@@ -120,7 +120,7 @@ class HelperWriter:
         raise ChildProcessError("the process that makes a part of the files ended early")
 
     def _serve(self) -> None:
-        """Be the other process: make what comes, until no more will."""
+        """Make each file that arrives, in the helper process, until the connection ends."""
         connection = self._theirs
         # This process has its own copy of our end, which would hold the connection open after our death.
         self._ours.close()

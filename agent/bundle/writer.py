@@ -73,7 +73,7 @@ class TreeWriter:
 
     @contextmanager
     def helped(self, entries: int) -> Iterator[None]:
-        """Have a second process make a part of the small files where about so many entries come; all at its end.
+        """Have a helper process make a part of the small files where about so many entries come; all at its end.
 
         Raises BundleError, OSError. Enter it before any thread is started.
         """
@@ -87,7 +87,7 @@ class TreeWriter:
                 yield
                 self._helper.finish()
         except OSError as error:
-            # What went wrong in the other process names the entry there, whichever this one was at.
+            # What went wrong in the helper process names the entry there, whichever this one was at.
             if isinstance(error.filename, str):
                 self.current = os.fsencode(error.filename)
             raise

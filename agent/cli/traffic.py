@@ -95,7 +95,7 @@ def _row(name: str | None, error: str | None = None) -> dict[str, Any]:
 def _unnamed(
     damaged: list[TrafficError], found: list[dict[str, Any]], say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """A row for each record of which nobody can tell whose it is, unless its group has met it already."""
+    """Return a row for each damaged record that no listed group has reported."""
     told = {row["error"] for row in found}
     rows = [_row(None, str(error)) for error in damaged if str(error) not in told]
     for row in rows:

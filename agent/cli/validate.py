@@ -144,7 +144,7 @@ def _is_byte(character: str) -> bool:
 
 
 def _excerpt(source: str, column: int) -> tuple[str, str]:
-    """Give a line of the source and a caret below the column; column 1 stands for the line's first word."""
+    """Return a line of the source and a caret below the column; column 1 stands for the line's first word."""
     if column == 1:
         column = len(source) - len(source.lstrip()) + 1
     start = max(0, column - 1 - _WIDTH // 2) if len(source) > _WIDTH else 0

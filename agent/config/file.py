@@ -77,7 +77,7 @@ def _read(path: str, limit: int) -> bytes:
         ) from error
     if is_pipe and not data:
         raise ConfigError(
-            f"The configuration file {path} is a pipe that nobody writes to.",
+            f"The configuration file {path} is a pipe, and no process writes to it.",
             remedy="Name a file, or something that writes: --config-file <(...).",
         )
     return data

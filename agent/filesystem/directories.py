@@ -103,7 +103,7 @@ class Directories:
         return descriptor
 
     def _not_seen_above(self, path: str) -> list[str]:
-        """Give the directories on the way that are new, from the top: from below, a deep one needs a deep stack."""
+        """Return the directories on the way that are new, from the top: from below, a deep one needs a deep stack."""
         found = []
         while (path := path[: path.rfind("/")]) and path not in self._seen:
             found.append(path)

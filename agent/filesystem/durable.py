@@ -57,7 +57,7 @@ def _create(path: str) -> int:
 
 
 def temporary_name(path: str) -> str:
-    """Give the name under which ``write_durably`` builds a file; one that was left by a kill is used again.
+    """Return the name under which ``write_durably`` builds a file; one that was left by a kill is used again.
 
     It begins with a dot, ends so that no include pattern matches, and is never longer than a name may be.
     """

@@ -33,7 +33,7 @@ class Tag(NamedTuple):
 
 
 def check_instance_name(name: str) -> str:
-    """Give a name that the service takes. Raises RegistrationUsageError."""
+    """Return a name that the service takes. Raises RegistrationUsageError."""
     if not _NAME.fullmatch(name) or name.startswith("i-"):
         raise RegistrationUsageError(
             f"The instance name {name!r} cannot be.",
@@ -69,7 +69,7 @@ def instance_of(arn: str) -> str | None:
 
 
 def check_user_arn(arn: str) -> str:
-    """Give the ARN of an IAM user. Raises RegistrationUsageError."""
+    """Return the ARN of an IAM user. Raises RegistrationUsageError."""
     if not _USER.fullmatch(arn):
         raise RegistrationUsageError(
             f"{arn!r} is not the ARN of an IAM user.", remedy="It is arn:aws:iam::ACCOUNT:user/NAME."
@@ -78,7 +78,7 @@ def check_user_arn(arn: str) -> str:
 
 
 def check_session_arn(arn: str) -> str:
-    """Give the ARN of a session of an assumed role. Raises RegistrationUsageError."""
+    """Return the ARN of a session of an assumed role. Raises RegistrationUsageError."""
     if not _SESSION.fullmatch(arn):
         raise RegistrationUsageError(
             f"{arn!r} is not the ARN of a session.",

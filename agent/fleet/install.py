@@ -95,7 +95,9 @@ class _Installation:
         """Put a version in the place of an official agent; whatever stops that half-way, it is said what runs now."""
         place = official.remove_package(self.host, found, self.manager, force=self.options.force, tell=self.tell)
         lost = "The official agent was removed already, so no agent runs on this host now."
-        remedy = f"Fix this and repeat the installation. What the official agent had is in {place}."
+        remedy = (
+            f"Correct what the message names and repeat the installation. What the official agent had is in {place}."
+        )
         try:
             official.clear_away(self.host, found, tell=self.tell)
             return self._use(name, config)

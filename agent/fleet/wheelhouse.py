@@ -105,7 +105,7 @@ def _unpack(source: str, sha256: str, into: str) -> None:
 
 
 def _plain_files(archive: tarfile.TarFile) -> Iterator[tuple[str, BinaryIO]]:
-    """Give name and content of each file; a directory around all of them is lifted."""
+    """Return name and content of each file; a directory around all of them is lifted."""
     for member in archive:
         name = member.name.removeprefix("./").rpartition("/")[2]
         content = archive.extractfile(member) if member.isreg() else None

@@ -109,7 +109,7 @@ class CredentialSource:
         return self._provider.description
 
     def current(self) -> Credentials:
-        """Give credentials that are valid now; renewed when they end within five minutes or their file has changed.
+        """Return credentials that are valid now; renewed when they end within five minutes or their file has changed.
 
         Where that fails, the old ones are given for as long as they are valid. Raises CredentialsError when there are
         none left.

@@ -49,7 +49,7 @@ def metadata_endpoint(environment: Mapping[str, str]) -> str:
 
 
 class InstanceMetadata:
-    """The instance metadata service, each question asked once; timeout is the caller's.
+    """The instance metadata service, each question asked once; trying again is the caller's job.
 
     May be used by several threads. ``timeout`` bounds, in seconds, connecting and each wait for an answer. No proxy is
     ever used. ``clock`` is monotonic.

@@ -102,7 +102,7 @@ class SessionFile:
 
 
 def parse_default_section(text: str, *, path: str) -> dict[str, str]:
-    """Give the non-empty settings of the section [default] of an INI file; names in small letters.
+    """Return the non-empty settings of the section [default] of an INI file; names in small letters.
 
     A line that is not a setting is passed over: it may be a comment, or half a line. Raises CredentialsError without
     that section.

@@ -70,7 +70,7 @@ class SessionTokens:
         return self._denial
 
     def current(self) -> tuple[str, None] | tuple[None, Denial]:
-        """Give a token, or the reason why there is none and the question may be asked without.
+        """Return a token, or the reason why there is none and the question may be asked without.
 
         Raises MetadataError where it must not be asked without, or the service cannot be reached.
         """

@@ -77,7 +77,7 @@ def resolve_acl(entries: Iterable[AclEntry], owners: OwnerLookup) -> tuple[Acl, 
 
 
 def _key(entry: AclEntry, owners: OwnerLookup) -> tuple[tuple[int, int], str]:
-    """Give tag and id of an entry, or what is wrong with it."""
+    """Return tag and id of an entry, or what is wrong with it."""
     nothing = (0, _NO_ID)
     if not entry.name:
         if not entry.default and entry.tag != "mask":
@@ -96,7 +96,7 @@ def _key(entry: AclEntry, owners: OwnerLookup) -> tuple[tuple[int, int], str]:
 
 @lru_cache(maxsize=1024)
 def access_acl(acl: Acl, *, mode: int) -> bytes:
-    """Give the value of the access list of an object that has this mode.
+    """Return the value of the access list of an object that has this mode.
 
     The base entries are the mode's. Without a mask among the entries, but with names, the mask is the mode's group
     bits, so that ``user:games:rw`` at mode 0644 gives games effectively r--, as the official agents have it.
@@ -111,7 +111,7 @@ def access_acl(acl: Acl, *, mode: int) -> bytes:
 
 @lru_cache(maxsize=1024)
 def default_acl(acl: Acl, *, mode: int) -> bytes | None:
-    """Give the value of the default list of a directory that has this mode, or None where no entry is a default one.
+    """Return the value of the default list of a directory that has this mode, or None where no entry is a default one.
 
     Base entries that are not given are the mode's; the mask, with names and not given, is the group's entry
     (the rule of the official agents).
@@ -130,7 +130,7 @@ def default_acl(acl: Acl, *, mode: int) -> bytes | None:
 
 
 def with_mode(value: bytes, mode: int) -> bytes:
-    """Give a list as chmod(2) would leave it: owner, others, and the mask (or else the group) get the mode's bits."""
+    """Return a list as chmod(2) would leave it: owner, others, and the mask (or else the group) get the mode's bits."""
     items = {(tag, who): perm for tag, perm, who in _ITEM.iter_unpack(value[_HEAD.size :])}
     middle = _MASK if (_MASK, _NO_ID) in items else _GROUP_OBJ
     items.update({(_USER_OBJ, _NO_ID): mode >> 6 & 7, (middle, _NO_ID): mode >> 3 & 7, (_OTHER, _NO_ID): mode & 7})
@@ -159,7 +159,7 @@ def apply(target: int | str, access: bytes | None, default: bytes | None, *, sho
 
 
 def read(target: int | str) -> tuple[bytes | None, bytes | None]:
-    """Give access and default list of an object; None for one that it does not have. Raises OSError."""
+    """Return access and default list of an object; None for one that it does not have. Raises OSError."""
     return _get(target, ACCESS), _get(target, DEFAULT)
 
 
@@ -201,7 +201,7 @@ def _get(target: int | str, name: str) -> bytes | None:
 
 
 def describe(value: bytes) -> list[str]:
-    """Give a list's entries as ``getfacl -E`` prints them, ``user:games:rw-``.
+    """Return a list's entries as ``getfacl -E`` prints them, ``user:games:rw-``.
 
     Raises InstallError where the value is damaged.
     """
@@ -216,7 +216,7 @@ def describe(value: bytes) -> list[str]:
 
 
 def written(entry: AclEntry) -> str:
-    """Give an entry in the form of the official agents' instructions file: ``default:user:games:rw-``."""
+    """Return an entry in the form of the official agents' instructions file: ``default:user:games:rw-``."""
     return f"{'default:' if entry.default else ''}{entry.tag}:{entry.name}:{_letters(entry.perm)}"
 
 

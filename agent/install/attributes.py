@@ -40,7 +40,7 @@ class Attributes(NamedTuple):
         return found
 
     def steps(self) -> Iterator[Attributes]:
-        """Give this and what follows it, in the order of application."""
+        """Return this and what follows it, in the order of application."""
         step: Attributes | None = self
         while step is not None:
             yield step
@@ -57,7 +57,7 @@ class Attributes(NamedTuple):
         return permission.mode, permission.acls, permission.context, permission.owner, permission.group
 
     def instructions(self) -> list[dict[str, object]]:
-        """Give the official agent's instructions for this entry alone, in its order and with its keys.
+        """Return the official agent's instructions for this entry alone, in its order and with its keys.
 
         Each lacks its last key, ``file``: the path that it is for.
         """

@@ -64,7 +64,7 @@ def plan_cleanup(paths: Sequence[str], host: HostFiles, mounts: Collection[str] 
 
 
 def _look_up(path: str, now: View) -> tuple[str, str | None]:
-    """Give the real path of a line and what is there."""
+    """Return the real path of a line and what is there."""
     try:
         real = now.real(_tidied(path))
         return real, now.kind(real)

@@ -43,7 +43,7 @@ def digest(content: bytes | None) -> str:
 
 
 def encode(paths: Iterable[str]) -> bytes:
-    """Give the text of a list; names that the format cannot hold are left out."""
+    """Return the text of a list; names that the format cannot hold are left out."""
     lines = [path for path in paths if not _is_odd(path)]
     return os.fsencode("\n".join(lines) + "\n") if lines else b""
 
@@ -112,7 +112,7 @@ def _warn(text: str, lines: Sequence[str]) -> None:
 
 
 def other_lists(directory: str, *, but: str) -> dict[str, frozenset[str]]:
-    """Give the paths that the lists of all other groups in a directory name; what cannot be read is left out."""
+    """Return the paths that the lists of all other groups in a directory name; what cannot be read is left out."""
     lists = {}
     for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else []:
         group = name.removesuffix("-cleanup")
@@ -122,7 +122,7 @@ def other_lists(directory: str, *, but: str) -> dict[str, frozenset[str]]:
 
 
 def _real(paths: Iterable[str]) -> Iterator[str]:
-    """Give the names of a list with the links on the way to them followed."""
+    """Return the names of a list with the links on the way to them followed."""
     directories: dict[str, str] = {}
     for path in paths:
         if path.startswith(SEMANAGE_PREFIX):
@@ -195,7 +195,7 @@ class CleanupFile(NamedTuple):
         return f"{self.path.removesuffix('-cleanup')}-install.json"
 
     def content(self) -> bytes | None:
-        """Give the raw content, or None where there is no list. Raises OSError.
+        """Return the raw content, or None where there is no list. Raises OSError.
 
         A list that somebody else could have written is not followed, because its lines are removed by root: it must be
         a regular file of this user or root that not everybody may write to, and is otherwise left out with a warning.
@@ -203,7 +203,7 @@ class CleanupFile(NamedTuple):
         return _read_trusted(self.path, "The clean-up list")
 
     def paths(self) -> list[str]:
-        """Give all paths to act upon, odd names too, directories before what they hold. Raises OSError."""
+        """Return all paths to act upon, odd names too, directories before what they hold. Raises OSError."""
         content = self.content()
         entry = self._entries().get(digest(content))
         if entry is None:
@@ -218,12 +218,12 @@ class CleanupFile(NamedTuple):
         return paths
 
     def odd_paths(self, content: bytes | None) -> list[str]:
-        """Give the names that belong to a list of this content but cannot stand in it. Raises OSError."""
+        """Return the names that belong to a list of this content but cannot stand in it. Raises OSError."""
         odd = self._entries().get(digest(content), {}).get("odd")
         return [path for path in _paths(odd) if path.startswith("/")]
 
     def directories(self) -> dict[str, Identity | None]:
-        """Give the directories that the list's Install made, None where it is not known which objects they are.
+        """Return the directories that the list's Install made, None where it is not known which objects they are.
 
         They are real paths; of those that are not known, some may be no directories. Raises OSError.
         """

@@ -109,7 +109,7 @@ class Desired:
                 self._leaf(kind, path, os.path.basename(os.path.normpath(source)), destination, root, mapping)
 
     def _destination(self, mapping: FileMapping) -> str | None:
-        """Give the absolute destination of a mapping whose two names can be used at all."""
+        """Return the absolute destination of a mapping whose two names can be used at all."""
         for key, text in (("source", mapping.source), ("destination", mapping.destination)):
             if not _is_name(text):
                 self._problem(mapping, f"{text!r} holds a character that no file name can have", key=key)
@@ -258,7 +258,7 @@ class Desired:
         return own is not None
 
     def _led_to(self, link: str) -> str | None:
-        """Give the real path of the directory that a link on the host leads to, if there is or will be one."""
+        """Return the real path of the directory that a link on the host leads to, if there is or will be one."""
         try:
             target = self._after.resolve(link)
         except OSError as error:
@@ -287,7 +287,7 @@ class Desired:
 
 
 def expand(path: str, cwd: str) -> str:
-    """Give the absolute, tidied form of a path in an AppSpec: ``~`` is the home, relative is below ``cwd``.
+    """Return the absolute, tidied form of a path in an AppSpec: ``~`` is the home, relative is below ``cwd``.
 
     An empty path is the root directory, as the official agent has it.
     """

@@ -49,7 +49,7 @@ class HostFiles:
         return self._single[path]
 
     def children(self, directory: str) -> dict[str, str]:
-        """Give name and kind of all that is in a directory; nothing where there is no directory. Raises OSError."""
+        """Return name and kind of all that is in a directory; nothing where there is no directory. Raises OSError."""
         listed = self._listed.get(directory)
         if listed is None:
             try:
@@ -108,7 +108,7 @@ class View:
             return None
 
     def resolve(self, path: str) -> str:
-        """Give the real path that an absolute path leads to, the last part followed too, as the kernel walks it.
+        """Return the real path that an absolute path leads to, the last part followed too, as the kernel walks it.
 
         Parts that do not exist are taken as they are. Raises OSError, with ELOOP for a circle of links.
         """
@@ -118,7 +118,7 @@ class View:
         return known
 
     def real(self, path: str) -> str:
-        """Give the real path of a name: links in its directory are followed, the name itself is not. Raises OSError."""
+        """Return the real path of a name: links in its directory are followed, it is not itself. Raises OSError."""
         directory, name = os.path.split(path)
         if not name:
             return "/"
@@ -126,7 +126,7 @@ class View:
         return f"{parent}/{name}" if parent != "/" else f"/{name}"
 
     def links(self, path: str) -> tuple[Link, ...]:
-        """Give the links that ``resolve`` follows from a path, in their order. Raises OSError as it does."""
+        """Return the links that ``resolve`` follows from a path, in their order. Raises OSError as it does."""
         self.resolve(path)
         return self._links.get(path, ())
 
@@ -155,7 +155,7 @@ class View:
         return real or "/"
 
     def _existing(self, path: str) -> str:
-        """Give a path, or the lowest directory above it that is there: what is missing will be made by us."""
+        """Return a path, or the lowest directory above it that is there: what is missing will be made by us."""
         while path and self.kind(path) is None:
             path = path[: path.rfind("/")]
         return path or "/"

@@ -12,7 +12,7 @@ from agent.install.plan import Plan
 
 
 def instructions(plan: Plan) -> bytes:
-    """Give the content of the file for a plan: what is made and copied, then what permissions are set."""
+    """Return the content of the file for a plan: what is made and copied, then what permissions are set."""
     # There can be very many, of few forms, so only what differs is put into each.
     text = '{"instructions":[' + ",".join([*_makings(plan), *_settings(plan)]) + "]}"
     # Names that are not UTF-8 were decoded with surrogates; this gives their bytes back.

@@ -105,7 +105,7 @@ class Journal(NamedTuple):
         append_durably(self.path, f"\n{line}{word}\n".encode("ascii"))
 
     def read(self) -> InstallRecord | None:
-        """Give the record with its marks, or None where nothing is open. Raises OSError, JournalDamagedError."""
+        """Return the record with its marks, or None where nothing is open. Raises OSError, JournalDamagedError."""
         try:
             with open(self.path, "rb") as file:
                 first, *rest = file.read().split(b"\n")
@@ -153,7 +153,7 @@ def _step(values: Sequence[Any], made: int) -> InstallStep:
 
 
 def open_journals(directory: str) -> Iterable[Journal]:
-    """Give the journals that lie in a directory, in the order of their names. Raises OSError other than "not there"."""
+    """Return the journals that lie in a directory, by their names. Raises OSError other than "not there"."""
     try:
         names = sorted(os.listdir(directory))
     except FileNotFoundError:

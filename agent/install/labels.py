@@ -16,12 +16,12 @@ def rules_of(plan: Plan) -> list[Rule]:
 
 
 def listed_rules(plan: Plan) -> list[str]:
-    """Give the lines of the clean-up list for a plan's rules."""
+    """Return the lines of the clean-up list for a plan's rules."""
     return [SEMANAGE_PREFIX + specification(path) for path in _labelled(plan)]
 
 
 def obsolete_rules(plan: Plan) -> list[str]:
-    """Give the rules of the old revision that the new one does not set again."""
+    """Return the rules of the old revision that the new one does not set again."""
     again = {line.removeprefix(SEMANAGE_PREFIX) for line in listed_rules(plan)}
     return [rule for rule in plan.cleanup.rules if not {rule, specification(rule)} & again]
 
@@ -46,7 +46,7 @@ def label_installed(plan: Plan) -> None:
 
 
 def _labelled(plan: Plan) -> dict[str, SelinuxContext]:
-    """Give the real paths that get a context; thousands of objects share the few contexts of their entries."""
+    """Return the real paths that get a context; thousands of objects share the few contexts of their entries."""
     if not any(permission.context for permission in plan.permissions):
         return {}
     found = {path: attributes.context for path, attributes in plan.attributes.items()}

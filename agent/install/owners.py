@@ -20,7 +20,7 @@ class OwnerLookup:
         self._groups: dict[str, int | None] = {}
 
     def user(self, name: str) -> int | None:
-        """Give the id of a user, or None where the host knows none of that name.
+        """Return the id of a user, or None where the host knows none of that name.
 
         A name of digits that no user bears is an id, as chown(1) has it; an id needs no account.
         """
@@ -29,7 +29,7 @@ class OwnerLookup:
         return self._users[name]
 
     def group(self, name: str) -> int | None:
-        """Give the id of a group, or None where the host knows none of that name; digits as for ``user``."""
+        """Return the id of a group, or None where the host knows none of that name; digits as for ``user``."""
         if name not in self._groups:
             self._groups[name] = _find(name, lambda text: grp.getgrnam(text).gr_gid)
         return self._groups[name]
@@ -46,7 +46,7 @@ def _find(name: str, ask: Callable[[str], int]) -> int | None:
 
 
 def user_name(uid: int) -> str:
-    """Give the name of a user, or its number where it has none."""
+    """Return the name of a user, or its number where it has none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except (KeyError, OverflowError):
@@ -54,7 +54,7 @@ def user_name(uid: int) -> str:
 
 
 def group_name(gid: int) -> str:
-    """Give the name of a group, or its number where it has none."""
+    """Return the name of a group, or its number where it has none."""
     try:
         return grp.getgrgid(gid).gr_name
     except (KeyError, OverflowError):

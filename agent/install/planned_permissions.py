@@ -53,7 +53,7 @@ class _Targets:
         self._after = after
 
     def of(self, path: str) -> str | None:
-        """Give what a link leads to: the AppSpec's path of an installed object, a real path, or None for nothing."""
+        """Return what a link leads to: the AppSpec's path of an installed object, a real path, or None for nothing."""
         for _ in range(MAX_LINKS):
             entry = self._plan.entries.get(path)
             if entry is None:

@@ -166,7 +166,7 @@ def go_forward(record: InstallRecord, journal: Journal, state: InstallState, dir
 def _own_directories(
     record: InstallRecord, before: Mapping[str, Identity | None], directories: Directories
 ) -> dict[str, Identity | None]:
-    """Give the directories that this group has made: now, or earlier, also where a stranger's file keeps one."""
+    """Return the directories that this group has made: now, or earlier, also where a stranger's file keeps one."""
     own: dict[str, Identity | None] = {step.path: step.before for step in record.steps if step.kind == RESET}
     own.update(record.installed)
     for path, known in before.items():

@@ -10,7 +10,7 @@ from agent.install import acl
 
 
 def read_metadata(descriptor: int) -> dict[str, object]:
-    """Give mode, owner, group and both ACLs (hexadecimal) of an open object, for the journal. Raises OSError."""
+    """Return mode, owner, group and both ACLs (hexadecimal) of an open object, for the journal. Raises OSError."""
     status = os.fstat(descriptor)
     access, default = acl.read(by_descriptor(descriptor))
     return {

@@ -47,7 +47,7 @@ def is_enabled() -> bool:
 
 
 def specification(path: str) -> str:
-    """Give the regular expression that a rule for exactly this path has."""
+    """Return the regular expression that a rule for exactly this path has."""
     escaped = _SPECIAL.sub(lambda found: f"\\{found.group()}", path)
     return _SPACE.sub("[[:space:]]", escaped)
 
@@ -135,7 +135,7 @@ def label_new(target: int | str, context: SelinuxContext) -> None:
 
 
 def local_rules() -> dict[str, dict[str, str | None]]:
-    """Give this host's own rules for objects of all kinds: specification -> user, type, range. Raises InstallError."""
+    """Return this host's rules for all kinds of objects: specification -> user, type, range. Raises InstallError."""
     return parse_rules(_run("semanage", ["fcontext", "-l", "-C", "-n"]))
 
 

@@ -44,7 +44,7 @@ def remove_files(directory: str) -> None:
 
 
 def environment(access: SandboxAccess, ca_bundle: str | None) -> str:
-    """Give the shell lines that point the AWS CLI and SDKs to the sandbox, and nowhere else."""
+    """Return the shell lines that point the AWS CLI and SDKs to the sandbox, and nowhere else."""
     values = {
         "AWS_ENDPOINT_URL": access.url,
         "AWS_ACCESS_KEY_ID": access.access_key_id,
@@ -61,7 +61,7 @@ def environment(access: SandboxAccess, ca_bundle: str | None) -> str:
 
 
 def agent_settings(directory: str, access: SandboxAccess, ca_bundle: str | None) -> str:
-    """Give the settings of an agent that works below the sandbox's directory and deploys from the sandbox."""
+    """Return the settings of an agent that works below the sandbox's directory and deploys from the sandbox."""
     agent = os.path.join(directory, "agent")
     values = {
         "root_dir": os.path.join(agent, "deployment-root"),

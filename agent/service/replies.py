@@ -117,7 +117,7 @@ def _kind(status: int, code: str, text: str, skew: float | None) -> ServiceError
 
 
 def clock_skew(headers: Mapping[str, str], now: float) -> float | None:
-    """Give by how many seconds this host's clock is ahead of the Date header, None if there is no usable one."""
+    """Return by how many seconds this host's clock is ahead of the Date header, None if there is no usable one."""
     from email.utils import parsedate_to_datetime
 
     try:

@@ -25,7 +25,7 @@ _read: dict[str, Any] = {}
 
 
 def load_model(*, secure: bool = False) -> Mapping[str, Any]:
-    """Give the model as botocore's ``service-2.json`` has it, parsed; do not change it."""
+    """Return the model as botocore's ``service-2.json`` has it, parsed; do not change it."""
     if not _read:
         with open(os.path.join(MODEL_DIRECTORY, "codedeploy-commands", "2014-10-06", "service-2.json"), "rb") as file:
             _read.update(json.load(file))

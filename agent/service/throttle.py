@@ -20,7 +20,7 @@ LARGEST_FILE = 200
 
 
 def boot_clock() -> float:
-    """Give the seconds since the boot, time asleep included: the same for all processes, and never set back."""
+    """Return the seconds since the boot, time asleep included: the same for all processes, and never set back."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
@@ -52,7 +52,7 @@ class ThrottleGate:
         self._was_open = False  # when somebody last waited
 
     def remaining(self) -> float:
-        """Give the seconds until the next request is welcome; 0 when the gate is open."""
+        """Return the seconds until the next request is welcome; 0 when the gate is open."""
         state = self._state()
         return 0.0 if state is None else max(0.0, state.until - self._clock())
 

@@ -30,7 +30,7 @@ def closest(word: str, known: Iterable[str]) -> str | None:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Give the sentence for a message, or an empty text where nothing known is near."""
+    """Return the sentence for a message, or an empty text where nothing known is near."""
     match = closest(word, known)
     return f"Did you mean {match!r}?" if match else ""
 

@@ -35,15 +35,15 @@ def test_a_quick_download_says_nothing_on_its_way(caplog):
 def test_a_download_says_at_every_tenth_how_far_it_is(caplog):
     lines = lines_of(caplog, 1000, [(2 * n, 50 * n) for n in range(1, 6)])
     assert lines == [
-        "s3://b/k: 100 bytes of 1000 bytes (10%) are here",
-        "s3://b/k: 200 bytes of 1000 bytes (20%) are here",
+        "s3://b/k: 100 bytes of 1000 bytes (10%) received",
+        "s3://b/k: 200 bytes of 1000 bytes (20%) received",
     ]
 
 
 def test_a_slow_download_says_every_ten_seconds_that_it_goes_on_also_where_nobody_knows_its_size(caplog):
     assert lines_of(caplog, None, [(5, 1), (11, 2), (20, 3), (22, 4)]) == [
-        "s3://b/k: 2 bytes are here",
-        "s3://b/k: 4 bytes are here",
+        "s3://b/k: 2 bytes received",
+        "s3://b/k: 4 bytes received",
     ]
 
 

@@ -283,7 +283,7 @@ def test_a_directory_in_place_of_the_file_is_an_error(tmp_path):
 
 def test_a_pipe_that_nobody_writes_to_does_not_hold_the_agent(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ConfigError, match="a pipe that nobody writes to"):
+    with pytest.raises(ConfigError, match="a pipe, and no process writes to it"):
         load(str(tmp_path / "pipe"))
 
 

@@ -72,7 +72,7 @@ def _displaced(setting: str, request: Json) -> bool:
 
 
 def _settings(engine: Engine, request: Json) -> Json:
-    """Give the settings in a request, checked."""
+    """Return the settings in a request, checked."""
     for name in _NOT_THERE:
         value = request.get(name)
         if value and not (isinstance(value, dict) and not value.get("enabled")):

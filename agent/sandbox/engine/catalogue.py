@@ -42,7 +42,7 @@ class Catalogue:
         return application
 
     def application(self, name: str) -> Application:
-        """Give an application by name, or refuse with ApplicationDoesNotExistException."""
+        """Return an application by name, or refuse with ApplicationDoesNotExistException."""
         found = self.applications.get(name)
         if found is None:
             raise RefusedError("ApplicationDoesNotExistException", f"No application found for name: {name}")
@@ -68,7 +68,7 @@ class Catalogue:
         return groups[name]
 
     def group(self, application: str, name: str) -> DeploymentGroup:
-        """Give a group by name, or refuse with DeploymentGroupDoesNotExistException."""
+        """Return a group by name, or refuse with DeploymentGroupDoesNotExistException."""
         found = self.application(application).groups.get(name)
         if found is None:
             raise RefusedError(
@@ -97,7 +97,7 @@ class Catalogue:
         return self.configs[name]
 
     def config(self, name: str) -> DeploymentConfig:
-        """Give a configuration by name, or refuse with DeploymentConfigDoesNotExistException."""
+        """Return a configuration by name, or refuse with DeploymentConfigDoesNotExistException."""
         found = self.configs.get(name)
         if found is None:
             raise RefusedError("DeploymentConfigDoesNotExistException", f"No Deployment Configuration found: {name}")
@@ -128,7 +128,7 @@ class Catalogue:
         return revisions[-1]
 
     def revision(self, application: str, location: Json) -> RevisionRecord:
-        """Give what is known of a revision, or refuse with RevisionDoesNotExistException."""
+        """Return what is known of a revision, or refuse with RevisionDoesNotExistException."""
         for known in self.application(application).revisions:
             if known.location == location:
                 return known

@@ -29,7 +29,7 @@ class Deployments:
         self.all: dict[str, Deployment] = {}
 
     def find(self, deployment_id: str) -> Deployment:
-        """Give a deployment, or refuse with DeploymentDoesNotExistException."""
+        """Return a deployment, or refuse with DeploymentDoesNotExistException."""
         found = self.all.get(deployment_id)
         if found is None:
             raise RefusedError("DeploymentDoesNotExistException", f"The deployment {deployment_id} could not be found")
@@ -60,7 +60,7 @@ class Deployments:
         return self._orchestrator.stop(deployment)
 
     def _revision(self, group: DeploymentGroup, request: Json) -> tuple[Json, str | None]:
-        """Give the revision to deploy, and for a restart the deployment whose archive is used again."""
+        """Return the revision to deploy, and for a restart the deployment whose archive is used again."""
         revision: Json | None = request.get("revision")
         if request.get("deploymentMode") != "RESTART":
             if not revision:

@@ -31,7 +31,7 @@ class CommandDispatcher:
         return command
 
     def next_for(self, host_identifier: str) -> TargetCommand | None:
-        """Give the oldest command that the host should be handed now, without handing it out.
+        """Return the oldest command that the host should be handed now, without handing it out.
 
         One that was handed out is due again after a while, until it is acknowledged.
         """
@@ -46,14 +46,14 @@ class CommandDispatcher:
         command.served = self._clock()
 
     def find(self, identifier: str) -> TargetCommand:
-        """Give a command, ended or not; RefusedError for an identifier that was never issued."""
+        """Return a command, ended or not; RefusedError for an identifier that was never issued."""
         command = self._commands.get(identifier)
         if command is None:
             raise RefusedError("ClientException", "There is no host command with this identifier.")
         return command
 
     def execution(self, execution_id: str) -> tuple[Deployment, Target]:
-        """Give the deployment and target of an execution id; RefusedError if there is none."""
+        """Return the deployment and target of an execution id; RefusedError if there is none."""
         found = self._executions.get(execution_id)
         if found is None:
             raise RefusedError("ClientException", f"There is no deployment execution {execution_id}.")
@@ -65,7 +65,7 @@ class CommandDispatcher:
         self._open[command.target.host_identifier].remove(command)
 
     def overdue(self) -> list[tuple[TargetCommand, str]]:
-        """Give the commands whose host has let a time limit pass, each with what to tell the user."""
+        """Return the commands whose host has let a time limit pass, each with what to tell the user."""
         now, found = self._clock(), []
         for commands in self._open.values():
             for command in commands:

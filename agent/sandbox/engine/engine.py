@@ -42,7 +42,7 @@ class Engine:
 
     @property
     def limits(self) -> Limits:
-        """Give the time limits in force."""
+        """Return the time limits in force."""
         return self.dispatcher.limits
 
     @limits.setter
@@ -107,7 +107,7 @@ class Engine:
         self.ring()
 
     def command_status(self, identifier: str, host_identifier: str) -> str:
-        """Give the status of a command of this host."""
+        """Return the status of a command of this host."""
         with self.lock:
             return self._command_of(identifier, host_identifier).status
 

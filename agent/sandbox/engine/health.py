@@ -24,7 +24,7 @@ class RolloutProgress(NamedTuple):
 
     @property
     def total(self) -> int:
-        """Give the number of hosts in the deployment."""
+        """Return the number of hosts in the deployment."""
         return self.pending + self.running + self.succeeded + self.failed
 
 
@@ -45,7 +45,7 @@ def check(minimum: Json) -> None:
 
 
 def required(minimum: Json, total: int) -> int:
-    """Give how many of the hosts must stay healthy.
+    """Return how many of the hosts must stay healthy.
 
     A percentage is rounded up, but one host may always be taken out: otherwise nothing could ever be deployed.
     """
@@ -55,7 +55,7 @@ def required(minimum: Json, total: int) -> int:
 
 
 def may_start(minimum: Json, progress: RolloutProgress) -> int:
-    """Give how many further hosts may begin now."""
+    """Return how many further hosts may begin now."""
     healthy = progress.pending + progress.succeeded
     return max(0, min(progress.pending, healthy - required(minimum, progress.total)))
 

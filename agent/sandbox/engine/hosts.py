@@ -70,21 +70,21 @@ class Hosts:
             instance.tags = {}
 
     def named(self, name: str) -> OnPremisesInstance:
-        """Give an instance, registered or not any more, or refuse with InstanceNotRegisteredException."""
+        """Return an instance, registered or not any more, or refuse with InstanceNotRegisteredException."""
         found = self.on_premises.get(name)
         if found is None:
             raise RefusedError("InstanceNotRegisteredException", f"The instance {name} is not registered")
         return found
 
     def registered(self, name: str) -> OnPremisesInstance:
-        """Give an instance that is registered now."""
+        """Return an instance that is registered now."""
         found = self.named(name)
         if found.deregistered is not None:
             raise RefusedError("InstanceNotRegisteredException", f"The instance {name} is not registered any more")
         return found
 
     def of_group(self, group: DeploymentGroup) -> list[TargetHost]:
-        """Give the hosts that a deployment group means, in the order of their registration or start."""
+        """Return the hosts that a deployment group means, in the order of their registration or start."""
         settings = group.settings
         local_sets = (settings.get("onPremisesTagSet") or {}).get("onPremisesTagSetList") or []
         found = [

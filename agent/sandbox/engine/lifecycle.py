@@ -28,7 +28,7 @@ _ERROR_CODES = {0: "Success", 1: "ScriptMissing", 2: "ScriptNotExecutable", 3: "
 
 
 def events_of(group_settings: Json) -> list[str]:
-    """Give the events of a group's deployments in their order; the traffic events only with a load balancer."""
+    """Return the events of a group's deployments in their order; the traffic events only with a load balancer."""
     style = group_settings.get("deploymentStyle") or {}
     balancers = group_settings.get("loadBalancerInfo") or {}
     controlled = style.get("deploymentOption") == "WITH_TRAFFIC_CONTROL" and any(balancers.values())
@@ -46,5 +46,5 @@ def diagnostics_of(payload: Json) -> Json:
 
 
 def diagnostics_by_service(message: str) -> Json:
-    """Give the diagnostics of an event that the service ended itself."""
+    """Return the diagnostics of an event that the service ended itself."""
     return {"errorCode": "UnknownError", "scriptName": "", "message": message, "logTail": ""}

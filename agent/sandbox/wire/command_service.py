@@ -36,7 +36,7 @@ class DocumentSigner(Protocol):
     """Seals a deployment specification as hosts expect it."""
 
     def seal(self, document: bytes) -> str:
-        """Give the signed message as a PEM."""
+        """Return the signed message as a PEM."""
 
 
 class CommandServiceApi:
@@ -124,7 +124,7 @@ class CommandServiceApi:
         return {}
 
     def _host_of(self, caller: Caller) -> str:
-        """Give the one host identifier that a caller may act for."""
+        """Return the one host identifier that a caller may act for."""
         if caller.instance_id:
             return self._engine.scope.arn("ec2", f"instance/{caller.instance_id}")
         return caller.arn
@@ -147,5 +147,5 @@ def _version(request: Request) -> tuple[int, ...]:
 
 
 def _without_envelope(output: Json) -> Json:
-    """Give an output as the journal keeps it: envelopes are long, and seldom looked at."""
+    """Return an output as the journal keeps it: envelopes are long, and seldom looked at."""
     return {name: "(left out)" if name == "DeploymentSpecification" else value for name, value in output.items()}

@@ -15,7 +15,7 @@ _KEYS = {"error_code": int, "script_name": str, "message": str, "log": str}
 
 
 def is_noop(diagnostics: Json | None) -> bool:
-    """Give what an acknowledgement says about its command, or refuse."""
+    """Return what an acknowledgement says about its command, or refuse."""
     payload = _payload(diagnostics)
     if not isinstance(payload.get("IsCommandNoop"), bool):
         raise _refused("an acknowledgement's payload has a boolean IsCommandNoop")
@@ -23,7 +23,7 @@ def is_noop(diagnostics: Json | None) -> bool:
 
 
 def result(status: str, diagnostics: Json | None) -> tuple[bool, Json]:
-    """Give whether a command succeeded, and the four keys of its result, or refuse."""
+    """Return whether a command succeeded, and the four keys of its result, or refuse."""
     if status not in ("Succeeded", "Failed"):
         raise _refused(f"a command ends as Succeeded or Failed, not as {status}")
     payload = _payload(diagnostics)

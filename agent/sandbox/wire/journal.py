@@ -25,6 +25,6 @@ class CallJournal:
             self._entries.append({"number": next(self._numbers), **entry})
 
     def after(self, number: int) -> list[dict[str, Any]]:
-        """Give the entries behind a number."""
+        """Return the entries behind a number."""
         with self._lock:
             return [entry for entry in self._entries if entry["number"] > number]

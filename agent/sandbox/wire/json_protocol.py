@@ -30,13 +30,13 @@ class JsonProtocol:
         self._faults = faults or {}
 
     def operation(self, name: str) -> OperationModel:
-        """Give an operation's model, or refuse with UnknownOperationException."""
+        """Return an operation's model, or refuse with UnknownOperationException."""
         if name not in self._model.operation_names:
             raise RefusedError("UnknownOperationException", f"There is no operation {name}.")
         return self._model.operation_model(name)
 
     def read(self, request: Request, operation: OperationModel) -> Json:
-        """Give the input of a call, checked against the model."""
+        """Return the input of a call, checked against the model."""
         media = request.headers.get("content-type", "").split(";")[0].strip().lower()
         if request.method != "POST" or request.path != "/" or media != CONTENT_TYPE:
             raise RefusedError("SerializationException", f"Calls are POST / with the content type {CONTENT_TYPE}.")
@@ -117,7 +117,7 @@ def _problem(shape: Shape, value: object, form: re.Pattern[str] | None, path: st
 
 
 def _rendered(shape: Shape, value: Any) -> object:  # noqa: ANN401  # what the shape says
-    """Give a value as JSON; KeyError for a member that the model does not know."""
+    """Return a value as JSON; KeyError for a member that the model does not know."""
     if shape.type_name == "structure":
         return {name: _rendered(shape.members[name], part) for name, part in value.items() if part is not None}
     if shape.type_name == "list":

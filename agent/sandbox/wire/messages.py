@@ -27,7 +27,7 @@ class Request:
 
     @property
     def path(self) -> str:
-        """Give the path without its query, as it was sent."""
+        """Return the path without its query, as it was sent."""
         return urlsplit(self.target).path
 
     @property

@@ -48,11 +48,11 @@ class MotoSide:
         return AccountKey(key.secret_access_key, Caller(access_key, user.arn))
 
     def running_instances(self) -> list[Ec2Instance]:
-        """Give the EC2 instances that run at the moment."""
+        """Return the EC2 instances that run at the moment."""
         return [Ec2Instance(one.id, {tag["key"]: tag["value"] for tag in one.get_tags()}) for one in self._running()]
 
     def user_data(self, instance_id: str) -> bytes:
-        """Give what a running instance was started with; empty for none."""
+        """Return what a running instance was started with; empty for none."""
         (found,) = [one.user_data for one in self._running() if one.id == instance_id]
         return b64decode(str(found)) if found else b""
 

@@ -37,7 +37,7 @@ class Caller(NamedTuple):
 
     @property
     def instance_id(self) -> str:
-        """Give the instance whose role this is, or nothing."""
+        """Return the instance whose role this is, or nothing."""
         return self.session if re.fullmatch(r"i-[0-9a-f]{8,17}", self.session) else ""
 
 
@@ -80,7 +80,7 @@ def claim_of(request: Request) -> Claim:
 def verify(
     request: Request, claim: Claim, *, region: str, find: Callable[[str], AccountKey | None], now: float
 ) -> Caller:
-    """Give the caller whose signature it is; ``find`` looks up an access key. Raises RefusedError.
+    """Return the caller whose signature it is; ``find`` looks up an access key. Raises RefusedError.
 
     In the order of the services: scope and signed headers, time, key, token, signature.
     """

@@ -13,6 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument("--config-file", metavar="PATH", help="the agent's configuration file")
     parser.add_argument("--config_file", dest="config_file", help=argparse.SUPPRESS)
+    parser.add_argument("--origin", action="store_true", help="show the file that each setting comes from")
     parser.add_argument("--markdown", action="store_true", help="print the table of all settings as Markdown")
 
 
@@ -25,6 +26,6 @@ def run(options: argparse.Namespace) -> int:
     loaded = load(options.config_file)
     for warning in loaded.warnings:
         Writer(2).line(f"note: {warning}")
-    out.line(f"# {loaded.path or 'No configuration file: these are the defaults'}")
-    out.line(table.text(loaded.settings).rstrip())
+    out.line(f"# {', '.join(loaded.files) or 'No configuration file: these are the defaults'}")
+    out.line(table.text(loaded.settings, loaded.origins if options.origin else None).rstrip())
     return 0

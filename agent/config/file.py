@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 from agent.config.settings import Settings, SettingsError
@@ -26,30 +27,47 @@ _UNREADABLE = "Name one that you may read with --config-file (codedeploy-local: 
 
 
 class Loaded(NamedTuple):
-    """Settings, the file that they came from (None: only defaults) and what deserves a warning in it."""
+    """Settings, the files that they came from (none: only defaults) and what deserves a warning in them.
+
+    ``origins`` names the file of each setting that stands in one.
+    """
 
     settings: Settings
-    path: str | None = None
+    files: tuple[str, ...] = ()
     warnings: tuple[Problem, ...] = ()
+    origins: Mapping[str, str] = {}
 
 
 def load(explicit: str | None = None, *, environment: Mapping[str, str] = os.environ) -> Loaded:
     """Read the agent's settings.
 
     ``explicit`` is the file that the command line names; else the environment variable
-    CODEDEPLOY_AGENT_CONFIG_FILE, else the first of ``DEFAULT_FILES`` that exists, else all defaults.
-    Raises ConfigError where a file that was named is missing or a file cannot be read, SettingsError with
-    every problem in it. The order is that of the official 2.x, with 1.8.1's second directory.
+    CODEDEPLOY_AGENT_CONFIG_FILE, else the first of ``DEFAULT_FILES`` that exists, else all defaults. The files of
+    its drop-in directory are read after it. Raises ConfigError where a file that was named is missing or a file cannot
+    be read, SettingsError with every problem in them. The order is that of the official 2.x, with 1.8.1's second
+    directory; drop-in directories are ours.
     """
-    path = explicit or environment.get(ENVIRONMENT_VARIABLE)
-    if not path:
-        path = next((candidate for candidate in DEFAULT_FILES if os.path.isfile(candidate)), None)
-        if path is None:
-            return Loaded(Settings())
-    from agent.config.parse import FORMAT, parse  # brings the YAML parser
+    named = explicit or environment.get(ENVIRONMENT_VARIABLE)
+    path = _configuration_file(named)
+    files = [*([path] if named or os.path.isfile(path) else []), *_drop_ins(path)]
+    if not files:
+        return Loaded(Settings())
+    from agent.config.parse import FORMAT, parse_all  # brings the YAML parser
 
-    settings, warnings = parse(_read(path, FORMAT.max_size + 1), filename=path)
-    return Loaded(settings, path, warnings)
+    settings, warnings, origins = parse_all({file: _read(file, FORMAT.max_size + 1) for file in files})
+    return Loaded(settings, tuple(files), warnings, origins)
+
+
+def configuration_paths(named: str | None) -> list[str]:
+    """Return every path that decides about the settings: the configuration file, its drop-in directory and files.
+
+    They need not exist. A directory that cannot be read has no files here; reading the settings says so.
+    """
+    path = _configuration_file(named)
+    paths = [path, _drop_in_directory(path)]
+    with suppress(ConfigError):
+        paths += _drop_ins(path)
+    return paths
 
 
 def load_usable(explicit: str | None = None) -> tuple[Settings, ConfigError | None]:
@@ -60,6 +78,32 @@ def load_usable(explicit: str | None = None) -> tuple[Settings, ConfigError | No
         return error.usable, error
     except ConfigError as error:
         return Settings(), error
+
+
+def _configuration_file(named: str | None) -> str:
+    return named or next(filter(os.path.isfile, DEFAULT_FILES), DEFAULT_FILES[0])
+
+
+def _drop_in_directory(path: str) -> str:
+    return f"{path.removesuffix('.yml').removesuffix('.yaml')}.d"
+
+
+def _drop_ins(path: str) -> list[str]:
+    """Return the files that add to a configuration file, sorted by name: ``codedeployagent.d/*.yml``.
+
+    Names that begin with a dot are those of editors. Raises ConfigError where the directory cannot be read.
+    """
+    directory = _drop_in_directory(path)
+    try:
+        names = sorted(os.listdir(directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise ConfigError(
+            f"The directory {directory} of the configuration cannot be read: {error.strerror}.",
+            remedy=remedy_for(error, otherwise=_UNREADABLE),
+        ) from error
+    return [os.path.join(directory, name) for name in names if name.endswith((".yml", ".yaml")) and name[0] != "."]
 
 
 def _read(path: str, limit: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from agent.config.kinds import BOOL, TRAFFIC
@@ -33,11 +34,30 @@ def parse(data: bytes, *, filename: str) -> tuple[Settings, tuple[Problem, ...]]
     Keys may begin with a colon or not. An empty value leaves the default. Raises SettingsError with all
     problems at once.
     """
-    report = Report(filename)
-    values = _read(data, report)
-    if report.failed:
-        raise SettingsError(report.errors(), Settings(**(values or _line_by_line(data))))
-    return Settings(**values), tuple(report.problems())
+    return parse_all({filename: data})[:2]
+
+
+def parse_all(texts: Mapping[str, bytes]) -> tuple[Settings, tuple[Problem, ...], dict[str, str]]:
+    """Make settings of several configuration files, whose texts are given by name.
+
+    Where a key stands in several of them the last one counts. Also return what deserves a warning, and the file that
+    each setting comes from. Raises SettingsError with the problems of all files.
+    """
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    warnings: list[Problem] = []
+    errors: list[Problem] = []
+    for filename, data in texts.items():
+        report = Report(filename)
+        found = _read(data, report)
+        errors += report.errors()
+        warnings += [] if report.failed else report.problems()
+        found = found or (_line_by_line(data) if report.failed else {})
+        values |= found
+        origins |= dict.fromkeys(found, filename)
+    if errors:
+        raise SettingsError(errors, Settings(**values))
+    return Settings(**values), tuple(warnings), origins
 
 
 def _line_by_line(data: bytes) -> dict[str, Any]:

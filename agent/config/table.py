@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from agent.config.kinds import BOOL
 from agent.config.settings import RETIRED, TABLE, Row, Settings
@@ -37,13 +37,17 @@ def _table(rows: Iterable[tuple[str, ...]]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def text(settings: Settings) -> str:
-    """All settings with the value that each has now; those that differ from their default are marked with ``*``."""
+def text(settings: Settings, origins: Mapping[str, str] | None = None) -> str:
+    """All settings with the value that each has now; those that differ from their default are marked with ``*``.
+
+    With ``origins``, the file of each setting that stands in one, each names its file, or that it is the default.
+    """
     lines = []
     for row in TABLE.values():
         value = getattr(settings, row.key)
         mark = " " if value == row.default else "*"
-        lines.append(f"{mark} {row.key}: {shown(value)}".rstrip() + f"\n      {_explanation(row)}\n")
+        origin = "" if origins is None else f"  # {origins.get(row.key, 'default')}"
+        lines.append(f"{mark} {row.key}: {shown(value)}".rstrip() + f"{origin}\n      {_explanation(row)}\n")
     return "".join(lines)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from agent.config.file import configuration_paths
 from agent.config.settings import Settings
 from agent.daemon.startup_state import StartupState
 from agent.daemon.watch import FileWatch
@@ -43,7 +44,7 @@ class Watch:
 
     def follow(self, startup_state: StartupState, config_file: str | None) -> None:
         """Watch the files that this startup state came from, and those that they name."""
-        found = [startup_state.path or config_file, startup_state.settings.on_premises_config_file]
+        found: list[str | None] = [*configuration_paths(config_file), startup_state.settings.on_premises_config_file]
         if startup_state.on_premises is not None:
             found.append(startup_state.on_premises.credentials_file)
         paths = tuple(path for path in found if path)

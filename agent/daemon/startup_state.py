@@ -20,16 +20,16 @@ from agent.worker.handoff import known
 
 
 class StartupState(NamedTuple):
-    """The settings with the file that they came from, what deserves a warning, and the on-premises identity."""
+    """The settings with the files that they came from, what deserves a warning, and the on-premises identity."""
 
     settings: Settings
-    path: str | None
+    files: tuple[str, ...]
     warnings: tuple[str, ...]
     on_premises: OnPremises | None
 
     def __repr__(self) -> str:
         """Show what may be logged."""
-        return f"StartupState(path={self.path!r}, on_premises={self.on_premises is not None})"
+        return f"StartupState(files={self.files!r}, on_premises={self.on_premises is not None})"
 
 
 class UnreadableError(ConfigError):
@@ -69,7 +69,7 @@ def read_startup_state(child: Child) -> StartupState:
     on_premises = found["on_premises"]
     return StartupState(
         settings=Settings(**known(Settings, found["settings"])),
-        path=found["path"],
+        files=tuple(found["files"]),
         warnings=tuple(found["warnings"]),
         on_premises=OnPremises(**known(OnPremises, on_premises)) if on_premises else None,
     )
@@ -77,7 +77,7 @@ def read_startup_state(child: Child) -> StartupState:
 
 def _read(config_file: str | None) -> dict[str, Any]:
     # The child's alone, as is everything that brings in YAML.
-    from agent.config.file import DEFAULT_FILES, load, load_usable
+    from agent.config.file import configuration_paths, load, load_usable
     from agent.identity.on_premises_file import read_on_premises
 
     try:
@@ -85,11 +85,11 @@ def _read(config_file: str | None) -> dict[str, Any]:
         found = read_on_premises(loaded.settings.on_premises_config_file)
     except AgentError as error:
         settings = load_usable(config_file)[0]
-        paths = [*([config_file] if config_file else DEFAULT_FILES), settings.on_premises_config_file]
+        paths = [*configuration_paths(config_file), settings.on_premises_config_file]
         return {"error": str(error), "settings": settings._asdict(), "paths": paths}
     return {
         "settings": loaded.settings._asdict(),
-        "path": loaded.path,
+        "files": loaded.files,
         "warnings": [str(problem) for problem in (*loaded.warnings, *found.warnings)],
         "on_premises": found.on_premises._asdict() if found.on_premises else None,
     }

@@ -138,7 +138,8 @@ class Supervisor:
         settings = self._startup_state.settings
         if settings.disable_core_dumps:
             self._core_limit = forgo_core_dumps()
-        _log.info("Starting version %s with %s", __version__, self._startup_state.path or "default settings")
+        files = ", ".join(self._startup_state.files)
+        _log.info("Starting version %s with %s", __version__, files or "default settings")
         self._warn()
         if self._ignored:
             _log.warning("Not used, as credentials of this agent come from elsewhere: %s", ", ".join(self._ignored))

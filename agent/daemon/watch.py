@@ -33,8 +33,9 @@ class FileWatch:
 
     ``on_change`` is called from a thread of the watch with the paths that have changed, at least once for each change
     and after the file has come to rest; several changes may become one call. Files and their directories need not exist
-    yet. Directories are watched rather than files, because a file that is replaced by a rename is another file.
-    Importing watchdog costs 1 MiB; each directory costs a thread beside the two of watchdog and the one here.
+    yet. A path that is a directory changes with the names in it. Directories are watched rather than files, because a
+    file that is replaced by a rename is another file. Importing watchdog costs 1 MiB; each directory costs a thread
+    beside the two of watchdog and the one here.
     """
 
     def __init__(
@@ -53,7 +54,8 @@ class FileWatch:
         self._wake = threading.Event()
         self._closed = False
         self._known = {os.path.abspath(path): _signature(path) for path in paths}
-        self._directories = _Directories({os.path.dirname(path) for path in self._known}, self._wake.set)
+        directories = {path if os.path.isdir(path) else os.path.dirname(path) for path in self._known}
+        self._directories = _Directories(directories, self._wake.set)
         self._thread = threading.Thread(target=self._work, name="file-watch", daemon=True)
         self._thread.start()
 

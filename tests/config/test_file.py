@@ -256,7 +256,7 @@ def test_the_command_line_beats_the_environment(tmp_path):
     assert load(str(first), environment=environment).settings.max_revisions == 1
     loaded = load(environment=environment)
     assert loaded.settings.max_revisions == 2
-    assert loaded.path == str(second)
+    assert loaded.files == (str(second),)
 
 
 def test_the_first_default_file_that_exists_counts(tmp_path, monkeypatch):
@@ -300,3 +300,47 @@ def test_a_huge_file_is_not_read_into_memory(tmp_path):
         os.truncate(file.fileno(), 1 << 40)
     with pytest.raises(ConfigError, match="right file"):
         load(str(path))
+
+
+def test_drop_in_files_add_to_the_configuration_and_the_last_counts(tmp_path):
+    main, directory = tmp_path / "agent.yml", tmp_path / "agent.d"
+    main.write_text("max_revisions: 1\nverbose: true\n")
+    directory.mkdir()
+    (directory / "10-site.yml").write_text("max_revisions: 2\nproxy_uri: http://proxy.example:3128\n")
+    (directory / "20-host.yaml").write_text(":max_revisions: 3\nverbose:\n")
+    for name in (".30-host.yml.swp.yml", "40-old.yml.bak"):
+        (directory / name).write_text("max_revisions: 9\n")
+    loaded = load(str(main))
+    assert (loaded.settings.max_revisions, loaded.settings.verbose) == (3, True)
+    assert [os.path.basename(file) for file in loaded.files] == ["agent.yml", "10-site.yml", "20-host.yaml"]
+    origins = {key: os.path.basename(file) for key, file in loaded.origins.items()}
+    assert origins == {"max_revisions": "20-host.yaml", "verbose": "agent.yml", "proxy_uri": "10-site.yml"}
+
+
+def test_drop_in_files_need_no_main_file_in_the_usual_place(tmp_path, monkeypatch):
+    monkeypatch.setattr(config_file, "DEFAULT_FILES", (f"{tmp_path}/agent.yml",))
+    (tmp_path / "agent.d").mkdir()
+    (tmp_path / "agent.d/a.yml").write_text("max_revisions: 2")
+    assert load(environment={}).settings.max_revisions == 2
+
+
+def test_every_mistake_of_every_file_is_reported_with_its_file(tmp_path):
+    main, directory = tmp_path / "agent.yml", tmp_path / "agent.d"
+    main.write_text("max_revisions: many\n")
+    directory.mkdir()
+    (directory / "a.yml").write_text("verbose: perhaps\nlog_dir: /var/log/x\n")
+    with pytest.raises(SettingsError) as caught:
+        load(str(main))
+    assert [problem.file for problem in caught.value.problems] == [str(main), f"{directory}/a.yml"]
+    assert caught.value.usable.log_dir == "/var/log/x"
+
+
+def test_settings_name_the_file_that_each_comes_from(tmp_path, program):
+    (tmp_path / "agent.yml").write_text(f"log_dir: {tmp_path}/log\n")
+    (tmp_path / "agent.d").mkdir()
+    (tmp_path / "agent.d/a.yml").write_text("max_revisions: 7\n")
+    command = [program("codedeploy-agent"), "settings", "--origin", "--config-file", f"{tmp_path}/agent.yml"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert f"* max_revisions: 7  # {tmp_path}/agent.d/a.yml" in shown
+    assert f"* log_dir: {tmp_path}/log  # {tmp_path}/agent.yml" in shown
+    assert "  verbose: false  # default" in shown

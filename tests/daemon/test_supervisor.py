@@ -477,6 +477,10 @@ def test_what_can_be_reloaded_is_and_what_cannot_is_named(service: CommandServic
     host.until(lambda: "max_revisions" in host.log_text(), "the reload")
     (late,) = [line for line in host.log_text().splitlines() if "after a restart" in line]
     assert "root_dir" in late
+    drop_ins = host.config.with_suffix(".d")
+    drop_ins.mkdir()
+    (drop_ins / "site.yml").write_text("http_read_timeout: 70\n")
+    host.until(lambda: "changed: http_read_timeout" in host.log_text(), "the reload of a drop-in file")
     host.config.write_text("max_revisions: none\n")
     host.until(lambda: "stays as it was" in host.log_text(), "the refusal")
     count = len(service.of("PollHostCommand"))

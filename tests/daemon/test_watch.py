@@ -55,6 +55,14 @@ def test_a_file_that_comes_later_and_goes_away_is_noticed(tmp_path, watch):
     assert wait() == (str(path),)
 
 
+def test_a_file_that_comes_into_a_watched_directory_is_noticed(tmp_path, watch):
+    directory = tmp_path / "agent.d"
+    directory.mkdir()
+    wait = watch(directory)
+    (directory / "10-site.yml").write_text("a")
+    assert wait() == (str(directory),)
+
+
 def test_a_directory_that_comes_later_is_found(tmp_path, watch):
     path = tmp_path / "conf" / "agent.yml"
     wait = watch(path)

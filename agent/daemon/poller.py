@@ -83,6 +83,7 @@ class Poller:
     def hurry(self) -> None:
         """Poll at once, unless polls fail: an event that follows may be ready."""
         if self.connection is not None and not self._schedule.is_failing:
+            self._schedule.event_ended()
             self._next = 0.0
             self._wake.set()
 
@@ -97,7 +98,7 @@ class Poller:
             self._outdated = False
             self.background.start("connect", lambda: connect(startup_state.settings, startup_state.on_premises))
         else:
-            pause = self._schedule.until_own_moment
+            pause = self._schedule.pause_after_nothing
             self.background.start(
                 "poll", lambda: poll(connection, pause=pause, wake=self._wake, asking=self._note_request)
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from enum import Enum
 
 from agent.retry import Clock, RetryPolicy, growing
@@ -11,6 +13,9 @@ QUICK = (0.3, 0.6, 1.2)
 
 BACKOFF = (10.0, 13.0, 17.0, 21.0, 27.0, 34.0, 44.0, 56.0, 71.0, 90.0)
 """Seconds between polls that fail on: the official agent's formula, 90 s divided by 1.2675 to the (10 - k)."""
+
+AFTER_EVENT = (0.1, 0.1, 0.2, 0.4, 0.8)
+"""Seconds between the polls that follow the end of an event: the service may take a moment to hand out the next."""
 
 AGAIN = RetryPolicy((*QUICK, *BACKOFF))
 UNKNOWN_AGAIN = RetryPolicy(growing(1.0, 30.0))
@@ -42,6 +47,7 @@ class Schedule:
         self._failures = 0
         self._known = 0
         self._unknown = 0
+        self._soon: Iterator[float] = iter(())
 
     @property
     def is_failing(self) -> bool:
@@ -63,7 +69,7 @@ class Schedule:
         if poll in (Poll.PASSING, Poll.FAILED, Poll.UNKNOWN):
             return self._pause_after_failure(poll, elapsed)
         self._failures = 0
-        return 0.0 if poll is Poll.NEW or self._known == 1 else self.until_own_moment()
+        return 0.0 if poll is Poll.NEW or self._known == 1 else self.pause_after_nothing()
 
     def _pause_after_failure(self, poll: Poll, elapsed: float) -> float:
         if poll is Poll.UNKNOWN:
@@ -72,6 +78,14 @@ class Schedule:
         self._failures = max(self._failures, 0 if poll is Poll.PASSING else len(QUICK)) + 1
         pause = AGAIN.delay(self._failures, self._clock.random)
         return pause if self.is_repeating else max(0.0, pause - elapsed)
+
+    def event_ended(self) -> None:
+        """Poll a few times within the next seconds, since another event may follow."""
+        self._soon = iter(AFTER_EVENT)
+
+    def pause_after_nothing(self) -> float:
+        """Return the seconds to the next poll after one that has brought no command."""
+        return min(next(self._soon, math.inf), self.until_own_moment())
 
     def until_own_moment(self) -> float:
         """Return the seconds to this host's first own moment that is at least half a ``wait_between_runs`` away."""

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from agent.daemon.schedule import Poll, Schedule
+from agent.daemon.schedule import AFTER_EVENT, Poll, Schedule
 from agent.retry import Clock
 
 
@@ -31,6 +31,14 @@ def test_an_idle_service_is_asked_every_wait_between_runs() -> None:
         polls.append(now)
         now += 0.5
     assert [later - earlier for earlier, later in itertools.pairwise(polls)] == [30] * 4
+
+
+def test_the_event_that_follows_is_asked_for_a_few_times_and_then_no_more_than_before() -> None:
+    found = schedule()
+    found.event_ended()
+    assert pauses(found, Poll.NOTHING, len(AFTER_EVENT) + 2) == [*AFTER_EVENT, 30, 30]
+    assert all(AFTER_EVENT), "never without a pause"
+    assert sum(AFTER_EVENT) < 2
 
 
 def test_hosts_that_were_started_together_do_not_poll_together() -> None:

@@ -206,6 +206,26 @@ def test_an_outcome_is_sent_until_the_service_takes_it(
     assert len(service.completions(command)) == 1
 
 
+def test_the_next_event_is_asked_for_at_once_also_where_the_service_hands_it_out_late_and_holds_no_poll(
+    service: CommandService, tmp_path: Path
+) -> None:
+    place = revision(tmp_path / "rev", {}, to=tmp_path / "out")
+    service.hold = 0
+    with AgentHost(tmp_path / "host", service.url, wait_between_runs=86400) as host:
+        first = service.add("DownloadBundle", specification(place))
+        late: list[str] = []
+
+        def hand_out_late(body: dict[str, Any]) -> None:
+            if service.completions(first):
+                late.append("a poll")
+            if len(late) == 4:
+                service.add("Install", specification(place))
+
+        service.faults["PollHostCommand"] = hand_out_late
+        host.start()
+        service.wait_for(lambda: len(service.of("PutHostCommandComplete")) == 2, "the second event to be done")
+
+
 def test_an_outcome_that_the_service_does_not_want_is_not_sent_for_ever(
     service: CommandService, host: AgentHost, tmp_path: Path
 ) -> None:

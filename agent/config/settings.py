@@ -56,6 +56,9 @@ class Settings(NamedTuple):
     command_stall_seconds: float = _setting(
         SECONDS, 7200, OURS, "how long a command may make no progress before its worker ends it as failed"
     )
+    fork_server_idle_seconds: float = _setting(
+        SECONDS, 60, OURS, "how long the process that workers are forked from stays after a command"
+    )
     # Reaching the services
     proxy_uri: str | None = _setting(URL, None, OFFICIAL_1, "proxy for everything but instance metadata")
     deploy_control_endpoint: str | None = _setting(

@@ -29,17 +29,21 @@ def keep_descriptors() -> None:
 
 
 def spawn_module(
-    module: str, *arguments: str, handoff: bytes = b"", capture: bool = False, environment: Mapping[str, str]
+    module: str,
+    *arguments: str,
+    handoff: bytes = b"",
+    stdin: int | None = None,
+    capture: bool = False,
+    environment: Mapping[str, str],
 ) -> Child:
     """Start ``python -m module`` in a session of its own.
 
-    ``handoff`` is what it reads from its standard input; it has to fit into a pipe (64 KiB), so that writing it
-    never waits. Nothing of ours is inherited but standard error, and standard output unless it is captured. Raises
-    OSError.
+    ``handoff`` is what it reads from its standard input, unless that is to be the descriptor ``stdin``. Nothing of
+    ours is inherited but standard error, and standard output unless it is captured. Raises OSError.
     """
     # -I: neither the environment nor the working directory decides which code a root process runs.
     command = [sys.executable, "-I", "-m", module, *arguments]
-    reader, writer = os.pipe()
+    reader = pipe_with(handoff) if stdin is None else os.dup(stdin)
     out_reader, out_writer = os.pipe() if capture else (-1, -1)
     actions: list[tuple[int, ...]] = [(os.POSIX_SPAWN_DUP2, reader, 0)]
     if capture:
@@ -49,18 +53,30 @@ def spawn_module(
             sys.executable, command, environment, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_RESET
         )
         pidfd = _open_pidfd(pid)
-        os.set_blocking(writer, False)
-        if handoff:
-            os.write(writer, handoff)
     except BaseException:
         if out_reader >= 0:
             os.close(out_reader)
         raise
     finally:
-        for descriptor in (reader, writer, out_writer):
+        for descriptor in (reader, out_writer):
             if descriptor >= 0:
                 os.close(descriptor)
     return Child(pid, pidfd, out_reader)
+
+
+def pipe_with(data: bytes) -> int:
+    """Return the reading end of a pipe that holds this data; it has to fit in (64 KiB), so that nothing waits."""
+    reader, writer = os.pipe()
+    try:
+        os.set_blocking(writer, False)
+        if data:
+            os.write(writer, data)
+    except BaseException:
+        os.close(reader)
+        raise
+    finally:
+        os.close(writer)
+    return reader
 
 
 def _open_pidfd(pid: int) -> int:

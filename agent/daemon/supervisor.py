@@ -19,6 +19,7 @@ from agent import __version__, logs
 from agent.config.file import ENVIRONMENT_VARIABLE
 from agent.daemon.background_jobs import BackgroundJobs, TrafficCare
 from agent.daemon.connection import HIDDEN
+from agent.daemon.fork_server import ForkServer
 from agent.daemon.intake import Intake
 from agent.daemon.notify import VARIABLES, Notifier
 from agent.daemon.orphans import take_over_tracked
@@ -26,7 +27,7 @@ from agent.daemon.pidfile import PidFile, lock_path
 from agent.daemon.poller import Poller
 from agent.daemon.reload import Watch, merge
 from agent.daemon.signals import Signals
-from agent.daemon.spawn import Child, keep_descriptors, spawn_module
+from agent.daemon.spawn import Child, keep_descriptors
 from agent.daemon.startup_state import StartupState, UnreadableError, read_startup_state, start_reading
 from agent.daemon.status_file import StatusFile
 from agent.daemon.version_file import write_version
@@ -104,6 +105,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._signals = Signals()
         self._workers = Workers(self._store, self._selector)
+        self._fork_server = ForkServer(self._selector)
         self._status = StatusFile(self._layout)
         self._poller = Poller(
             startup_state,
@@ -126,12 +128,11 @@ class Supervisor:
         while not self._signals.stop:
             self._turn()
             for key, _ in self._selector.select(self._pause()):
-                if key.data is self._workers:
-                    self._workers.ended(key.fd)
+                if key.data is not self._workers:
+                    key.data()
+                elif self._workers.heard(key.fd):
                     # The next event of the deployment is ready as soon as this one is reported.
                     self._poller.hurry()
-                else:
-                    key.data()
         return self._stop()
 
     def _start(self) -> None:
@@ -155,6 +156,7 @@ class Supervisor:
     def _stop(self) -> int:
         self._notifier.stopping()
         self._watch.close()
+        self._fork_server.stop()
         _log.info("Stopped by %s", self._signals.stop)
         in_hand = [directory.key for directory in self._workers.at_work()]
         if in_hand:
@@ -165,6 +167,8 @@ class Supervisor:
         if self._signals.take_reload():
             self._begin_reload()
         if self._poller.connection is not None:
+            if self._workers.are_stuck():
+                self._fork_server.kill()
             self._workers.begin_due(self._start_worker)
             self._traffic.turn()
         # A poll that nobody could take on would only hide its command from the service.
@@ -189,10 +193,11 @@ class Supervisor:
         take_over_tracked(self._store, self._layout, host_identifier=identity.host_identifier)
         self._workers.look_around()
 
-    def _start_worker(self, directory: CommandDirectory) -> Child:
-        """Start a worker for a command; it gets what it needs to know, and nothing of ours stays open in it."""
+    def _start_worker(self, directory: CommandDirectory) -> int:
+        """Have a worker forked for a command; it gets what it needs to know, and nothing of ours stays open in it."""
+        idle = self._startup_state.settings.fork_server_idle_seconds
         handoff = self._handoff().render()
-        return spawn_module("agent.worker.process", directory.path, handoff=handoff, environment=self._environment)
+        return self._fork_server.fork(directory.path, handoff, environment=self._environment, idle=idle)
 
     def _start_traffic_recovery(self) -> None:
         self._background_jobs.start("agent.worker.traffic_recovery", self._handoff().render())

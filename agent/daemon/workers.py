@@ -5,16 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import selectors
-import signal
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from agent.daemon.spawn import Child
 from agent.errors import AgentError
 from agent.retry import RetryPolicy, growing
 from agent.store.commands import CommandDirectory, CommandStore
-from agent.worker.handoff import EXIT_UNREPORTED
+from agent.worker.handoff import ENDED, EXIT_UNREPORTED, NOT_FORKED, STARTED, parse_report
 
 AT_MOST = 16
 """Commands that are worked on at once, as with the official agents."""
@@ -22,18 +20,26 @@ AT_MOST = 16
 RESTARTS = RetryPolicy(growing(10.0, 90.0))
 """For starting a worker again where one could not do its work."""
 
+LONGEST_START = 60.0
+"""Seconds after which a worker that has not reported itself counts as stuck: a loaded host needs a few."""
+
 _log = logging.getLogger(__name__)
 
-Start = Callable[[CommandDirectory], Child]
+Start = Callable[[CommandDirectory], int]
+"""Starts a worker for a command; returns the descriptor that its report is read from, whose end is its end."""
 
 
 class _Worker(NamedTuple):
-    """A worker at work; ``ours`` tells our own children from the workers of an earlier supervisor."""
+    """A worker at work.
+
+    ``descriptor`` is its report, ``reported`` what was read of it, and ``since`` when it was asked for. A worker of an
+    earlier supervisor has its pidfd as the descriptor, and reports nothing.
+    """
 
     directory: CommandDirectory
-    pid: int
-    pidfd: int
-    ours: bool
+    descriptor: int
+    since: float
+    reported: bytes | None = None
 
 
 class _Rest(NamedTuple):
@@ -46,7 +52,7 @@ class _Rest(NamedTuple):
 class Workers:
     """Sees to it that somebody works on every command until it is closed.
 
-    ``start`` starts a worker for a directory. The pidfds are registered with ``selector``, with this object as data.
+    The descriptors of workers are registered with ``selector``, with this object as data.
     """
 
     def __init__(
@@ -93,13 +99,12 @@ class Workers:
         """Start a worker; where that is impossible now, it is tried again later."""
         failures = self._resting[directory.key].failures if directory.key in self._resting else 0
         try:
-            child = start(directory)
+            report = start(directory)
         except (OSError, AgentError) as error:
-            _log.error("No worker could be started for command %s: %s", directory.key, error)
-            self._rest(directory, failures + 1)
+            self._not_started(directory, failures, error)
             return
         self._resting.pop(directory.key, None)
-        self._watch(_Worker(directory, child.pid, child.pidfd, ours=True), failures)
+        self._watch(_Worker(directory, report, self._clock(), b""), failures)
 
     def begin_due(self, start: Start) -> None:
         """Start a worker for every command whose time has come, as far as there is room."""
@@ -117,23 +122,48 @@ class Workers:
         """When the next command is to be tried again, on the monotonic clock; None if none waits."""
         return min((rest.due for rest in self._resting.values()), default=None)
 
-    def ended(self, pidfd: int) -> None:
-        """Take note of the end of the worker with this pidfd."""
-        worker = self._at_work.pop(pidfd)
-        self._selector.unregister(pidfd)
-        os.close(pidfd)
+    def are_stuck(self) -> bool:
+        """Return whether a worker was asked for long ago and has not begun."""
+        longest_ago = self._clock() - LONGEST_START
+        return any(worker.reported == b"" and worker.since < longest_ago for worker in self._at_work.values())
+
+    def heard(self, descriptor: int) -> bool:
+        """Take in what a worker reports, or its end; return whether it has ended."""
+        worker = self._at_work[descriptor]
+        if worker.reported is not None and (part := os.read(descriptor, 4096)):
+            self._at_work[descriptor] = worker._replace(reported=worker.reported + part)
+            return False
+        del self._at_work[descriptor]
+        self._selector.unregister(descriptor)
+        os.close(descriptor)
         failures = self._failures.pop(worker.directory.key, 0)
-        status = os.waitstatus_to_exitcode(os.waitpid(worker.pid, 0)[1]) if worker.ours else 0
-        if not self.knows(worker.directory):
+        if self.knows(worker.directory):
+            self._judge(worker, failures)
+        return True
+
+    def _judge(self, worker: _Worker, failures: int) -> None:
+        """Decide when to try again what a worker has left, or a fork server that has forked none."""
+        directory = worker.directory
+        report = parse_report(worker.reported or b"")
+        if NOT_FORKED in report:
+            self._not_started(directory, failures, OSError(report[NOT_FORKED], os.strerror(report[NOT_FORKED])))
             return
+        status = report.get(ENDED)
         if status == EXIT_UNREPORTED:
-            self._rest(worker.directory, failures + 1)
+            self._rest(directory, failures + 1)
             return
-        if status:
-            how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-            _log.error("The worker %d of command %s %s", worker.pid, worker.directory.key, how)
+        if worker.reported == b"":
+            _log.info("The fork server ended before it forked a worker for command %s", directory.key)
+        elif status is None and worker.reported is not None:
+            _log.error("The worker %d of command %s was killed", report[STARTED], directory.key)
+        elif status:
+            _log.error("The worker %d of command %s ended with status %d", report[STARTED], directory.key, status)
         # What it has left is judged at once, by a worker of its own; one that cannot even start is not hurried.
-        self._rest(worker.directory, failures + 1, at_once=failures == 0)
+        self._rest(directory, failures + 1, at_once=failures == 0)
+
+    def _not_started(self, directory: CommandDirectory, failures: int, error: Exception) -> None:
+        _log.error("No worker could be started for command %s: %s", directory.key, error)
+        self._rest(directory, failures + 1)
 
     def _adopt(self, directory: CommandDirectory) -> bool:
         """Watch the worker that holds a command's lock; False if there is none."""
@@ -145,13 +175,13 @@ class Workers:
         except OSError:
             return False
         self._resting.pop(directory.key, None)
-        self._watch(_Worker(directory, pid, pidfd, ours=False), 0)
+        self._watch(_Worker(directory, pidfd, self._clock()), 0)
         return True
 
     def _watch(self, worker: _Worker, failures: int) -> None:
-        self._at_work[worker.pidfd] = worker
+        self._at_work[worker.descriptor] = worker
         self._failures[worker.directory.key] = failures
-        self._selector.register(worker.pidfd, selectors.EVENT_READ, self)
+        self._selector.register(worker.descriptor, selectors.EVENT_READ, self)
 
     def _rest(self, directory: CommandDirectory, failures: int, *, at_once: bool = False) -> None:
         pause = 0.0 if at_once else RESTARTS.delay(failures)

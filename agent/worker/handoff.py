@@ -1,4 +1,7 @@
-"""What a supervisor hands to its workers, over a pipe: secrets belong neither on a disk nor in an environment."""
+"""What a supervisor hands to its workers, and what they report, each over a pipe.
+
+Secrets belong neither on a disk nor in an environment.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,13 @@ from agent.network.credentials import Credentials
 
 EXIT_UNREPORTED = 3
 """A worker's exit status when the outcome is saved but the service could not be told."""
+
+STARTED = "started"
+"""A worker reports its process id before anything else."""
+ENDED = "ended"
+"""A worker reports its exit status last; one that was killed does not."""
+NOT_FORKED = "not-forked"
+"""The fork server reports an error number in place of a worker."""
 
 
 class Handoff(NamedTuple):
@@ -60,6 +70,16 @@ def parse_handoff(data: bytes) -> Handoff:
         supervisor_lock=fields["supervisor_lock"],
         core_limit=fields.get("core_limit"),
     )
+
+
+def render_report(word: str, number: int) -> bytes:
+    """Return one line of a worker's report."""
+    return f"{word} {number}\n".encode()
+
+
+def parse_report(report: bytes) -> dict[str, int]:
+    """Return the numbers that a report has so far, by their words."""
+    return {word: int(number) for word, number in map(str.split, report.decode().splitlines())}
 
 
 def forgo_core_dumps() -> int:

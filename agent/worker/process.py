@@ -1,5 +1,6 @@
-"""The worker process: ``python -m agent.worker.process COMMAND_DIRECTORY``, with a hand-off on its standard input.
+"""The worker process, which the fork server forks for a command.
 
+``python -m agent.worker.process COMMAND_DIRECTORY``, with a hand-off on its standard input, is the same without one.
 Whatever state the directory is in, the worker brings the command to its end: it begins it, reports a saved outcome, or
 judges what an earlier worker has left. It outlives the supervisor that started it.
 """
@@ -64,7 +65,12 @@ def judge(progress: Progress | None, outcome: SavedOutcome | None) -> Verdict:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Bring the command of a directory to its end; gives 0, or ``EXIT_UNREPORTED``."""
     path = (sys.argv[1:] if arguments is None else arguments)[0]
-    session = Session(parse_handoff(sys.stdin.buffer.read()))
+    return work(path, sys.stdin.buffer.read())
+
+
+def work(path: str, handoff: bytes) -> int:
+    """As ``main``, in a process of its own: the one that is here, or a fork of the fork server."""
+    session = Session(parse_handoff(handoff))
     if not own_directories_are_safe(session.settings):
         return EXIT_UNREPORTED  # the supervisor tries again later
     _detach(session)

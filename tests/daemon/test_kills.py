@@ -16,6 +16,7 @@ from agent_host import AgentHost, revision, specification
 from command_service import CommandService, unavailable
 
 POINTS = ("specification", "acknowledgement", "hook", "completion")
+AT_THE_HOOK_FIRST = ["hook", *(pytest.param(point, marks=pytest.mark.long) for point in POINTS if point != "hook")]
 OPERATIONS = {
     "specification": "GetDeploymentSpecification",
     "acknowledgement": "PutHostCommandAcknowledgement",
@@ -75,6 +76,10 @@ class Scene:
         worker.kill()
         psutil.wait_procs([worker])
 
+    def kill_fork_server(self) -> None:
+        (fork_server,) = self.host.fork_servers()
+        fork_server.kill()
+
     def result(self) -> dict[str, Any]:
         """Wait for the command's end, and for everything that was kept of it to be put away; there is one result."""
         found = self.service.completion(self.command)
@@ -94,6 +99,37 @@ def scene(service: CommandService, host: AgentHost, tmp_path: Path) -> Iterator[
 @pytest.mark.parametrize("point", POINTS)
 def test_a_killed_worker_costs_no_result_and_runs_no_hook_twice(scene: Scene, point: str) -> None:
     scene.bring_to(point)
+    scene.kill_worker()
+    scene.let_go()
+    _check_after_the_worker_died(scene, point)
+
+
+@pytest.mark.parametrize("point", AT_THE_HOOK_FIRST)
+def test_a_killed_fork_server_costs_nothing(scene: Scene, point: str) -> None:
+    scene.bring_to(point)
+    scene.kill_fork_server()
+    scene.go.touch()
+    scene.let_go()
+    assert scene.result()["status"] == "Succeeded"
+    assert scene.hook_runs() == 1
+    assert scene.service.completion(scene.service.add("AfterInstall", scene.specification))["status"] == "Succeeded"
+
+
+def test_a_fork_server_killed_before_it_has_forked_costs_nothing(scene: Scene) -> None:
+    (fork_server,) = scene.host.fork_servers()
+    fork_server.suspend()
+    scene.go.touch()
+    scene.command = scene.service.add("BeforeInstall", scene.specification)
+    scene.host.until(lambda: scene.host.commands(), "the command to be taken on")
+    scene.kill_fork_server()
+    assert scene.result()["status"] == "Succeeded"
+    assert scene.hook_runs() == 1
+
+
+@pytest.mark.parametrize("point", AT_THE_HOOK_FIRST)
+def test_a_worker_killed_with_its_fork_server_costs_no_result(scene: Scene, point: str) -> None:
+    scene.bring_to(point)
+    scene.kill_fork_server()
     scene.kill_worker()
     scene.let_go()
     _check_after_the_worker_died(scene, point)
@@ -150,6 +186,14 @@ def test_a_killed_hook_fails_its_event_as_a_script_that_failed(scene: Scene) -> 
     found = scene.result()
     assert (found["status"], found["error_code"]) == ("Failed", 4)
     assert "a line of the hook" in found["log"]
+
+
+def test_a_killed_script_supervisor_fails_its_event_and_leaves_no_second_hook(scene: Scene) -> None:
+    scene.bring_to("hook")
+    psutil.Process(int(scene.runs.read_text())).parent().kill()
+    found = scene.result()
+    assert (found["status"], found["error_code"]) == ("Failed", 4)
+    assert scene.hook_runs() == 1
 
 
 def test_a_worker_that_is_told_to_stop_ends_its_hook_and_says_so(scene: Scene) -> None:

@@ -76,7 +76,7 @@ HEAVY = ("boto3", "botocore.session", "rich", "requests", "cryptography", "asn1c
     ("module", "heavy"),
     [
         ("agent.worker.process", HEAVY),
-        ("agent.daemon.supervisor", (*HEAVY, "yaml", "agent.install", "agent.bundle", "agent.trust")),
+        ("agent.daemon.supervisor", (*HEAVY, "yaml", "agent.install", "agent.bundle", "agent.trust", "agent.hooks")),
     ],
 )
 def test_no_expensive_library_is_loaded_before_it_is_needed(module: str, heavy: tuple[str, ...]) -> None:

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.daemon.spawn import Child
-from agent.daemon.workers import AT_MOST, Workers
+from agent.daemon.workers import AT_MOST, LONGEST_START, Workers
 from agent.store.commands import CommandDirectory, CommandStore, SavedOutcome, new_record
 from agent.store.layout import Layout
 from agent.worker.handoff import EXIT_UNREPORTED
@@ -27,23 +26,28 @@ class Scene:
         self.now = 1000.0
         self.workers = Workers(self.store, self.selector, clock=lambda: self.now)
         self.program = "true"
+        self.report = "echo started $$; ({program}); echo ended $?"
         self.started: list[str] = []
-        self.children: list[int] = []
+        self.children: list[subprocess.Popen[bytes]] = []
 
     def add(self, identifier: str = "hc-1") -> CommandDirectory:
         names = ("command_identifier", "host_identifier", "execution_id", "command_name")
         return self.store.add(new_record(dict(zip(names, (identifier, "h", "e", "Install"), strict=True)), now=1.0))
 
-    def start(self, directory: CommandDirectory) -> Child:
+    def start(self, directory: CommandDirectory) -> int:
         self.started.append(directory.record().command_identifier)
-        pid = os.posix_spawn("/bin/sh", ["sh", "-c", self.program], os.environ)
-        self.children.append(pid)
-        return Child(pid, os.pidfd_open(pid))
+        reader, writer = os.pipe()
+        script = self.report.format(program=self.program)
+        self.children.append(subprocess.Popen(["/bin/sh", "-c", script], stdout=writer))
+        os.close(writer)
+        return reader
 
     def until_idle(self) -> None:
         while len(self.workers):
             for key, _ in self.selector.select(10):
-                key.data.ended(key.fd)
+                key.data.heard(key.fd)
+        for child in self.children:
+            child.wait()
 
 
 @pytest.fixture
@@ -151,13 +155,38 @@ def test_no_more_than_sixteen_are_at_work(scene: Scene) -> None:
 
 
 def test_a_host_that_can_start_nothing_tries_again_later(scene: Scene) -> None:
-    def fail(directory: CommandDirectory) -> Child:
+    def fail(directory: CommandDirectory) -> int:
         raise OSError(11, "Resource temporarily unavailable")
 
     scene.workers.begin(scene.add(), fail)
     due = scene.workers.next_due()
     assert due is not None
     assert due > scene.now
+
+
+@pytest.mark.parametrize(("report", "pause"), [("", 0), ("echo not-forked 11", 10)])
+def test_a_command_whose_worker_was_not_forked_is_tried_again(scene: Scene, report: str, pause: float) -> None:
+    scene.report = report
+    scene.workers.begin(scene.add(), scene.start)
+    scene.until_idle()
+    due = scene.workers.next_due()
+    assert due is not None
+    assert due - scene.now >= pause
+    assert (due == scene.now) is (pause == 0)
+
+
+def test_a_worker_that_does_not_begin_is_noticed(scene: Scene) -> None:
+    held, holder = os.pipe()
+    scene.workers.begin(scene.add(), lambda directory: held)
+    scene.now += LONGEST_START - 1
+    assert not scene.workers.are_stuck()
+    scene.now += 2
+    assert scene.workers.are_stuck()
+    os.write(holder, b"started 1\n")
+    scene.workers.heard(held)
+    assert not scene.workers.are_stuck()
+    os.close(holder)
+    scene.until_idle()
 
 
 def test_a_file_in_the_place_of_the_records_stops_nothing(scene: Scene) -> None:

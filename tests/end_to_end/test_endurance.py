@@ -27,7 +27,7 @@ class Size(NamedTuple):
 
 
 def size(host: AgentHost) -> Size:
-    """The supervisor's size, once no worker is left."""
+    """The supervisor's size, once no worker and no fork server is left."""
     assert host.process is not None
     process = psutil.Process(host.process.pid)
     host.until(lambda: not host.workers() and not process.children(), "the workers to end")
@@ -37,7 +37,7 @@ def size(host: AgentHost) -> Size:
 
 @pytest.mark.long  # nine deployments and more
 def test_nothing_grows_over_many_deployments(fleet: Fleet, soak: bool) -> None:
-    host = fleet.on_premises(max_revisions=2)
+    host = fleet.on_premises(max_revisions=2, fork_server_idle_seconds=2)
     host.start()
     fleet.group()
     small = fleet.upload(fleet.revision("small", {"ApplicationStart": "true"}))

@@ -84,6 +84,14 @@ class AgentHost:
         pids = [FileLock.holder(str(lock)) for lock in self.state.glob("commands/*/lock")]
         return [psutil.Process(pid) for pid in pids if pid]
 
+    def fork_servers(self) -> list[psutil.Process]:
+        """The fork servers of this host."""
+        return [process for process in self.mine() if "agent.worker.fork_server" in _words(process)]
+
+    def commands(self) -> list[Path]:
+        """The directories of the commands that are in hand."""
+        return list(self.state.glob("commands/[!.]*"))
+
     def mine(self) -> list[psutil.Process]:
         """Every process that this host's agent or its scripts have left, by their environment or command line."""
         return [process for process in psutil.process_iter() if _belongs(process, str(self.directory))]
@@ -131,7 +139,7 @@ def _belongs(process: psutil.Process, directory: str) -> bool:
     try:
         if process.pid == os.getpid() or not _runs(process):
             return False
-        words = process.cmdline()
+        words = _words(process)
         if "pytest" in " ".join(words):
             return False
         return any(directory in word for word in words) or directory in process.environ().get(
@@ -139,6 +147,13 @@ def _belongs(process: psutil.Process, directory: str) -> bool:
         )
     except psutil.Error:
         return False
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
 
 
 def revision(directory: Path, hooks: Mapping[str, str], *, files: Mapping[str, str] | None = None, to: Path) -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from agent.filesystem.durable import temporary_name
 from agent.store.commands import CommandDirectory
 from agent_host import revision, specification
 from command_service import CommandService, command_service
@@ -119,6 +120,16 @@ def test_a_revision_that_was_reported_is_whole_after_a_power_cut(deployment: Dep
     pointer = story.durable(deployment.layout.most_recent(GROUP))
     outcome = story.durable(f"{command.path}/outcome.json")
     assert in_place < story.renamed(deployment.layout.most_recent(GROUP)) < pointer < outcome
+
+
+def test_an_event_waits_for_the_disk_no_more_often_than_the_document_says(deployment: Deployment) -> None:
+    deployment.undisturbed("DownloadBundle", "Install")
+    command, story = deployment.run("AfterInstall")
+    waits = [call.changed[0] for call in story.calls if call.name in ("fsync", "fdatasync", "syncfs")]
+    layout = deployment.layout
+    files = [f"{command.path}/progress.json", layout.tracking(DEPLOYMENT), f"{command.path}/outcome.json"]
+    files.append(f"{layout.state}/finished/{command.key}.json")
+    assert waits == [path for file in files for path in (temporary_name(file), os.path.dirname(file))]
 
 
 @pytest.mark.parametrize("event", ["DownloadBundle", "Install", "AfterInstall"])

@@ -121,7 +121,7 @@ logging.getLogger("agent.a").info("outside")
 def test_what_structlog_itself_binds_is_logged_too(tmp_path):
     code = """
 import structlog
-logs.set_up(sys.argv[1], program_name="x")
+logs.set_up(sys.argv[1], program_name="x", daily=True)
 with structlog.contextvars.bound_contextvars(deployment="d-ABC"):
     logging.getLogger("agent.a").info("inside")
 """
@@ -130,9 +130,10 @@ with structlog.contextvars.bound_contextvars(deployment="d-ABC"):
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_a_line_is_the_same_whichever_kind_of_logger_it_comes_from(log_file, log_format):
-    logs.set_up(str(log_file), program_name="x", log_format=log_format)
-    for logger in (logging.getLogger("agent.a"), structlog.stdlib.get_logger("agent.a")):
+def test_a_line_is_the_same_whichever_kind_of_logger_and_log_it_comes_from(log_file, log_format):
+    for make, daily in ((logging.getLogger, True), (structlog.stdlib.get_logger, True), (logging.getLogger, False)):
+        logs.set_up(str(log_file), program_name="x", daily=daily, log_format=log_format)
+        logger = make("agent.a")
         logger.warning("%d of %s\nfiles", 2, "three")
         logger.debug("not in the log")
         try:
@@ -140,15 +141,17 @@ def test_a_line_is_the_same_whichever_kind_of_logger_it_comes_from(log_file, log
         except ValueError:
             logger.exception("failed")
         logger.error("no %d", "number")
+        logger.error("found %s", Unspeakable())
+        logger.error(Unspeakable())
     lines = [re.sub(r"[\d:.T-]{19,}Z?|line \d+", "", line) for line in log_file.read_text().splitlines()]
-    assert len(lines) == 6
-    assert lines[:3] == lines[3:]
+    assert len(lines) == 15
+    assert lines[:5] == lines[5:10] == lines[10:]
     assert "2 of three" in lines[0]
     assert "ValueError: deep inside" in lines[1]
 
 
 def test_an_id_bound_to_a_logger_is_on_its_lines_alone(log_file):
-    logs.set_up(str(log_file), program_name="x")
+    logs.set_up(str(log_file), program_name="x", daily=True)
     log = structlog.stdlib.get_logger("agent.a")
     log.bind(lifecycle_event="Install", command="hc 1", deployment="").info("sent %s", "twice")
     log.info("idle")
@@ -167,7 +170,7 @@ class Unspeakable:
 @pytest.mark.parametrize("log_format", ["text", "json"])
 @pytest.mark.parametrize("make", [logging.getLogger, structlog.stdlib.get_logger])
 def test_a_value_that_cannot_be_shown_fails_nothing(log_file, log_format, make):
-    logs.set_up(str(log_file), program_name="x", log_format=log_format)
+    logs.set_up(str(log_file), program_name="x", daily=True, log_format=log_format)
     make("agent.a").error("found %s", Unspeakable())
     make("agent.a").error(Unspeakable())
     structlog.stdlib.get_logger("agent.a").bind(command=Unspeakable()).error("about a command")
@@ -180,7 +183,7 @@ def test_a_value_that_cannot_be_shown_fails_nothing(log_file, log_format, make):
 
 
 def test_an_id_cannot_break_a_line_apart(log_file):
-    logs.set_up(str(log_file), program_name="x")
+    logs.set_up(str(log_file), program_name="x", daily=True)
     structlog.stdlib.get_logger("agent").info("text", command='a\nb="c" d')
     (line,) = log_file.read_text().splitlines()
     assert line.endswith(r'text command="a\nb=\"c\" d"')
@@ -188,7 +191,7 @@ def test_an_id_cannot_break_a_line_apart(log_file):
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_nothing_in_a_line_moves_the_cursor_of_whoever_reads_it(log_file, log_format):
-    logs.set_up(str(log_file), program_name="x", log_format=log_format)
+    logs.set_up(str(log_file), program_name="x", daily=True, log_format=log_format)
     user = "root\x1b[2J\x9b1A\x08\u202etoor"
     structlog.stdlib.get_logger("agent").info("as user %s", user, command="\x1b]0;x\x07")
     (line,) = log_file.read_text().splitlines()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from agent.bundle.names import MAKE_IT_AGAIN, entry_error
 from agent.bundle.space import Need
@@ -34,8 +34,7 @@ _TOO_LARGE_32 = 0xFFFFFFFF
 _ZIP64_EXTRA = 1
 
 
-@dataclass(slots=True)
-class ZipEntry:
+class ZipEntry(NamedTuple):
     """One entry as the directory describes it; ``offset`` is that of its local header in the file."""
 
     name: bytes

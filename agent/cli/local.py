@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import logging
 import os
 import sys
@@ -39,6 +41,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = PROGRAM) -> int:
     0: the deployment succeeded, or a dry run found nothing against it, or help or version was asked for; 1: not;
     128 and the number of a signal that stopped it.
     """
+    atexit.register(gc.freeze)  # spares the end of the process a search for cycles in all that was imported: 10 ms
     arguments = sys.argv[1:] if arguments is None else arguments
     out, err = Writer(1), Writer(2)
     logs.set_up(None, program_name=PROGRAM)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from typing import NoReturn
 
 from agent import __version__
+from agent.cli.help_format import RawHelpFormatter
 from agent.errors import UsageError
 from agent.local.request import DEFAULT_EVENTS, DEFAULT_GROUP, DEFAULT_GROUP_NAME
 
@@ -56,27 +56,13 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}.", remedy=f"See {self.prog} --help.\n{self.format_usage().rstrip()}")
 
 
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Asks for the terminal's width by itself: the standard one loads every archive format there is to do so."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=_columns() - 2)
-
-
-def _columns() -> int:
-    try:
-        return int(os.environ.get("COLUMNS") or 0) or os.get_terminal_size().columns or 80
-    except (ValueError, OSError):
-        return 80
-
-
 def make_parser(prog: str) -> argparse.ArgumentParser:
     """The parser of the local command; its values are texts, None where an option is absent."""
     parser = Parser(
         prog=prog,
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=_Formatter,
+        formatter_class=RawHelpFormatter,
         add_help=False,
     )
 

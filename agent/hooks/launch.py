@@ -26,7 +26,7 @@ _ELF = b"\x7fELF"
 _LOGIN_PROGRAMS = ("su", "runuser")
 # Programs that stand in the place of a shell so that nobody logs in.
 _NO_SHELLS = frozenset({"false", "git-shell", "halt", "nologin", "shutdown", "sync", "true"})
-_NEEDS_BACKSLASH = re.compile(r"[^\w/.,:=@%+\-\x80-\U0010ffff]", re.ASCII)
+_NEEDS_BACKSLASH = re.compile(r"(?![\w/.,:=@%+-])[\x00-\x7f]", re.ASCII)  # a class up to U+10FFFF compiles for 3 ms
 
 
 class NoSudoError(Exception):

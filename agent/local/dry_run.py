@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from agent.appspec.model import AppSpec, Script
 from agent.errors import InstallConflictError, Problem
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
     from agent.install.plan import Change, Plan
 
 
-@dataclass(frozen=True, slots=True)
-class EventPreview:
+class EventPreview(NamedTuple):
     """One event of the deployment; ``revision`` is empty for the new revision's scripts, else the directory of the
     earlier deployment whose scripts would run."""
 
@@ -35,8 +33,7 @@ class EventPreview:
     revision: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Preview:
+class Preview(NamedTuple):
     """Everything that a deployment would do, in the order of its events; ``changes`` are those of Install.
 
     ``conflicts`` would fail Install unless one of the scripts that ``changing`` names takes them away before.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from agent.appspec.parse import check
 from agent.errors import AppSpecMissingError, Problem, UsageError
@@ -20,8 +20,7 @@ _COMPRESSED_TAR = (b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")
 _TYPES_BY_NAME = ((".tar", "tar"), (".tar.gz", "tgz"), (".tgz", "tgz"), (".zip", "zip"))
 
 
-@dataclass(frozen=True, slots=True)
-class Validation:
+class Validation(NamedTuple):
     """What was found in an AppSpec file ``file``, whose bytes are ``data``; ``complete`` if its revision was there.
 
     Where it is not ``readable`` the only problem says why.
@@ -39,8 +38,7 @@ class Validation:
         return not any(problem.severity == "error" for problem in self.problems)
 
 
-@dataclass(frozen=True, slots=True)
-class ValidationRequest:
+class ValidationRequest(NamedTuple):
     """What to check for: ``requested`` is the AppSpec file's name in the revision.
 
     ``events`` are those that the deployment has beside the standard ones. ``on_host`` says that this machine is one of
@@ -67,7 +65,7 @@ def validate_path(path: str, desired: ValidationRequest) -> Validation:
     bundle_type = _archive_type(path)
     if bundle_type is None and desired.with_revision:
         around, name = os.path.split(path)
-        return _validate_revision(around or ".", around, replace(desired, requested=name))
+        return _validate_revision(around or ".", around, desired._replace(requested=name))
     if bundle_type is None:
         data = read_start(path)
         return Validation(path, data, tuple(check(data, filename=path, events=desired.events)[1]), complete=False)

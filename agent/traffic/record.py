@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -125,6 +124,8 @@ class Records:
         return FileLock(self._path(group_name) + ".lock", purpose=f'another move of the traffic of "{group_name}"')
 
     def _path(self, group_name: str) -> str:
+        import hashlib  # status is spared OpenSSL where no group has moved
+
         digest = hashlib.sha256(group_name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
         return os.path.join(self._directory, f"{_UNSAFE.sub('_', group_name)[:60].lstrip('.')}-{digest}")
 

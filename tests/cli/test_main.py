@@ -189,10 +189,3 @@ def test_a_failure_of_the_system_is_told_without_a_traceback(agent, console):
     assert result.returncode == 4
     assert "Not a directory" in result.stderr
     assert "Traceback" not in result.stderr
-
-
-def test_each_command_loads_only_what_it_needs():
-    code = "import sys\nfrom agent.cli.main import main\nmain(['help'])\n"
-    code += "print(sorted({name.split('.')[0] for name in sys.modules} & {'yaml', 'logging', 'json', 'ssl', 'psutil'}))"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.endswith("\n[]\n")

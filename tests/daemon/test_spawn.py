@@ -6,9 +6,6 @@ import fcntl
 import json
 import os
 import signal
-import sys
-
-import pytest
 
 from agent.daemon.background import Background
 from agent.daemon.spawn import collect, spawn_module
@@ -67,20 +64,3 @@ def test_an_error_in_the_background_comes_back_and_the_next_job_is_done() -> Non
         found += background.take()
     assert isinstance(found[0].error, ValueError)
     assert found[1].result == 1
-
-
-HEAVY = ("boto3", "botocore.session", "rich", "requests", "cryptography", "asn1crypto", "watchdog")
-
-
-@pytest.mark.parametrize(
-    ("module", "heavy"),
-    [
-        ("agent.worker.process", HEAVY),
-        ("agent.daemon.supervisor", (*HEAVY, "yaml", "agent.install", "agent.bundle", "agent.trust", "agent.hooks")),
-    ],
-)
-def test_no_expensive_library_is_loaded_before_it_is_needed(module: str, heavy: tuple[str, ...]) -> None:
-    code = f"import sys, {module}\nprint([name for name in {heavy!r} if name in sys.modules])"
-    child = spawn_module("code", capture=True, handoff=code.encode(), environment={})
-    output = collect(child)[1]
-    assert b"[]" in output, (output, sys.version)

@@ -306,9 +306,3 @@ def test_the_secret_shows_in_no_repr():
 
 def test_an_identity_comes_through_json_unchanged():
     assert OnPremises(**json.loads(json.dumps(USER._asdict()))) == USER
-
-
-def test_a_process_that_only_uses_the_result_loads_no_yaml():
-    code = "import sys, agent.identity.on_premises_file, agent.identity.credentials; print('yaml' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout == "False\n", done.stderr

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import threading
 
 import botocore.session
@@ -263,14 +261,6 @@ def test_polls_do_not_connect_anew(server, service):
     for _ in range(3):
         service.poll(HOST)
     assert server.connections == 1
-
-
-def test_the_process_that_polls_does_not_carry_what_it_does_not_need():
-    program = "import sys, agent.service.client; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
-    heavy = {"boto3", "botocore.session", "botocore.client", "botocore.loaders", "botocore.model", "asyncio", "yaml"}
-    heavy |= {"structlog", "requests", "subprocess", "cryptography", "multiprocessing", "psutil", "watchdog"}
-    assert heavy.isdisjoint(loaded)
 
 
 def botocore_client(directory, url, *, secure):

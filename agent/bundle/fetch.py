@@ -10,11 +10,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import NamedTuple
 
-from agent.bundle.space import human
 from agent.errors import BundleError
 from agent.filesystem.durable import remove_if_there, temporary_name
 from agent.network.credentials import Credentials
 from agent.network.http import HttpClient
+from agent.text.sizes import human
 
 GITHUB = "https://api.github.com"
 

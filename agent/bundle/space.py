@@ -5,18 +5,9 @@ from __future__ import annotations
 import os
 
 from agent.errors import BundleError
-
-_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+from agent.text.sizes import human
 
 SIZE_SETTING = "archive_max_extraction_size"
-
-
-def human(size: int) -> str:
-    """A number of bytes for a person, exact where it is small: "512 bytes", "1.5 GiB"."""
-    if size < 1024:
-        return f"{size} bytes"
-    step = min((size.bit_length() - 1) // 10, len(_UNITS))
-    return f"{size / 1024**step:.1f} {_UNITS[step - 1]}"
 
 
 _PASSED_BASE, _PASSED_FOR_ENTRY, _PASSED_FOR_BYTE = 4 << 20, 2048, 256

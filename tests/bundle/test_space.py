@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from agent.bundle.space import human
 from agent.bundle.unpack import UnpackOptions, unpack
 from agent.errors import BundleError
 from bundle_archives import entry, pax, tar, zip_of
@@ -135,11 +134,3 @@ def test_the_size_limit_holds_where_the_archive_hides_its_size(box: Box) -> None
     hidden = gzip.compress(tar(entry(b"a", bytes(600)), entry(b"b", bytes(400_000)))) + gzip.compress(b"")
     assert "archive_max_extraction_size" in box.refused(hidden, "tgz", max_size=400_599)
     box.unpack(hidden, "tgz", max_size=400_600)
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [(0, "0 bytes"), (1023, "1023 bytes"), (1024, "1.0 KiB"), (1536 * MIB, "1.5 GiB"), (1 << 62, "4.0 EiB")],
-)
-def test_sizes_are_shown_for_people(size: int, text: str) -> None:
-    assert human(size) == text

@@ -40,6 +40,7 @@ _COMMANDS = {
     "stop": _Command("stop the agent; deployments in progress are not ended", "daemon"),
     "restart": _Command("stop the agent and run it again", "daemon"),
     "status": _Command("say whether the agent is running, and what it does", "daemon"),
+    "deployments": _Command("show what deployments did, compare revisions, remove old ones", "deployments"),
     "validate": _Command("find every mistake in an AppSpec file and its revision", "validate"),
     "deploy-local": _Command("deploy a revision to this machine (the same as codedeploy-local)"),
     "settings": _Command("show the settings, what they mean and their values", "settings"),

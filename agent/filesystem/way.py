@@ -31,6 +31,11 @@ def account(uid: int) -> str:
         return f"user id {uid}"
 
 
+def caller() -> str:
+    """Return the name of the account that runs this command; under sudo, of the one that typed it."""
+    return os.environ.get("SUDO_USER") or account(os.getuid())
+
+
 def trusted_owners(owner: int) -> frozenset[int]:
     """Return the user ids that may lead the agent anywhere: root, its own, and the owner of ``/``.
 

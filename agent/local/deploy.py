@@ -18,6 +18,7 @@ from agent.steps.bundle_command import prepared
 from agent.steps.execute import execute
 from agent.steps.hook_command import scripts_of
 from agent.steps.install_command import end_interrupted
+from agent.store.history import History
 from agent.store.locks import group_lock
 
 DOWNLOAD = "DownloadBundle"
@@ -87,13 +88,16 @@ def _run(
     events: Sequence[str], spec: DeploymentSpecification, host: Host, observer: LocalObserver
 ) -> list[EventResult]:
     results: list[EventResult] = []
+    history = History(host.layout)
     for name in events:
         listener = _Listener(observer)
         observer.event_started(name)
+        history.started(spec, name, planned=events)
         start = time.monotonic()
         outcome = execute(name, spec, host._replace(observer=listener))
         results.append(EventResult(name, outcome, time.monotonic() - start, tuple(listener.scripts)))
         observer.event_ended(results[-1])
+        history.ended(spec.deployment_group_id, spec.deployment_id, name, outcome)
         if not outcome.succeeded:
             break
     return results
@@ -118,6 +122,7 @@ def _deploy_checked(deployment: LocalDeployment, host: Host, observer: LocalObse
     from agent.steps.preflight import check_ahead  # only where an earlier revision has scripts to run
 
     spec, start = deployment.spec, time.monotonic()
+    history = History(host.layout)
     observer.event_started(DOWNLOAD)
     try:
         with prepared(spec, host) as revision:
@@ -131,4 +136,6 @@ def _deploy_checked(deployment: LocalDeployment, host: Host, observer: LocalObse
     _log.error("%s did not start: %s", spec.deployment_id, outcome.message)
     result = EventResult(DOWNLOAD, outcome, time.monotonic() - start)
     observer.event_ended(result)
+    history.started(spec, DOWNLOAD, planned=(DOWNLOAD,))
+    history.ended(spec.deployment_group_id, spec.deployment_id, DOWNLOAD, outcome)
     return [result]

@@ -12,7 +12,7 @@ from agent.errors import AgentError, SpecificationError
 from agent.filesystem.reasons import explained_error
 from agent.runtime.host import Host
 from agent.steps.bundle_command import download_bundle
-from agent.steps.hook_command import run_hooks, scripts_of
+from agent.steps.hook_command import is_to_be_skipped, run_hooks, scripts_of
 from agent.steps.install_command import install_revision
 
 _log = logging.getLogger(__name__)
@@ -93,4 +93,5 @@ def is_noop(command_name: str, spec: DeploymentSpecification, host: Host) -> boo
 
         if moves_traffic(command_name, spec, host):
             return False
-    return not scripts_of(event, spec, host)[1]
+    # The AppSpec of the earlier revision may be what is broken.
+    return not is_to_be_skipped(event, spec, host) and not scripts_of(event, spec, host)[1]

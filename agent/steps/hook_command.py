@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,6 +16,9 @@ from agent.steps.archive_reuse import read_etag
 from agent.steps.revision import ChosenRevision, choose_revision, load_appspec
 from agent.store.directories import make_deployment_directory
 from agent.store.script_logs import DeploymentsLog, ScriptLog
+from agent.store.skips import SKIPPABLE, end_skip, skip_of
+
+_log = logging.getLogger(__name__)
 
 
 def scripts_of(
@@ -34,9 +38,11 @@ def scripts_of(
 def run_hooks(event: LifecycleEvent, spec: DeploymentSpecification, host: Host) -> str:
     """Run the scripts of one event in their order; the first failure ends it.
 
-    Raises ScriptError, and what ``scripts_of`` raises.
+    Returns the detail of the success message. Raises ScriptError, and what ``scripts_of`` raises.
     """
     make_deployment_directory(host.layout, spec.deployment_group_id, spec.deployment_id)
+    if is_to_be_skipped(event, spec, host):
+        return _skip(event, spec, host)
     revision, scripts = scripts_of(event, spec, host)
     if revision is not None and scripts:
         try:
@@ -46,6 +52,29 @@ def run_hooks(event: LifecycleEvent, spec: DeploymentSpecification, host: Host) 
                 raise
             raise _of_earlier_revision(error, event, revision) from error
     return ""
+
+
+def is_to_be_skipped(event: LifecycleEvent, spec: DeploymentSpecification, host: Host) -> bool:
+    """Return whether a person has asked to skip an event once, and its scripts are those of an earlier revision.
+
+    Raises OSError, SpecificationError.
+    """
+    if event.name not in SKIPPABLE or skip_of(host.layout, spec.deployment_group_id, event.name) is None:
+        return False
+    return not os.path.isdir(host.layout.archive(host.layout.deployment(spec.deployment_group_id, spec.deployment_id)))
+
+
+def _skip(event: LifecycleEvent, spec: DeploymentSpecification, host: Host) -> str:
+    """Use up the skip of an event, before anything relies on it, and say so where operators look."""
+    found = skip_of(host.layout, spec.deployment_group_id, event.name)
+    end_skip(host.layout, spec.deployment_group_id, event.name)
+    by = f" by {found.by}" if found and found.by else ""
+    text = f"{event.name} of the earlier revision was skipped once, as retry-skip{by} asked; none of its scripts ran"
+    _log.warning("%s", text)
+    with script_logs(spec, host) as logs:
+        for log in logs:
+            log.header(f"Warning - {text}")
+    return text
 
 
 def _run(
@@ -122,7 +151,8 @@ def _of_earlier_revision(error: ScriptError, event: LifecycleEvent, revision: Ch
     text = (
         f"{error.message} This is the script of the {revision.choice.value} revision"
         f" ({os.path.basename(revision.deployment)}), not of the one being deployed: {event.name} runs before that is"
-        f" unpacked. To get past it, correct the script in {revision.archive}, or deploy once without {event.name}"
+        f" unpacked. To get past it, correct the script in {revision.archive}, skip it once (codedeploy-agent"
+        f" deployments retry-skip), or deploy once without {event.name}"
         f" (in the service: ignore ApplicationStop failures; codedeploy-local: name the other events with --events)."
     )
     explained = ScriptError(text, code=error.code, script_name=error.script_name, log=error.log)

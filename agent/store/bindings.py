@@ -110,6 +110,14 @@ class Bindings:
             groups[group_id] = newer if is_over else {deployment_id: command_name, **newer}
             self._write_going_on({name: members for name, members in groups.items() if members})
 
+    def knows(self, execution_id: str) -> bool:
+        """Return whether a deployment has begun here under this execution id."""
+        return next(_places(self._read_pairs(), _digest(execution_id), 0), None) is not None
+
+    def newest_going_on(self) -> dict[str, str]:
+        """Return the newest deployment of each group that has one which goes on."""
+        return {group: list(members)[-1] for group, members in self._read_going_on().items() if members}
+
     @staticmethod
     def _check_going_on(
         group: dict[str, str], execution_id: str, command_name: str, deployment_id: str, *, is_new: bool

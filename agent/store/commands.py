@@ -89,6 +89,7 @@ class SavedOutcome(NamedTuple):
     ended_at: float
     deployment_id: str = ""
     group_id: str = ""
+    event: str = ""
 
 
 class KeptOutcome(NamedTuple):
@@ -101,6 +102,7 @@ class KeptOutcome(NamedTuple):
     ended_at: float
     deployment_id: str = ""
     group_id: str = ""
+    event: str = ""
 
     @property
     def outcome(self) -> SavedOutcome:

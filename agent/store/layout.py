@@ -88,6 +88,11 @@ class Layout(NamedTuple):
         return os.path.join(deployment, ".bundle-etag")
 
     @staticmethod
+    def history(deployment: str) -> str:
+        """The file that says what a deployment did, for people."""
+        return os.path.join(deployment, ".history.jsonl")
+
+    @staticmethod
     def script_log(deployment: str) -> str:
         """The log of a deployment's scripts."""
         return os.path.join(deployment, "logs", "scripts.log")

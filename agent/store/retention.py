@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Collection
 
 from agent.filesystem.trees import remove_tree
 from agent.store.layout import Layout
-from agent.store.pointers import read_last_successful
+from agent.store.pointers import read_last_successful, read_most_recent
 
 _log = logging.getLogger(__name__)
 
@@ -19,38 +20,57 @@ def remove_old_revisions(layout: Layout, group_id: str, deployment_id: str, *, k
     change; the last successful revision always stays, so with ``keep`` 1 there can be two. Every file or directory in
     the group's directory counts, as it does for the official agents. What cannot be removed is logged and stays.
     """
-    directory = layout.group(group_id)
     try:
-        others = [os.path.join(directory, name) for name in os.listdir(directory) if name != deployment_id]
-        excess = len(others) - keep + 1
-        if excess <= 0:
-            return []
-        if os.path.lexists(layout.journal(group_id)):
-            _log.warning(
-                "Old revisions of group %s are kept: an Install of it was interrupted, and may need them", group_id
-            )
-            return []
-        successful = read_last_successful(layout, group_id)
+        excess = removable(layout, group_id, keep=keep - 1, without=deployment_id)
     except OSError as error:
         # Removing anything without knowing which revision is the good one would be worse than keeping too much.
         _log.warning("Old revisions of group %s are kept: %s", group_id, error)
         return []
-    candidates = sorted((path for path in others if not _same(path, successful)), key=_age)
-    return [path for path in candidates[:excess] if _remove(path)]
+    if excess and may_need_all(layout, group_id):
+        _log.warning(
+            "Old revisions of group %s are kept: an Install of it was interrupted, and may need them", group_id
+        )
+        return []
+    return [path for path in excess if remove_revision(path)]
 
 
-def _same(path: str, pointer: str | None) -> bool:
-    return pointer is not None and (path == pointer or os.path.realpath(path) == os.path.realpath(pointer))
+def removable(
+    layout: Layout, group_id: str, *, keep: int, without: str = "", in_use: Collection[str] = ()
+) -> list[str]:
+    """Return what has to go, the oldest first, for a group's directory to have at most ``keep`` entries.
+
+    The entry ``without`` does not count. The last successful revision and the real paths ``in_use`` count and stay.
+    Raises OSError.
+    """
+    directory = layout.group(group_id)
+    others = [os.path.join(directory, name) for name in os.listdir(directory) if name != without]
+    excess = len(others) - keep
+    if excess <= 0:
+        return []
+    kept = {*in_use, *_real(read_last_successful(layout, group_id))}
+    return sorted((path for path in others if os.path.realpath(path) not in kept), key=age_order)[:excess]
 
 
-def _age(path: str) -> float:
-    try:
-        return os.lstat(path).st_mtime
-    except OSError:
-        return 0.0
+def revisions_in_use(layout: Layout, group_id: str) -> set[str]:
+    """Return the real paths of a group's last successful revision, the one unpacked last and the one that goes on.
+
+    Raises OSError.
+    """
+    from agent.store.bindings import Bindings  # a deployment is spared it
+
+    pointers = [read_last_successful(layout, group_id), read_most_recent(layout, group_id)]
+    going_on = Bindings(layout).newest_going_on().get(group_id)
+    pointers += [layout.deployment(group_id, going_on)] if going_on else []
+    return {path for pointer in pointers for path in _real(pointer)}
 
 
-def _remove(path: str) -> bool:
+def may_need_all(layout: Layout, group_id: str) -> bool:
+    """Return whether an interrupted Install of a group may still need each of its revisions."""
+    return os.path.lexists(layout.journal(group_id))
+
+
+def remove_revision(path: str) -> bool:
+    """Remove a revision with all that belongs to it, and return whether it is gone; an error is logged."""
     try:
         remove_tree(path)
     except OSError as error:
@@ -58,3 +78,15 @@ def _remove(path: str) -> bool:
         return False
     _log.info("Removed the old revision %s", path)
     return True
+
+
+def age_order(path: str) -> float:
+    """Return when a revision changed last; what cannot be looked at is the oldest."""
+    try:
+        return os.lstat(path).st_mtime
+    except OSError:
+        return 0.0
+
+
+def _real(pointer: str | None) -> set[str]:
+    return set() if pointer is None else {pointer, os.path.realpath(pointer)}

@@ -22,6 +22,7 @@ from agent.steps.execute import execute, is_noop
 from agent.steps.install_command import end_interrupted
 from agent.store.bindings import Bindings
 from agent.store.commands import CommandDirectory, CommandRecord, Progress, SavedOutcome
+from agent.store.history import History
 from agent.store.tracking import write_tracking
 from agent.worker.queue_position import wait_in_queue
 from agent.worker.report import CLOSED, save
@@ -71,6 +72,7 @@ class Command(Observer):
         self._group_lock: FileLock | None = None
         self._retries = Retries(UNTIL_ACKNOWLEDGED, record.command_name, clock)
         self._is_bound = False
+        self._history = History(session.layout)
 
     def run(self) -> SavedOutcome:
         """Do what the service asks for, and save the outcome; its status is ``CLOSED`` where the service wants none.
@@ -101,14 +103,17 @@ class Command(Observer):
         return saved
 
     def saved(self, outcome: Outcome | None) -> SavedOutcome:
-        """An outcome as it is kept; None stands for a command that the service has closed itself."""
-        state = self.state
+        """Return an outcome as it is kept, and note it in the history; None means that the service has closed it."""
+        state, event = self.state, self._record.command_name
+        if state.deployment_id and (self._is_bound or state.committed):
+            self._history.ended(state.group_id, state.deployment_id, event, outcome)
         return SavedOutcome(
             outcome.status if outcome else CLOSED,
             outcome.payload() if outcome else "",
             time.time(),
             deployment_id=state.deployment_id,
             group_id=state.group_id,
+            event=event,
         )
 
     def _outcome(self) -> Outcome:
@@ -140,6 +145,7 @@ class Command(Observer):
         if self._acknowledge(noop=noop) == "Failed":
             return success(COMPLETED_NOOP)
         write_tracking(session.layout, spec.deployment_id, record.command_identifier)
+        self._history.started(spec, record.command_name)
         return execute(record.command_name, spec, host)
 
     def _specification(self) -> DeploymentSpecification:

@@ -189,8 +189,9 @@ def _fail(directory: CommandDirectory, record: CommandRecord, progress: Progress
     outcome = interrupted(record.command_name, progress, session.layout, reason=reason)
     if progress.committed and progress.deployment_id:
         note_end(session, record, progress, outcome.status)
-    saved = Command(directory, record, session, starts=progress.starts).saved(outcome)
-    saved = saved._replace(deployment_id=progress.deployment_id, group_id=progress.group_id)
+    command = Command(directory, record, session, starts=progress.starts)
+    command.state = progress
+    saved = command.saved(outcome)
     if session.settings.traffic_control and progress.deployment_id:
         from agent.steps.traffic import finalize_killed  # most hosts are spared the import
 

@@ -354,7 +354,7 @@ def test_a_killed_download_leaves_nothing_but_its_failure(tmp_path):
         command = host.take_on("DownloadBundle", specification(revision(tmp_path / "one", {}, to=tmp_path / "out")))
         host.work(command, faults=[Fault(KILL, "syncfs", 1)])
         directory = host.layout.deployment("group-1", "d-1")
-        assert os.listdir(directory) == [".deployment-archive.unpacking~"]
+        assert sorted(os.listdir(directory)) == [".deployment-archive.unpacking~", ".history.jsonl"]
         host.work(command)
-        assert os.listdir(directory) == []
+        assert os.listdir(directory) == [".history.jsonl"]
         assert service.completion("command-0001")["error_code"] == 7

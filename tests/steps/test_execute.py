@@ -6,8 +6,10 @@ import tarfile
 import pytest
 
 from agent.deployment.spec import BundleType, GitHubRevision, LocalRevision, S3Revision
-from agent.steps.execute import execute
+from agent.errors import AgentError
+from agent.steps.execute import execute, is_noop
 from agent.steps.hook_command import variables
+from agent.store.skips import ask_for_skip, skips_of
 from revisions import content, hooks
 
 SHOW = "#!/bin/sh\necho $LIFECYCLE_EVENT of $DEPLOYMENT_ID in $PWD\n"
@@ -206,3 +208,36 @@ def test_scripts_see_the_deployment_variables_of_the_official_agent(bench, revis
         "DEPLOYMENT_GROUP_ID": "g",
         **more,
     }
+
+
+def test_a_skip_gets_past_the_broken_script_of_the_earlier_revision_once(bench, caplog):
+    earlier = bench.unpacked("d-0", {"stop.sh": "#!/bin/sh\nexit 1\n"}, appspec=hooks(ApplicationStop="stop.sh"))
+    bench.point(bench.layout.last_successful("g"), earlier)
+    ask_for_skip(bench.layout, "g", "ApplicationStop", "alice")
+    assert not is_noop("ApplicationStop", bench.spec("d-1"), bench.host)
+    outcome = execute("ApplicationStop", bench.spec("d-1"), bench.host)
+    assert outcome.succeeded
+    assert "skipped once, as retry-skip by alice asked" in outcome.message
+    assert "skipped once" in caplog.text
+    assert script_log(bench, "d-1")[0].startswith("Warning - ApplicationStop of the earlier revision was skipped")
+    assert not execute("ApplicationStop", bench.spec("d-2"), bench.host).succeeded
+
+
+def test_a_skip_gets_past_an_earlier_appspec_that_cannot_be_read(bench):
+    earlier = bench.unpacked("d-0", {}, appspec="hooks: 1\n")
+    bench.point(bench.layout.last_successful("g"), earlier)
+    with pytest.raises(AgentError):
+        is_noop("ApplicationStop", bench.spec("d-1"), bench.host)
+    ask_for_skip(bench.layout, "g", "ApplicationStop", "alice")
+    assert not is_noop("ApplicationStop", bench.spec("d-1"), bench.host)
+    assert execute("ApplicationStop", bench.spec("d-1"), bench.host).succeeded
+
+
+def test_a_skip_is_for_no_other_event_or_group_and_not_for_the_revision_itself(bench):
+    ask_for_skip(bench.layout, "other", "ApplicationStop", "alice")
+    ask_for_skip(bench.layout, "g", "BeforeBlockTraffic", "alice")
+    bench.unpacked("d-1", {"a.sh": "#!/bin/sh\nexit 1\n"}, appspec=hooks(ApplicationStop="a.sh"))
+    assert not execute("ApplicationStop", bench.spec("d-1"), bench.host).succeeded
+    ask_for_skip(bench.layout, "g", "ApplicationStop", "alice")
+    assert not execute("ApplicationStop", bench.spec("d-1"), bench.host).succeeded
+    assert skips_of(bench.layout) == {"g": ["ApplicationStop", "BeforeBlockTraffic"], "other": ["ApplicationStop"]}

@@ -93,6 +93,12 @@ class Settings(NamedTuple):
     )
     # Revisions
     max_revisions: int = _setting(COUNT, 5, OFFICIAL_1, "revisions kept for each deployment group")
+    deployment_root_max_size: int | None = _setting(
+        SIZE,
+        None,
+        OURS,
+        "size of root_dir beyond which a download removes the oldest revisions, see below; empty: none",
+    )
     enable_archive_reuse: bool = _setting(BOOL, True, OFFICIAL_2, "reuse an unpacked revision when the service says so")
     archive_max_extraction_size: int | None = _setting(
         SIZE, None, OFFICIAL_2, "largest unpacked bundle, with what is skipped in it; empty: none"

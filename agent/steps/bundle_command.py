@@ -35,9 +35,9 @@ def download_bundle(spec: DeploymentSpecification, host: Host) -> str:
     """
     from agent.steps.preflight import check_downloaded  # a hook command is spared the import
 
-    layout, settings = host.layout, host.settings
+    layout = host.layout
     deployment = make_deployment_directory(layout, spec.deployment_group_id, spec.deployment_id)
-    remove_old_revisions(layout, spec.deployment_group_id, spec.deployment_id, keep=settings.max_revisions)
+    _remove_old(spec, host)
     remove_unfinished(layout, spec.deployment_group_id)
     source = REUSED if reuse_archive(spec, host, deployment) else DOWNLOADED
     if source == DOWNLOADED:
@@ -47,6 +47,16 @@ def download_bundle(spec: DeploymentSpecification, host: Host) -> str:
     write_most_recent(layout, spec.deployment_group_id, deployment)
     check_downloaded(spec, host)
     return f"BundleSource={source}"
+
+
+def _remove_old(spec: DeploymentSpecification, host: Host) -> None:
+    """Remove old revisions by their number, then by the size of all."""
+    settings, ids = host.settings, (spec.deployment_group_id, spec.deployment_id)
+    remove_old_revisions(host.layout, *ids, keep=settings.max_revisions)
+    if settings.deployment_root_max_size is not None:
+        from agent.store.quota import keep_within  # few hosts ask for this
+
+        keep_within(host.layout, *ids, limit=settings.deployment_root_max_size)
 
 
 def remove_unfinished(layout: Layout, group_id: str) -> None:
@@ -156,7 +166,7 @@ def prepared(spec: DeploymentSpecification, host: Host) -> Iterator[Prepared]:
     """
     layout = host.layout
     make_deployment_directory(layout, spec.deployment_group_id, spec.deployment_id)
-    remove_old_revisions(layout, spec.deployment_group_id, spec.deployment_id, keep=host.settings.max_revisions)
+    _remove_old(spec, host)
     directory = os.path.join(layout.state, "prepared", spec.deployment_group_id)
     remove_tree(directory)  # of a deployment that was killed
     make_state_directory(layout, directory)

@@ -241,3 +241,11 @@ def test_a_skip_is_for_no_other_event_or_group_and_not_for_the_revision_itself(b
     ask_for_skip(bench.layout, "g", "ApplicationStop", "alice")
     assert not execute("ApplicationStop", bench.spec("d-1"), bench.host).succeeded
     assert skips_of(bench.layout) == {"g": ["ApplicationStop", "BeforeBlockTraffic"], "other": ["ApplicationStop"]}
+
+
+def test_a_download_removes_old_revisions_beyond_the_size_of_the_root_directory(bench):
+    bench.settings = bench.settings._replace(deployment_root_max_size=1 << 20)
+    old = bench.unpacked("d-0", {"large": "x" * (2 << 20)})
+    source = bench.revision("new", {"a": "1"})
+    assert execute("DownloadBundle", bench.spec("d-1", source), bench.host).succeeded
+    assert not os.path.exists(old)

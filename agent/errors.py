@@ -126,18 +126,30 @@ class InstallConflictError(InstallError):
         super().__init__("\n".join([*hints, *lines]), remedy=remedy)
 
 
+NOT_STARTED = "not started"
+"""How a script ended that never ran."""
+
+
 class ScriptError(AgentError):
     """A lifecycle event script ended in a way that fails its event.
 
     ``script_name`` is the location as the AppSpec gives it; ``log`` the tail of the event's output. ``started`` says
-    whether the script has run at all.
+    whether the script has run at all, ``ending`` in few words how it ended.
     """
 
     def __init__(
-        self, message: str, *, code: DiagnosticCode, script_name: str, log: str = "", started: bool = True
+        self,
+        message: str,
+        *,
+        code: DiagnosticCode,
+        script_name: str,
+        log: str = "",
+        started: bool = True,
+        ending: str = "",
     ) -> None:
         super().__init__(message)
         self.code = code
         self.script_name = script_name
         self.log = log
         self.started = started
+        self.ending = ending or ("failed" if started else NOT_STARTED)

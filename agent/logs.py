@@ -13,7 +13,8 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from agent.errors import escaped
@@ -27,7 +28,19 @@ if TYPE_CHECKING:  # at run time structlog is imported where a daily log is set 
 LARGEST = 8 * 1024 * 1024
 """Bytes after which a log that is not daily is rotated."""
 
+TO_JOURNAL: Mapping[str, object] = {"to_journal": True}
+"""The ``extra`` of a line below WARNING that belongs in the journal: starts, stops, deployments and their events."""
+
 _PLAIN = re.compile(r"[^\s\"=]+")
+
+_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (0, 7))
+_JOURNAL_FIELDS = {
+    "event": "LIFECYCLE_EVENT",
+    "command": "COMMAND",
+    "deployment": "DEPLOYMENT_ID",
+    "group": "DEPLOYMENT_GROUP",
+}
+_LONGEST_MESSAGE = 32 * 1024  # characters; a datagram has its limit
 
 _of_process: dict[str, str] = {}
 
@@ -42,6 +55,18 @@ def bind(**ids: str) -> None:
     _of_process.update({key: value for key, value in ids.items() if value})
 
 
+@contextmanager
+def bound(**ids: str) -> Iterator[None]:
+    """Let every line of this process carry these ids too while the block lasts."""
+    before = dict(_of_process)
+    bind(**ids)
+    try:
+        yield
+    finally:
+        _of_process.clear()
+        _of_process.update(before)
+
+
 def set_up(
     path: str | None,
     *,
@@ -51,6 +76,7 @@ def set_up(
     restricted: bool = False,
     on_warning: Callable[[str], None] | None = None,
     daily: bool = False,
+    journal: str = "",
 ) -> None:
     """Send what the agent logs, and the warnings of libraries, to a file, or nowhere without a path.
 
@@ -58,7 +84,8 @@ def set_up(
     with 7 older ones kept; with ``daily``, for the daemon and its workers, each day and at 64 MiB, older ones being
     kept for 7 days. Where it cannot be written nothing fails: text is dropped, and with ``daily`` the reason goes to
     stderr and the number of lines to the log when it works again. ``on_warning`` gets the text of each warning of the
-    agent too. A second call replaces the first.
+    agent too. ``journal`` is the socket of systemd's journal that gets warnings, errors and what is marked with
+    ``TO_JOURNAL``. A second call replaces the first.
     """
     if daily:
         _configure_structlog()
@@ -77,6 +104,8 @@ def set_up(
                 logger.removeHandler(handler)
                 handler.close()
         logger.addHandler(to_file)
+        if journal:
+            logger.addHandler(_JournalHandler(journal, program_name))
     if on_warning is not None:
         agent.addHandler(_WarningHandler(on_warning))
 
@@ -86,6 +115,11 @@ def reopen() -> None:
     for handler in logging.getLogger("agent").handlers:
         if isinstance(handler, _DailyHandler):
             handler.reopen()
+
+
+def reach_journal() -> bool:
+    """Return whether warnings and errors are in the journal already, and stderr need not have them too."""
+    return any(isinstance(handler, _JournalHandler) for handler in logging.getLogger("agent").handlers)
 
 
 def _official_line(program_name: str) -> Processor:
@@ -124,6 +158,23 @@ def _json_line(program_name: str) -> Processor:
             "message": text,
         }
         return json.dumps({**fields, **{key: value for key, value in ids.items() if key not in fields}})
+
+    return render
+
+
+def _journal_entry(program_name: str) -> Processor:
+    """Return the renderer of the journal's native protocol: a field a line, of which none has a line end in it."""
+
+    def render(logger: WrappedLogger, method: str, event_dict: EventDict) -> str:
+        record, text, ids = _parts(event_dict)
+        fields = {
+            "PRIORITY": next(priority for level, priority in _PRIORITIES if record.levelno >= level),
+            "SYSLOG_IDENTIFIER": program_name,
+            "SYSLOG_PID": record.process,
+            "MESSAGE": _one_line(text)[:_LONGEST_MESSAGE],
+            **{field: _one_line(ids[key]) for key, field in _JOURNAL_FIELDS.items() if key in ids},
+        }
+        return "".join(f"{name}={value}\n" for name, value in fields.items())
 
     return render
 
@@ -205,11 +256,12 @@ def _text_only(logger: WrappedLogger, method: str, event_dict: EventDict) -> str
 def _parts(event_dict: EventDict) -> tuple[logging.LogRecord, str, dict[str, str]]:
     """Return the record that an event came with, its text, and its ids by the names that lines give them."""
     reserved = ("event", "stack_info", "_record", "_from_structlog")
-    ids = {
+    found = {
         "event" if key == "lifecycle_event" else key: _shown(value)
         for key, value in event_dict.items()
         if key not in reserved and value != ""
     }
+    ids = {key: found[key] for key in _JOURNAL_FIELDS if key in found} | found  # in the same order in every line
     return event_dict["_record"], event_dict["event"], ids
 
 
@@ -244,6 +296,29 @@ class _WarningHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno < logging.ERROR:
             self._report(self.format(record))
+
+
+class _JournalHandler(logging.Handler):
+    """Sends entries to the journal; one that it does not take at once is dropped, since the log has it."""
+
+    def __init__(self, path: str, program_name: str) -> None:
+        import socket  # which a local deployment does without
+
+        super().__init__()
+        self.addFilter(_show_message)
+        self.setFormatter(_structlog_formatter(_journal_entry(program_name)))
+        self._path = path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno < logging.WARNING and not getattr(record, "to_journal", False):
+            return
+        with suppress(OSError):
+            self._socket.sendto(self.format(record).encode("utf-8", "backslashreplace"), self._path)
+
+    def close(self) -> None:
+        self._socket.close()
+        super().close()
 
 
 class _RotatingHandler(logging.Handler):
@@ -310,7 +385,7 @@ class _DailyHandler(logging.Handler):
             return
 
 
-_OURS = (_NowhereHandler, _RotatingHandler, _DailyHandler)
+_OURS = (_NowhereHandler, _RotatingHandler, _DailyHandler, _JournalHandler)
 
 
 def _file_handler(path: str, *, restricted: bool, daily: bool) -> logging.Handler:

@@ -2,8 +2,10 @@ import json
 import logging
 import os
 import re
+import socket
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 import structlog
@@ -97,8 +99,8 @@ thread.join()
     in_a_process(code, tmp_path / "agent.log")
     before, one, two = (tmp_path / "agent.log").read_text().splitlines()
     assert before.endswith(": before")
-    assert one.endswith(": one deployment=d-ABC group=g-1 event=AfterInstall command=hc/1")
-    assert two.endswith(": two deployment=d-ABC group=g-1 event=AfterInstall command=hc/1")
+    assert one.endswith(": one event=AfterInstall command=hc/1 deployment=d-ABC group=g-1")
+    assert two.endswith(": two event=AfterInstall command=hc/1 deployment=d-ABC group=g-1")
 
 
 def test_json_lines_carry_the_ids_as_keys_and_keep_their_own(tmp_path):
@@ -275,3 +277,60 @@ def test_a_full_disk_stops_nothing_and_the_gap_is_told(log_file, capsys):
     assert "2 lines before this one could not be written" in first
     assert second.endswith("again")
     assert capsys.readouterr().err.count(str(log_file)) == 1
+
+
+@pytest.fixture
+def journal(tmp_path):
+    """A socket as systemd's journal has it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as taking:
+        taking.bind(str(tmp_path / "journal"))
+        taking.setblocking(False)
+        yield taking
+
+
+def entries(journal):
+    """Every entry that the journal got, field by field."""
+    found = []
+    with suppress(BlockingIOError):
+        while True:
+            found.append(dict(line.split("=", 1) for line in journal.recv(1 << 20).decode().splitlines()))
+    return found
+
+
+def test_the_journal_has_what_a_person_must_see_with_the_ids_as_fields(log_file, journal):
+    logs.set_up(str(log_file), program_name="codedeploy-agent", journal=journal.getsockname(), daily=True)
+    logger = logging.getLogger("agent.a")
+    with structlog.contextvars.bound_contextvars(**IDS):
+        logger.info("in the file only")
+        logger.info("AfterInstall started", extra=logs.TO_JOURNAL)
+        logger.error("AfterInstall failed\nPRIORITY=0")
+    logging.getLogger("some.library").warning("of a library")
+    started, failed, library = entries(journal)
+    ids = {"DEPLOYMENT_ID": "d-ABC", "DEPLOYMENT_GROUP": "g-1", "LIFECYCLE_EVENT": "AfterInstall", "COMMAND": "hc/1"}
+    assert ids.items() <= started.items()
+    assert ids.items() <= failed.items()
+    assert (started["MESSAGE"], started["PRIORITY"]) == ("AfterInstall started", "6")
+    assert (failed["MESSAGE"], failed["PRIORITY"]) == ("AfterInstall failed PRIORITY=0", "3")
+    assert (library["MESSAGE"], library["PRIORITY"]) == ("of a library", "4")
+    assert started["SYSLOG_IDENTIFIER"] == "codedeploy-agent"
+    assert len(log_file.read_text().splitlines()) == 4
+    assert "to_journal" not in log_file.read_text()
+
+
+def test_a_journal_that_hangs_or_is_gone_costs_no_line_of_the_file(log_file, journal):
+    logs.set_up(str(log_file), program_name="x", journal=journal.getsockname())
+    for number in range(5000):  # more than a socket holds
+        logging.getLogger("agent.a").warning("%d", number)
+    journal.close()
+    logging.getLogger("agent.a").warning("x" * 500_000)
+    assert len(log_file.read_text().splitlines()) == 5001
+
+
+def test_a_second_set_up_sends_an_entry_once(log_file, journal):
+    for _ in range(2):
+        logs.set_up(str(log_file), program_name="x", journal=journal.getsockname())
+    logging.getLogger("agent.a").warning("once")
+    assert len(entries(journal)) == 1
+    assert logs.reach_journal()
+    logs.set_up(str(log_file), program_name="x")
+    assert not logs.reach_journal()

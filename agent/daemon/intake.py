@@ -11,6 +11,7 @@ from agent.daemon.schedule import Poll
 from agent.daemon.workers import Start, Workers
 from agent.errors import AgentError
 from agent.service.client import HostCommand
+from agent.store.command_ids import ids_of_record
 from agent.store.commands import CommandRecord, CommandStore, new_record
 from agent.worker.report import CLOSED
 
@@ -40,7 +41,7 @@ class Intake:
         again.
         """
         record = _record_of(command)
-        log = _log_of(record)
+        log = self._log_of(record)
         directory = self._store.directory_of(command.identifier)
         if directory.exists():
             log.debug("The command is in hand already")
@@ -51,7 +52,8 @@ class Intake:
             if finished.status != CLOSED:
                 self._report_again(record, finished.deployment_id)
             return Poll.KNOWN
-        log.info("Received the command")
+        # The one line with the whole identifier, by which support at AWS finds the command.
+        log.info("%s received as command %s", record.command_name, record.command_identifier)
         self._workers.begin(self._store.add(record), self._start)
         return Poll.NEW
 
@@ -65,11 +67,13 @@ class Intake:
         outcome = self._store.finished(record.command_identifier)
         if outcome is None:
             raise AgentError(f"The outcome of command {record.command_identifier} has just been forgotten.")
-        _log_of(record).warning(
-            "The command was handed out again although it has ended; its outcome is sent once more, and nothing is run",
-            deployment=deployment_id,
+        self._log_of(record).bind(deployment=deployment_id).warning(
+            "The command was handed out again although it has ended; its outcome is sent once more, and nothing is run"
         )
         self._workers.begin(self._store.add(record, outcome), self._start)
+
+    def _log_of(self, record: CommandRecord) -> structlog.stdlib.BoundLogger:
+        return _log.bind(**ids_of_record(record, self._store.layout))
 
 
 def _record_of(command: HostCommand) -> CommandRecord:
@@ -82,7 +86,3 @@ def _record_of(command: HostCommand) -> CommandRecord:
         },
         now=time.time(),
     )
-
-
-def _log_of(record: CommandRecord) -> structlog.stdlib.BoundLogger:
-    return _log.bind(lifecycle_event=record.command_name, command=record.command_identifier)

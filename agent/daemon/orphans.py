@@ -9,6 +9,7 @@ import structlog
 from agent.deployment.outcome import Outcome
 from agent.errors import AgentError, DiagnosticCode
 from agent.filesystem.durable import remove_if_there
+from agent.store.command_ids import short_id
 from agent.store.commands import CommandStore, SavedOutcome, new_record
 from agent.store.layout import Layout
 from agent.store.tracking import Tracked, tracked
@@ -41,8 +42,9 @@ def _take_over(found: Tracked, store: CommandStore, host_identifier: str) -> Non
         remove_if_there(found.path)
         return
     _log.warning(
-        "Another agent was working on the command when it ended; the command is reported as failed",
-        command=found.command_identifier,
+        "Another agent was working on command %s when it ended; the command is reported as failed",
+        found.command_identifier,
+        command=short_id(found.command_identifier),
         deployment=found.deployment_id,
     )
     outcome = Outcome(

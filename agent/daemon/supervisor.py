@@ -74,6 +74,8 @@ def run(config_file: str | None) -> int:
             return Supervisor(startup_state, config_file, supervisor_lock=lock_path(pid_file.path)).run()
         except Exception:
             _log.exception("A defect of the agent ended it; commands that are worked on go on")
+            if logs.reach_journal():
+                return 1  # without the traceback on stderr, since the journal has it
             raise
 
 
@@ -139,8 +141,8 @@ class Supervisor:
         settings = self._startup_state.settings
         if settings.disable_core_dumps:
             self._core_limit = forgo_core_dumps()
-        files = ", ".join(self._startup_state.files)
-        _log.info("Starting version %s with %s", __version__, files or "default settings")
+        files = ", ".join(self._startup_state.files) or "default settings"
+        _log.info("Starting version %s with %s", __version__, files, extra=logs.TO_JOURNAL)
         self._warn()
         if self._ignored:
             _log.warning("Not used, as credentials of this agent come from elsewhere: %s", ", ".join(self._ignored))
@@ -157,10 +159,8 @@ class Supervisor:
         self._notifier.stopping()
         self._watch.close()
         self._fork_server.stop()
-        _log.info("Stopped by %s", self._signals.stop)
-        in_hand = [directory.key for directory in self._workers.at_work()]
-        if in_hand:
-            _log.info("These commands go on, and their workers report them: %s", ", ".join(in_hand))
+        _log.info("Stopped by %s", self._signals.stop, extra=logs.TO_JOURNAL)
+        self._workers.leave()
         return 0
 
     def _turn(self) -> None:

@@ -8,6 +8,7 @@ import select
 import sys
 import time
 
+from agent import logs
 from agent.daemon.notify import Notifier
 from agent.daemon.pidfile import PidFile
 from agent.daemon.poller import LONGEST_STATUS
@@ -68,7 +69,7 @@ class _Waiting:
         finally:
             self._watch.close()
         self._notifier.stopping()
-        _log.info("Stopped by %s", self._signals.stop)
+        _log.info("Stopped by %s", self._signals.stop, extra=logs.TO_JOURNAL)
         return None
 
     def _read(self) -> StartupState | None:
@@ -87,6 +88,7 @@ class _Waiting:
         self._told = str(error)
         text = f"The agent waits for a configuration that it can read. {error}"
         _log.error("%s", text)
-        print(text, file=sys.stderr, flush=True)
+        if not logs.reach_journal():
+            print(text, file=sys.stderr, flush=True)
         self._status.note(problem={"since": time.time(), "text": text})
         self._notifier.status(text[:LONGEST_STATUS])

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import selectors
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+import structlog
+
 from agent.errors import AgentError
 from agent.retry import RetryPolicy, growing
+from agent.store.command_ids import ids_of
 from agent.store.commands import CommandDirectory, CommandStore
 from agent.worker.handoff import ENDED, EXIT_UNREPORTED, NOT_FORKED, STARTED, parse_report
 
@@ -23,7 +25,7 @@ RESTARTS = RetryPolicy(growing(10.0, 90.0))
 LONGEST_START = 60.0
 """Seconds after which a worker that has not reported itself counts as stuck: a loaded host needs a few."""
 
-_log = logging.getLogger(__name__)
+_log = structlog.stdlib.get_logger(__name__)
 
 Start = Callable[[CommandDirectory], int]
 """Starts a worker for a command; returns the descriptor that its report is read from, whose end is its end."""
@@ -69,9 +71,10 @@ class Workers:
         """How many commands are worked on now."""
         return len(self._at_work)
 
-    def at_work(self) -> list[CommandDirectory]:
-        """The commands that are worked on now."""
-        return [worker.directory for worker in self._at_work.values()]
+    def leave(self) -> None:
+        """Log which commands their workers go on with when this process ends."""
+        for worker in self._at_work.values():
+            self._log_of(worker.directory).info("The command's worker goes on with it and reports it")
 
     def knows(self, directory: CommandDirectory) -> bool:
         """Whether a command is in hand; a disk that does not say counts as if it were."""
@@ -152,18 +155,22 @@ class Workers:
         if status == EXIT_UNREPORTED:
             self._rest(directory, failures + 1)
             return
+        log = self._log_of(directory)
         if worker.reported == b"":
-            _log.info("The fork server ended before it forked a worker for command %s", directory.key)
+            log.info("The fork server ended before it forked a worker for the command")
         elif status is None and worker.reported is not None:
-            _log.error("The worker %d of command %s was killed", report[STARTED], directory.key)
+            log.warning("The worker %d of the command was killed", report[STARTED])
         elif status:
-            _log.error("The worker %d of command %s ended with status %d", report[STARTED], directory.key, status)
+            log.warning("The worker %d of the command ended with status %d", report[STARTED], status)
         # What it has left is judged at once, by a worker of its own; one that cannot even start is not hurried.
         self._rest(directory, failures + 1, at_once=failures == 0)
 
     def _not_started(self, directory: CommandDirectory, failures: int, error: Exception) -> None:
-        _log.error("No worker could be started for command %s: %s", directory.key, error)
+        self._log_of(directory).error("No worker could be started for the command: %s", error)
         self._rest(directory, failures + 1)
+
+    def _log_of(self, directory: CommandDirectory) -> structlog.stdlib.BoundLogger:
+        return _log.bind(**ids_of(directory, self._store.layout))
 
     def _adopt(self, directory: CommandDirectory) -> bool:
         """Watch the worker that holds a command's lock; False if there is none."""

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from agent.appspec.hooks import location_advice
 from agent.appspec.model import Script
-from agent.errors import DiagnosticCode, ScriptError
+from agent.errors import NOT_STARTED, DiagnosticCode, ScriptError
 from agent.filesystem.reasons import remedy_for
 from agent.hooks.accounts import Account, first_closed_directory
 from agent.hooks.follower import Ending
@@ -46,6 +46,7 @@ class FailureWriter:
         return self._error(
             DiagnosticCode.SCRIPT_MISSING,
             f"cannot be found in the revision: {self._path}: {reason}. " + (advice or _LOCATION),
+            ending=NOT_STARTED,
         )
 
     def climbs_out(self) -> ScriptError:
@@ -103,6 +104,7 @@ class FailureWriter:
             DiagnosticCode.SCRIPT_TIMED_OUT,
             f"did not end within its timeout of {self._seconds()}. {done}. If it needs longer, raise "
             "'timeout' in the hooks section of the AppSpec file.",
+            ending="timeout",
         )
 
     def outputs_left_open(self, stream: str, holders: Sequence[str]) -> ScriptError:
@@ -112,11 +114,13 @@ class FailureWriter:
             DiagnosticCode.OUTPUTS_LEFT_OPEN,
             f"ended, but its {stream.upper()} was still held open{by} at its timeout of {self._seconds()}. "
             "Redirect the output of what the script leaves running, to a log file or to /dev/null.",
+            ending="output left open",
         )
 
     def stopped(self) -> ScriptError:
         """Somebody told the script supervisor to end the script."""
-        return self._failed("was ended from outside before it was done, together with everything it had started.")
+        text = "was ended from outside before it was done, together with everything it had started."
+        return self._failed(text, ending="stopped")
 
     def supervisor_lost(self, detail: str) -> ScriptError:
         """The script supervisor is gone, so the script's end is unknown; ``detail`` is its last words, if any."""
@@ -128,8 +132,10 @@ class FailureWriter:
         code = os.waitstatus_to_exitcode(status)
         if code < 0:
             dumped = " (core dumped)" if os.WCOREDUMP(status) else ""
-            return self._failed(f"was killed by signal {_signal_name(-code)}{dumped}.")
-        return self._failed(f"failed with exit code {code}{self._what_it_may_mean(code)}")
+            name = _signal_name(-code)
+            return self._failed(f"was killed by signal {name}{dumped}.", ending=f"signal {name}")
+        text = f"failed with exit code {code}{self._what_it_may_mean(code)}"
+        return self._failed(text, ending=f"exit code {code}")
 
     def _what_it_may_mean(self, code: int) -> str:
         if code in _COMMAND_NOT_FOUND and _first_line(self._path).endswith(b"\r"):
@@ -203,15 +209,15 @@ class FailureWriter:
     def _seconds(self) -> str:
         return f"{self._script.timeout} second" + ("" if self._script.timeout == 1 else "s")
 
-    def _failed(self, text: str) -> ScriptError:
-        return self._error(DiagnosticCode.SCRIPT_FAILED, text)
+    def _failed(self, text: str, *, ending: str = "") -> ScriptError:
+        return self._error(DiagnosticCode.SCRIPT_FAILED, text, ending=ending)
 
     def _not_run(self, text: str, code: DiagnosticCode = DiagnosticCode.SCRIPT_FAILED) -> ScriptError:
         return self._error(code, text, started=False)
 
-    def _error(self, code: DiagnosticCode, text: str, *, started: bool = True) -> ScriptError:
-        message = f"S{self.subject[1:]} {text}"
-        return ScriptError(message, code=code, script_name=self._script.location, started=started)
+    def _error(self, code: DiagnosticCode, text: str, *, started: bool = True, ending: str = "") -> ScriptError:
+        message, name = f"S{self.subject[1:]} {text}", self._script.location
+        return ScriptError(message, code=code, script_name=name, started=started, ending=ending)
 
 
 def _signal_name(number: int) -> str:

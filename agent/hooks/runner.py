@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from agent.appspec.model import Script
-from agent.errors import ScriptError
+from agent.errors import NOT_STARTED, ScriptError
 from agent.hooks.context import EventContext, HookOptions, RunningScript, Started
 from agent.hooks.diagnostics import DiagnosticsTail
 from agent.hooks.output import OutputSink, Sinks
@@ -38,9 +40,25 @@ def run_event(
     everywhere.header(f"LifecycleEvent - {context.event}")
     try:
         for script in scripts:
-            ScriptRun(script, context, everywhere, options, on_started).run()
+            with _end_marked(script, logs):
+                ScriptRun(script, context, everywhere, options, on_started).run()
     except ScriptError as error:
         error.log = tail.text()
+        raise
+
+
+@contextmanager
+def _end_marked(script: Script, logs: Sinks) -> Iterator[None]:
+    """Write a line about the script's end, in a form that readers of the official logs skip."""
+    began, ending = time.monotonic(), "stopped"
+    try:
+        yield
+        ending = "exit code 0"
+    except ScriptError as error:
+        ending = error.ending
         if not error.started:
             logs.output("stderr", f"{error}\n".encode())
         raise
+    finally:
+        after = "" if ending == NOT_STARTED else f" after {time.monotonic() - began:.1f} s"
+        logs.header(f"End - {script.location}: {ending}{after}")

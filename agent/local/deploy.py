@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from agent import logs
 from agent.deployment.lifecycle import BY_NAME
 from agent.deployment.outcome import Outcome, failure
 from agent.deployment.spec import DeploymentSpecification
@@ -14,6 +14,7 @@ from agent.errors import AgentError
 from agent.filesystem.reasons import explained_error
 from agent.local.request import LocalDeployment
 from agent.runtime.host import Host, Observer
+from agent.steps import event_log
 from agent.steps.bundle_command import prepared
 from agent.steps.execute import execute
 from agent.steps.hook_command import scripts_of
@@ -22,8 +23,6 @@ from agent.store.history import History
 from agent.store.locks import group_lock
 
 DOWNLOAD = "DownloadBundle"
-
-_log = logging.getLogger(__name__)
 
 
 class EventResult(NamedTuple):
@@ -77,11 +76,16 @@ def deploy(deployment: LocalDeployment, host: Host, observer: LocalObserver) -> 
     lock = group_lock(host.layout, spec.deployment_group_id)
     lock.acquire(limit=host.settings.lock_wait_seconds, on_wait=observer.notice)
     host = host._replace(custom_events=deployment.custom_events, events=deployment.events)
-    with lock:
+    with lock, logs.bound(deployment=spec.deployment_id, group=spec.deployment_group_id):
         end_interrupted(spec.deployment_group_id, host)
+        event_log.deployment_began(spec, host.layout)
         if _runs_scripts_first(deployment, host):
-            return _deploy_checked(deployment, host, observer)
-        return _run(deployment.events, spec, host, observer)
+            results = _deploy_checked(deployment, host, observer)
+        else:
+            results = _run(deployment.events, spec, host, observer)
+        last = results[-1]
+        event_log.deployment_ended(spec.deployment_id, event=last.name, succeeded=last.outcome.succeeded)
+        return results
 
 
 def _run(
@@ -94,7 +98,8 @@ def _run(
         observer.event_started(name)
         history.started(spec, name, planned=events)
         start = time.monotonic()
-        outcome = execute(name, spec, host._replace(observer=listener))
+        with logs.bound(lifecycle_event=name):
+            outcome = execute(name, spec, host._replace(observer=listener))
         results.append(EventResult(name, outcome, time.monotonic() - start, tuple(listener.scripts)))
         observer.event_ended(results[-1])
         history.ended(spec.deployment_group_id, spec.deployment_id, name, outcome)
@@ -133,8 +138,9 @@ def _deploy_checked(deployment: LocalDeployment, host: Host, observer: LocalObse
         outcome = failure(error)
     except (OSError, MemoryError) as error:
         outcome = failure(explained_error(error, DOWNLOAD))
-    _log.error("%s did not start: %s", spec.deployment_id, outcome.message)
     result = EventResult(DOWNLOAD, outcome, time.monotonic() - start)
+    with logs.bound(lifecycle_event=DOWNLOAD):
+        event_log.ended(DOWNLOAD, outcome, seconds=result.seconds)
     observer.event_ended(result)
     history.started(spec, DOWNLOAD, planned=(DOWNLOAD,))
     history.ended(spec.deployment_group_id, spec.deployment_id, DOWNLOAD, outcome)

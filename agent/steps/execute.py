@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-import logging
+import time
 
 from agent.deployment.lifecycle import BY_NAME, LifecycleEvent
 from agent.deployment.outcome import Outcome, failure, success
@@ -11,11 +11,10 @@ from agent.deployment.spec import DeploymentSpecification
 from agent.errors import AgentError, SpecificationError
 from agent.filesystem.reasons import explained_error
 from agent.runtime.host import Host
+from agent.steps import event_log
 from agent.steps.bundle_command import download_bundle
 from agent.steps.hook_command import is_to_be_skipped, run_hooks, scripts_of
 from agent.steps.install_command import install_revision
-
-_log = logging.getLogger(__name__)
 
 _UPDATE = "UpdateDeploymentAgent"
 
@@ -30,17 +29,23 @@ def execute(command_name: str, spec: DeploymentSpecification, host: Host) -> Out
     interrupt (KeyboardInterrupt) and defects of the agent are raised.
     """
     gc.set_threshold(_COLLECT_AFTER)  # at the usual 700 a third of reading a large AppSpec is such searches
+    event_log.started(command_name)
+    began = time.monotonic()
     try:
-        detail = _with_traffic(command_name, spec, host)
+        outcome = success(_with_traffic(command_name, spec, host))
     except AgentError as error:
-        _log.error("%s of %s failed: %s", command_name, spec.deployment_id, error)
-        return failure(error)
+        outcome = failure(error)
     except (OSError, MemoryError) as error:
-        explained = explained_error(error, command_name)
-        _log.error("%s of %s failed: %s", command_name, spec.deployment_id, explained)
-        return failure(explained)
-    _log.info("%s of %s succeeded", command_name, spec.deployment_id)
-    return success(detail)
+        outcome = failure(explained_error(error, command_name))
+    event_log.ended(command_name, outcome, seconds=time.monotonic() - began, output=_script_log(spec, host))
+    return outcome
+
+
+def _script_log(spec: DeploymentSpecification, host: Host) -> str:
+    try:
+        return host.layout.script_log(host.layout.deployment(spec.deployment_group_id, spec.deployment_id))
+    except SpecificationError:  # for which the command has failed
+        return ""
 
 
 def event_named(command_name: str, host: Host) -> LifecycleEvent:

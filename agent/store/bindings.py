@@ -64,9 +64,10 @@ class Bindings:
         self._pairs = os.path.join(self._directory, "pairs")
         self._going_on = os.path.join(self._directory, "going-on.json")
 
-    def bind(self, execution_id: str, command_name: str, *, deployment_id: str, group_id: str) -> None:
+    def bind(self, execution_id: str, command_name: str, *, deployment_id: str, group_id: str) -> bool:
         """Bind an execution id to its deployment, durably; a binding that is known already is only compared.
 
+        Return whether the deployment is new to this host.
         Raises ReplayError where the deployment is over, or the execution id belongs to another one. Warns where the
         deployment goes on under another execution id, as the service may have it.
         """
@@ -82,7 +83,7 @@ class Bindings:
             if executions:
                 self._check_going_on(group, execution_id, command_name, deployment_id, is_new=owner is None)
             if owner is not None:
-                return
+                return False
             if executions >= MOST_EXECUTIONS:
                 what = f"the deployment {deployment_id} has come under {executions} ids before"
                 raise _replay(command_name, execution_id, what)
@@ -93,22 +94,28 @@ class Bindings:
                 groups[group_id] = _with_newest(group, deployment_id)
                 self._write_going_on(groups)
             self._append(pairs, execution + deployment)
+        return not executions
 
-    def end(self, command_name: str, *, deployment_id: str, group_id: str, succeeded: bool) -> None:
-        """Note how a command of a deployment has ended, where that ends the deployment or may end it."""
+    def end(self, command_name: str, *, deployment_id: str, group_id: str, succeeded: bool) -> bool:
+        """Note how a command of a deployment has ended; return whether that has ended the deployment for certain."""
         order = _ORDER.get(command_name, 0)
         if order <= _MAY_FAIL or (succeeded and order < _ENDS):
-            return
+            return False
         with self._lock():
             groups = self._read_going_on()
             group = groups.get(group_id, {})
             if deployment_id not in group:
-                return
+                return False
             known = list(group)
             newer = {one: group[one] for one in known[known.index(deployment_id) + 1 :]}
             is_over = not succeeded or command_name == _LAST
             groups[group_id] = newer if is_over else {deployment_id: command_name, **newer}
             self._write_going_on({name: members for name, members in groups.items() if members})
+        return is_over
+
+    def group_of(self, deployment_id: str) -> str:
+        """Return the deployment group in which a deployment goes on, empty where none is known."""
+        return next((group for group, members in self._read_going_on().items() if deployment_id in members), "")
 
     def knows(self, execution_id: str) -> bool:
         """Return whether a deployment has begun here under this execution id."""

@@ -38,6 +38,9 @@ VERSION = 1
 FINISHED_KEPT = 200
 """Commands that are remembered after they were reported; seven make a deployment."""
 
+SHORT = 12
+"""Characters of a command's short id, by which the log names it: the end of the name of its directory."""
+
 _LARGEST = 1024 * 1024
 _NOT_A_FILE = (errno.EINVAL, errno.ELOOP, errno.EMLINK, errno.ENXIO)
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
@@ -119,6 +122,7 @@ class CommandDirectory:
     def __init__(self, path: str, *, kept: str = "") -> None:
         self.path = path
         self.key = os.path.basename(path)
+        self.short = self.key[-SHORT:]
         self.kept_path = os.path.join(kept, f"{self.key}.json") if kept else ""
 
     def exists(self) -> bool:
@@ -127,7 +131,7 @@ class CommandDirectory:
 
     def lock(self) -> FileLock:
         """The lock of whoever works on the command; not yet taken."""
-        return FileLock(os.path.join(self.path, "lock"), purpose=f"the worker of command {self.key}")
+        return FileLock(os.path.join(self.path, "lock"), purpose=f"the worker of command {self.short}")
 
     def holder(self) -> int | None:
         """The process that works on the command now, None where nobody does. Raises OSError."""
@@ -254,7 +258,7 @@ class CommandStore:
     """All commands that are in hand below one root directory, and those that were."""
 
     def __init__(self, layout: Layout) -> None:
-        self._layout = layout
+        self.layout = layout
         self.directory = os.path.join(layout.state, "commands")
         self._finished = os.path.join(layout.state, "finished")
         self._aside = os.path.join(layout.state, "set-aside")
@@ -265,11 +269,11 @@ class CommandStore:
 
     def directory_at(self, key: str) -> CommandDirectory:
         """The files of the command whose directory has this name."""
-        return CommandDirectory(os.path.join(self.directory, key), kept=self._layout.kept)
+        return CommandDirectory(os.path.join(self.directory, key), kept=self.layout.kept)
 
     def add(self, record: CommandRecord, outcome: SavedOutcome | None = None) -> CommandDirectory:
         """Write down durably what is to be done, or how it has ended already. Raises OSError, RootDirectoryError."""
-        make_state_directory(self._layout, self.directory)
+        make_state_directory(self.layout, self.directory)
         directory = self.directory_of(record.command_identifier)
         # The directory appears with its record in it, so that whoever looks never meets one without.
         making = os.path.join(self.directory, f".{directory.key}.new~")
@@ -305,11 +309,11 @@ class CommandStore:
         """
         remembered = True
         try:
-            make_state_directory(self._layout, self._finished)
+            make_state_directory(self.layout, self._finished)
             write_durably(self._finished_file(directory.key), _render(outcome), mode=0o600)
         except (OSError, AgentError) as error:
             remembered = False
-            _log.warning("After a restart of this host it is not known that %s has ended: %s", directory.key, error)
+            _log.warning("After a restart of this host it is not known that the command has ended: %s", error)
             directory.keep(outcome, reported=True)
         # It disappears as a whole: a directory that has lost its outcome, but not its record, would be begun again.
         gone = os.path.join(self.directory, f".{directory.key}.gone~")
@@ -321,7 +325,7 @@ class CommandStore:
             _remove_if_there(gone)
             self._forget_old()
         except OSError as error:  # the next start removes it
-            _log.warning("What is left of command %s cannot be removed now: %s", directory.key, error)
+            _log.warning("What is left of the command cannot be removed now: %s", error)
 
     def finished(self, command_identifier: str) -> SavedOutcome | None:
         """How a command ended that was reported already; None where it is not known (any more).
@@ -347,7 +351,7 @@ class CommandStore:
 
     def set_aside(self, directory: CommandDirectory) -> str:
         """Move what cannot be understood out of the way; give its new place. Raises OSError."""
-        make_state_directory(self._layout, self._aside)
+        make_state_directory(self.layout, self._aside)
         for number in range(1000):
             target = os.path.join(self._aside, f"{directory.key}.{number}" if number else directory.key)
             if not os.path.lexists(target):

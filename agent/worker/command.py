@@ -18,11 +18,13 @@ from agent.hooks.context import RunningScript
 from agent.retry import Clock, Retries, RetryPolicy, growing
 from agent.runtime.host import Observer
 from agent.service.client import CommandService
+from agent.steps import event_log
 from agent.steps.execute import execute, is_noop
 from agent.steps.install_command import end_interrupted
 from agent.store.bindings import Bindings
 from agent.store.commands import CommandDirectory, CommandRecord, Progress, SavedOutcome
-from agent.store.history import History
+from agent.store.history import History, read_history
+from agent.store.layout import Layout
 from agent.store.tracking import write_tracking
 from agent.worker.queue_position import wait_in_queue
 from agent.worker.report import CLOSED, save
@@ -72,6 +74,7 @@ class Command(Observer):
         self._group_lock: FileLock | None = None
         self._retries = Retries(UNTIL_ACKNOWLEDGED, record.command_name, clock)
         self._is_bound = False
+        self._may_end = False
         self._history = History(session.layout)
 
     def run(self) -> SavedOutcome:
@@ -82,25 +85,30 @@ class Command(Observer):
         """
         outcome: Outcome | None
         closed_as = ""
+        began = time.monotonic()
         try:
             outcome = self._outcome()
         except Closed as closed:
             outcome, closed_as = None, closed.status
         except AgentError as error:
-            _log.error("%s did not start: %s", self._record.command_name, error)
-            outcome = failure(error)
+            outcome = self._failed(error, began)
         except (OSError, MemoryError) as error:
-            explained = explained_error(error, self._record.command_name)
-            _log.error("%s did not start: %s", self._record.command_name, explained)
-            outcome = failure(explained)
+            outcome = self._failed(explained_error(error, self._record.command_name), began)
         if self._is_bound:
-            note_end(self._session, self._record, self.state, outcome.status if outcome else closed_as)
+            status = outcome.status if outcome else closed_as
+            note_end(self._session, self._record, self.state, status, may_end=self._may_end)
         saved = self.saved(outcome)
         save(self._directory, saved)
         if self._group_lock is not None:
             # The next command of the group may come as soon as this one's outcome is known.
             self._group_lock.release()
         return saved
+
+    def _failed(self, error: AgentError, began: float) -> Outcome:
+        """Log that the command failed before its work began; return its outcome."""
+        outcome = failure(error)
+        event_log.ended(self._record.command_name, outcome, seconds=time.monotonic() - began)
+        return outcome
 
     def saved(self, outcome: Outcome | None) -> SavedOutcome:
         """Return an outcome as it is kept, and note it in the history; None means that the service has closed it."""
@@ -161,8 +169,11 @@ class Command(Observer):
     def _bind(self, spec: DeploymentSpecification) -> None:
         """Hold a specification to the command that brought it; in turn, so that what came before has ended."""
         record, ids = self._record, {"deployment_id": spec.deployment_id, "group_id": spec.deployment_group_id}
-        Bindings(self._session.layout).bind(record.execution_id, record.command_name, **ids)
+        is_new = Bindings(self._session.layout).bind(record.execution_id, record.command_name, **ids)
         self._is_bound = True
+        self._may_end = record.command_name == "ValidateService" and spec.deployment_type == "IN_PLACE"
+        if is_new:
+            event_log.deployment_began(spec, self._session.layout)
 
     def _acknowledge(self, *, noop: bool) -> str:
         """Tell the service that the command is taken on; gives its answer.
@@ -174,7 +185,8 @@ class Command(Observer):
         identifier = self._record.command_identifier
         status = self._ask(lambda service: service.acknowledge(identifier, is_noop=noop))
         if status in _TERMINAL and not (status == "Failed" and noop):
-            _log.info("The agent does not run %s: the service has closed it as %s", self._record.command_name, status)
+            why = "the AppSpec has no script for it" if noop else f"the service had ended it as {status}"
+            event_log.skipped(self._record.command_name, why)
             raise Closed(status)
         return status
 
@@ -213,10 +225,27 @@ class Command(Observer):
         _log.info("%s", text)
 
 
-def note_end(session: Session, record: CommandRecord, progress: Progress, status: str) -> None:
-    """Note how a command has ended where that ends its deployment on this host; a disk that refuses is logged."""
-    ids = {"deployment_id": progress.deployment_id, "group_id": progress.group_id}
+def note_end(
+    session: Session, record: CommandRecord, progress: Progress, status: str, *, may_end: bool = False
+) -> None:
+    """Note and log how a command has ended where that ends its deployment on this host; a disk that refuses is logged.
+
+    ``may_end`` is true for the last event of a deployment that has none for load balancers.
+    """
+    succeeded, deployment = status == "Succeeded", progress.deployment_id
     try:
-        Bindings(session.layout).end(record.command_name, succeeded=status == "Succeeded", **ids)
+        over = Bindings(session.layout).end(
+            record.command_name, deployment_id=deployment, group_id=progress.group_id, succeeded=succeeded
+        )
+        # Whether events for load balancers follow is known by those that came first.
+        over = over or (succeeded and may_end and not _began_with_traffic(session.layout, progress))
     except (AgentError, OSError) as error:
-        _log.warning("It will not be known that the deployment %s is over: %s", progress.deployment_id, error)
+        _log.warning("It will not be known that the deployment %s is over: %s", deployment, error)
+        return
+    if over:
+        event_log.deployment_ended(deployment, event=record.command_name, succeeded=succeeded)
+
+
+def _began_with_traffic(layout: Layout, progress: Progress) -> bool:
+    directory = layout.deployment(progress.group_id, progress.deployment_id)
+    return any(line["event"] == "BeforeBlockTraffic" for line in read_history(layout, directory))

@@ -15,6 +15,7 @@ from agent.filesystem.boot import boot_id
 from agent.hooks import processes
 from agent.store.commands import Progress
 from agent.store.layout import Layout
+from agent.store.script_logs import ScriptLog
 
 LOG_TAIL = 2048
 """Bytes of the script log that go with the report, as much as the official agents send of a script's output."""
@@ -23,6 +24,8 @@ LOG_TAIL = 2048
 _READ_AT_MOST = 32 * LOG_TAIL
 
 _STAMP = re.compile(rb"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", re.MULTILINE)
+
+_END = re.compile(rb"^End - .*(?:\n|\Z)", re.MULTILINE)  # which the official agents do not send
 
 KILL_AFTER = 15.0
 """Seconds for which a script supervisor that was told to end its script is waited for; it has 5 for TERM itself."""
@@ -42,7 +45,12 @@ def interrupted(command_name: str, progress: Progress, layout: Layout, *, reason
     ended = _end_script(progress)
     during = f" during {progress.script}" if progress.script else ""
     text = f"{command_name} was interrupted{during}: {reason}.{ended} Nothing of it was run a second time."
-    return Outcome(DiagnosticCode.FAILED_AFTER_RESTART, message=text, log=_log_tail(progress, layout))
+    outcome = Outcome(DiagnosticCode.FAILED_AFTER_RESTART, message=text, log=_log_tail(progress, layout))
+    if ended and progress.deployment_id:
+        log = ScriptLog(layout, layout.deployment(progress.group_id, progress.deployment_id))
+        log.header(f"End - {progress.script}: stopped, because its worker had ended")
+        log.close()
+    return outcome
 
 
 def _end_script(progress: Progress) -> str:
@@ -77,20 +85,25 @@ def _end_script(progress: Progress) -> str:
     return " Its script was still running and was ended."
 
 
+def script_log_of(progress: Progress, layout: Layout) -> str:
+    """Return the path of the log of the deployment's scripts, empty where the deployment is not known."""
+    try:
+        return layout.script_log(layout.deployment(progress.group_id, progress.deployment_id))
+    except SpecificationError:  # one of the ids is empty
+        return ""
+
+
 def _log_tail(progress: Progress, layout: Layout) -> str:
     """Return the last lines of the deployment's script log, without their times as in all diagnostics.
 
     They may be those of an earlier event.
     """
-    if not progress.deployment_id:
-        return ""
     try:
-        path = layout.script_log(layout.deployment(progress.group_id, progress.deployment_id))
-        with open(path, "rb") as file:
+        with open(script_log_of(progress, layout), "rb") as file:
             size = os.fstat(file.fileno()).st_size
             file.seek(max(size - _READ_AT_MOST, 0))
-            data = _STAMP.sub(b"", file.read())
-    except (OSError, SpecificationError):
+            data = _END.sub(b"", _STAMP.sub(b"", file.read()))
+    except OSError:
         return ""
     if size > _READ_AT_MOST or len(data) > LOG_TAIL:
         data = data[-LOG_TAIL:]

@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from enum import Enum
 from types import FrameType
@@ -24,10 +25,12 @@ from agent.filesystem.reasons import place_and_reason
 from agent.runtime.host import Observer
 from agent.runtime.log_files import set_up_logs
 from agent.runtime.own_directories import own_directories_are_safe
+from agent.steps import event_log
+from agent.store.command_ids import short_id
 from agent.store.commands import CommandDirectory, CommandRecord, Progress, RecordError, SavedOutcome
 from agent.worker.command import Command, note_end
 from agent.worker.handoff import EXIT_UNREPORTED, forgo_core_dumps, parse_handoff
-from agent.worker.interrupted import interrupted
+from agent.worker.interrupted import interrupted, script_log_of
 from agent.worker.report import CLOSED, Reporter, save
 from agent.worker.session import Session
 from agent.worker.time_limit import WorkerStopped
@@ -75,6 +78,7 @@ def work(path: str, handoff: bytes) -> int:
         return EXIT_UNREPORTED  # the supervisor tries again later
     _detach(session)
     directory = session.store.directory_at(os.path.basename(path))
+    logs.bind(command=directory.short)
     lock = directory.lock()
     try:
         try:
@@ -87,7 +91,7 @@ def work(path: str, handoff: bytes) -> int:
         _log.info("Stopped while an outcome was being reported: %s", stop)
     except OSError as error:
         # What is known of the command cannot be read now, so nothing is judged by it.
-        _log.error("The record of command %s cannot be used now: %s", directory.key, place_and_reason(error))
+        _log.error("The record of the command cannot be used now: %s", place_and_reason(error))
     return EXIT_UNREPORTED
 
 
@@ -115,8 +119,11 @@ def _bring_to_its_end(directory: CommandDirectory, session: Session) -> int:
         if directory.exists():
             _log.warning("%s It is now %s, and everything else goes on", error, session.store.set_aside(directory))
         return 0
+    logs.bind(lifecycle_event=record.command_name, command=short_id(record.command_identifier))
     progress, outcome = _what_is_known(directory)
-    logs.bind(lifecycle_event=record.command_name, command=record.command_identifier)
+    known = outcome or progress
+    if known is not None:
+        logs.bind(deployment=known.deployment_id, group=known.group_id)
     reported = outcome is not None and _is_reported(directory, record, outcome, session)
     verdict = judge(progress, outcome)
     if verdict is Verdict.BEGIN:
@@ -167,6 +174,7 @@ def _begin(directory: CommandDirectory, record: CommandRecord, session: Session,
     except Exception as error:  # noqa: BLE001 - a defect of ours must not cost the deployment its outcome
         _log.error("A defect of the agent ended %s", record.command_name, exc_info=True)
         outcome = _defect(error)
+    _log_failure(record, outcome, command.state, session)
     if command.state.committed:
         note_end(session, record, command.state, outcome.status)
     saved = command.saved(outcome)
@@ -185,8 +193,8 @@ def _defect(error: Exception) -> Outcome:
 
 def _fail(directory: CommandDirectory, record: CommandRecord, progress: Progress, session: Session) -> SavedOutcome:
     reason = "the process that worked on it is gone, because it was killed or the host went down"
-    _log.warning("%s is failed: %s", record.command_name, reason)
     outcome = interrupted(record.command_name, progress, session.layout, reason=reason)
+    _log_failure(record, outcome, progress, session)
     if progress.committed and progress.deployment_id:
         note_end(session, record, progress, outcome.status)
     command = Command(directory, record, session, starts=progress.starts)
@@ -199,6 +207,12 @@ def _fail(directory: CommandDirectory, record: CommandRecord, progress: Progress
     _free_room(record, progress, session)
     save(directory, saved)  # last: should this worker be ended too, the next one does all of it again
     return saved
+
+
+def _log_failure(record: CommandRecord, outcome: Outcome, progress: Progress, session: Session) -> None:
+    """Log the failure of an event that this or an earlier worker left; it has lasted since its command was received."""
+    seconds = max(time.time() - record.received_at, 0.0)
+    event_log.ended(record.command_name, outcome, seconds=seconds, output=script_log_of(progress, session.layout))
 
 
 def _free_room(record: CommandRecord, progress: Progress, session: Session) -> None:

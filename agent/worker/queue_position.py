@@ -34,7 +34,7 @@ def wait_in_queue(
     while (earlier := _earlier(directory, record, group_id, CommandStore(layout))) is not None:
         if time.monotonic() >= end:
             raise LockTimeoutError(
-                f"Waited {limit:g} s for the earlier command {earlier.key} of the deployment group {group_id}.",
+                f"Waited {limit:g} s for the earlier command {earlier.short} of the deployment group {group_id}.",
                 remedy="See the agent's log for what holds it up; lock_wait_seconds sets how long to wait.",
             )
         time.sleep(pause)

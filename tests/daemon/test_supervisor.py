@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from agent.daemon.workers import AT_MOST
+from agent.store.command_ids import short_id
 from agent.store.commands import CommandStore, new_record
 from agent.store.layout import Layout
 from agent_host import AgentHost, deploy, revision, specification
@@ -61,6 +62,24 @@ def test_a_deployment_goes_through_all_of_its_events(service: CommandService, ho
     assert (tmp_path / "seen").read_text() == "d-ABC\n"
     noops = [json.loads(body["Diagnostics"]["Payload"]) for body in service.of("PutHostCommandAcknowledgement")]
     assert [found["IsCommandNoop"] for found in noops] == [True, False, True, False, False, True, True]
+    said = [line for line in host.log_text().splitlines() if "Deployment d-ABC " in line]
+    assert [re.findall(r"(of App/Group|ended: Succeeded)", line) for line in said] == [
+        ["of App/Group"],
+        ["ended: Succeeded"],
+    ]
+
+
+def test_a_deployment_with_a_load_balancer_has_not_ended_before_its_last_event(
+    service: CommandService, host: AgentHost, tmp_path: Path
+) -> None:
+    place = revision(tmp_path / "rev", {}, to=tmp_path / "out")
+    host.start()
+    deploy(service, specification(place), ["BeforeBlockTraffic", "DownloadBundle"])
+    closed(host)
+    deploy(service, specification(place), ["ValidateService", "AfterAllowTraffic"])
+    closed(host)
+    (line,) = [line for line in host.log_text().splitlines() if " ended: " in line]
+    assert "Deployment d-1 ended: Succeeded event=AfterAllowTraffic" in line
 
 
 def test_a_command_that_is_handed_out_again_and_again_is_done_once(
@@ -508,19 +527,33 @@ def test_what_can_be_reloaded_is_and_what_cannot_is_named(service: CommandServic
 
 
 def test_every_line_of_a_command_names_it(service: CommandService, host: AgentHost, tmp_path: Path) -> None:
-    place = revision(tmp_path / "rev", {"BeforeInstall": "true"}, to=tmp_path / "out")
+    script = f"touch {tmp_path}/here; sleep 3600"
+    place = revision(tmp_path / "rev", {"BeforeInstall": script}, to=tmp_path / "out")
     host.start()
     deploy(service, specification(place, deployment="d-XYZ"), ["DownloadBundle"])
     command = service.add("BeforeInstall", specification(place, deployment="d-XYZ"))
+    host.until((tmp_path / "here").exists, "the script to run")
+    for worker in host.workers():
+        worker.kill()
     service.completion(command)
     closed(host)
-    lines = [line for line in host.log_text().splitlines() if command in line]
-    assert "Received the command" in lines[0], "what the supervisor logs about it carries the ids too"
-    for line in lines:
-        assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d [A-Z ]{5} \[codedeploy-agent\(\d+\)\]: ", line)
-        assert line.count(f"event=BeforeInstall command={command}") == 1
-    running = [line for line in lines if "Running script" in line]
-    assert [line.count("deployment=d-XYZ group=group-1") for line in running] == [1]
+    lines = [line for line in host.log_text().splitlines() if re.search("BeforeInstall|worker|Reported Failed", line)]
+    assert [line for line in lines if command in line] == lines[:1], "the long id is there once"
+    ids = f"event=BeforeInstall command={short_id(command)} deployment=d-XYZ group=group-1"
+    assert [line for line in lines if not line.endswith(f" {ids}")] == []
+    texts = [re.sub(r"^\S+ (\S+) +\S+ | event=.*", r"\1 ", line) for line in lines]
+    expected = [
+        "INFO BeforeInstall received as command ",
+        "INFO BeforeInstall started",
+        "INFO Running script",
+        r"WARN The worker \d+ of the command was killed",
+        "WARN The script scripts/BeforeInstall.sh, which had outlived its worker, was ended",
+        r"ERROR BeforeInstall failed in \d+\.\d s: BeforeInstall was interrupted during ",
+        "WARN Deployment d-XYZ ended: Failed in BeforeInstall",
+        "INFO Reported Failed to the service",
+    ]
+    assert len(texts) == len(expected), texts
+    assert [text for text, start in zip(texts, expected, strict=True) if not re.match(start, text)] == []
 
 
 def test_an_open_line_on_this_host_is_accepted_with_a_warning(service: CommandService, host: AgentHost) -> None:

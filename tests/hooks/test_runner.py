@@ -22,7 +22,30 @@ def test_scripts_run_in_their_order_and_the_first_failure_ends_the_event(revisio
     error = revision.fail("1.sh", "2.sh", "3.sh")
     assert error.script_name == "2.sh"
     assert revision.recorder.lines() == ["one", "two"]
-    assert revision.recorder.headers == ["LifecycleEvent - AfterInstall", "Script - 1.sh", "Script - 2.sh"]
+    scripts = [line for line in revision.recorder.headers if not line.startswith("End - ")]
+    assert scripts == ["LifecycleEvent - AfterInstall", "Script - 1.sh", "Script - 2.sh"]
+
+
+@pytest.mark.parametrize(
+    ("script", "timeout", "ending"),
+    [
+        ("exit 0", 60, r"exit code 0 after \d+\.\d s"),
+        ("exit 3", 60, r"exit code 3 after \d+\.\d s"),
+        ("kill -KILL $$", 60, r"signal SIGKILL \(9\) after \d+\.\d s"),
+        ("sleep 3600", 1, r"timeout after \d+\.\d s"),
+        (None, 60, "not started"),
+    ],
+)
+def test_the_logs_have_how_each_script_ended_and_the_diagnostics_do_not(revision, script, timeout, ending):
+    if script is not None:
+        revision.script(script)
+    try:
+        revision.run(Script("script.sh", timeout=timeout))
+        log = ""
+    except ScriptError as error:
+        log = error.log
+    assert re.fullmatch(f"End - script.sh: {ending}", revision.recorder.headers[-1])
+    assert "End - " not in log
 
 
 def test_an_event_without_scripts_says_nothing(revision):

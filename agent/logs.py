@@ -55,6 +55,11 @@ def bind(**ids: str) -> None:
     _of_process.update({key: value for key, value in ids.items() if value})
 
 
+def bound_ids() -> dict[str, str]:
+    """Return the ids that every line of this process carries now."""
+    return dict(_of_process)
+
+
 @contextmanager
 def bound(**ids: str) -> Iterator[None]:
     """Let every line of this process carry these ids too while the block lasts."""

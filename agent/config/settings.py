@@ -156,6 +156,22 @@ class Settings(NamedTuple):
         BOOL, False, OURS, "an agent that runs as root refuses scripts that other accounts may change; false: it warns"
     )
     disable_powershell_profile_in_hooks: bool = _setting(BOOL, False, OFFICIAL_2, "for Windows only, no effect here")
+    # Monitoring
+    metrics_file: str | None = _setting(
+        PATH, None, OURS, "file for the textfile collector of Prometheus' node_exporter, see docs/monitoring"
+    )
+    on_event_command: str | None = _setting(
+        PATH,
+        None,
+        OURS,
+        "program that hears of each deployment's start and end and of failed events, see docs/running.md",
+    )
+    on_event_user: str | None = _setting(
+        COMPONENT, None, OURS, "account that on_event_command runs as; empty: the agent's"
+    )
+    on_event_timeout_seconds: float = _setting(
+        SECONDS, 30, OURS, "how long on_event_command and what it starts may run"
+    )
     # Load balancers
     traffic_control: dict[str, Any] | None = _setting(
         TRAFFIC, None, OURS, "load balancers that this host leaves during deployments, see docs/traffic.md"

@@ -78,6 +78,7 @@ def deploy(deployment: LocalDeployment, host: Host, observer: LocalObserver) -> 
     host = host._replace(custom_events=deployment.custom_events, events=deployment.events)
     with lock, logs.bound(deployment=spec.deployment_id, group=spec.deployment_group_id):
         end_interrupted(spec.deployment_group_id, host)
+        event_log.run_on_event(host.settings)
         event_log.deployment_began(spec, host.layout)
         if _runs_scripts_first(deployment, host):
             results = _deploy_checked(deployment, host, observer)

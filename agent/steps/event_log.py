@@ -5,12 +5,20 @@ docs/logs.md has it as a table. Programs search for these words, so each line is
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import sys
+import time
+from enum import Enum
+from typing import Any
 
+from agent import logs
+from agent.config.settings import Settings
 from agent.deployment.outcome import Outcome
 from agent.deployment.spec import DeploymentSpecification, GitHubRevision, Revision, S3Revision
 from agent.logs import TO_JOURNAL
+from agent.store.history import facts_of
 from agent.store.layout import Layout
 from agent.store.pointers import read_most_recent
 
@@ -20,10 +28,32 @@ ROLLBACK = "codeDeployRollback"
 LAST_LINES = 5
 """Lines of a failed script's output that its event's line repeats."""
 
+DOCUMENT_VERSION = 1
+"""Of what ``on_event_command`` reads."""
+
+
+class Trigger(Enum):
+    """What ``on_event_command`` hears of: CodeDeploy's names of triggers for an instance, and one for an event."""
+
+    START = "InstanceStart"
+    EVENT_FAILURE = "LifecycleEventFailure"
+    SUCCESS = "InstanceSuccess"
+    FAILURE = "InstanceFailure"
+
+
 _LONGEST_LINES = 500  # characters
 _HEADERS = ("LifecycleEvent - ", "Script - ")
 
 _log = logging.getLogger(__name__)
+
+_settings: Settings | None = None
+_started: list[object] = []
+
+
+def run_on_event(settings: Settings) -> None:
+    """Have the program of ``on_event_command``, if there is one, hear of what is logged here from now on."""
+    global _settings
+    _settings = settings if settings.on_event_command else None
 
 
 def deployment_began(spec: DeploymentSpecification, layout: Layout) -> None:
@@ -40,6 +70,7 @@ def deployment_began(spec: DeploymentSpecification, layout: Layout) -> None:
         revision_text(spec.revision),
         extra=TO_JOURNAL,
     )
+    _tell(Trigger.START, facts=facts_of(spec))
 
 
 def deployment_ended(deployment_id: str, *, event: str, succeeded: bool) -> None:
@@ -48,6 +79,7 @@ def deployment_ended(deployment_id: str, *, event: str, succeeded: bool) -> None
         _log.info("Deployment %s ended: Succeeded", deployment_id, extra=TO_JOURNAL)
     else:
         _log.warning("Deployment %s ended: Failed in %s", deployment_id, event)
+    _tell(Trigger.SUCCESS if succeeded else Trigger.FAILURE, lifecycle_event=event)
 
 
 def started(event: str) -> None:
@@ -70,6 +102,7 @@ def ended(event: str, outcome: Outcome, *, seconds: float, output: str = "") -> 
     where = f" ({'; '.join(details)})" if details else ""
     reason = outcome.message.strip()
     _log.error("%s failed in %.1f s: %s%s", event, seconds, reason.removesuffix(".") if where else reason, where)
+    _tell(Trigger.EVENT_FAILURE, lifecycle_event=event, **json.loads(outcome.payload()))
 
 
 def last_lines(log: str) -> str:
@@ -87,6 +120,29 @@ def revision_text(revision: Revision) -> str:
     if isinstance(revision, GitHubRevision):
         return f"https://github.com/{revision.account}/{revision.repository} commit {revision.commit_id}"
     return revision.location
+
+
+def _tell(trigger: Trigger, **facts: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+    """Have the program run by a process of its own, which outlives this one, and wait for neither."""
+    if _settings is None:
+        return
+    import subprocess  # few hosts have such a program
+
+    document = {"version": DOCUMENT_VERSION, "trigger": trigger.value, "time": time.time(), **facts}
+    ids = logs.bound_ids()
+    document |= {"deployment_id": ids.get("deployment", ""), "deployment_group_id": ids.get("group", "")}
+    order = json.dumps({"settings": _settings._asdict(), "document": document}).encode()
+    command = [sys.executable, "-I", "-m", "agent.steps.event_command"]
+    try:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, cwd="/", start_new_session=True
+        )
+        _started.append(process)  # or Python would complain that it has not ended
+        if process.stdin is not None:
+            with process.stdin as stdin:
+                stdin.write(order)
+    except OSError as error:
+        _log.warning("on_event_command %s does not hear of %s: %s", _settings.on_event_command, trigger.value, error)
 
 
 def _rollback(spec: DeploymentSpecification, layout: Layout) -> str:

@@ -85,7 +85,10 @@ class Progress(NamedTuple):
 
 
 class SavedOutcome(NamedTuple):
-    """How a command ended, as it is reported; ``ended_at`` is in seconds since the epoch."""
+    """How a command ended, as it is reported; ``ended_at`` is in seconds since the epoch.
+
+    ``seconds`` have passed since the command was received. ``ends_deployment`` says whether its deployment is over.
+    """
 
     status: str
     payload: str
@@ -93,6 +96,8 @@ class SavedOutcome(NamedTuple):
     deployment_id: str = ""
     group_id: str = ""
     event: str = ""
+    seconds: float = 0.0
+    ends_deployment: bool = False
 
 
 class KeptOutcome(NamedTuple):
@@ -106,6 +111,8 @@ class KeptOutcome(NamedTuple):
     deployment_id: str = ""
     group_id: str = ""
     event: str = ""
+    seconds: float = 0.0
+    ends_deployment: bool = False
 
     @property
     def outcome(self) -> SavedOutcome:
@@ -332,7 +339,10 @@ class CommandStore:
 
         Raises OSError where the disk does not say: such a command must not be begun.
         """
-        directory = self.directory_of(command_identifier)
+        return self.finished_at(self.directory_of(command_identifier))
+
+    def finished_at(self, directory: CommandDirectory) -> SavedOutcome | None:
+        """Return what ``finished`` does of the command that a directory is, or was, for."""
         path = self._finished_file(directory.key)
         try:
             return _parse(read_regular(path, _LARGEST), SavedOutcome, path)

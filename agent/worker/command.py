@@ -75,6 +75,7 @@ class Command(Observer):
         self._retries = Retries(UNTIL_ACKNOWLEDGED, record.command_name, clock)
         self._is_bound = False
         self._may_end = False
+        self._is_over = False
         self._history = History(session.layout)
 
     def run(self) -> SavedOutcome:
@@ -95,8 +96,7 @@ class Command(Observer):
         except (OSError, MemoryError) as error:
             outcome = self._failed(explained_error(error, self._record.command_name), began)
         if self._is_bound:
-            status = outcome.status if outcome else closed_as
-            note_end(self._session, self._record, self.state, status, may_end=self._may_end)
+            self._note_end(outcome.status if outcome else closed_as)
         saved = self.saved(outcome)
         save(self._directory, saved)
         if self._group_lock is not None:
@@ -110,6 +110,12 @@ class Command(Observer):
         event_log.ended(self._record.command_name, outcome, seconds=time.monotonic() - began)
         return outcome
 
+    def end(self, outcome: Outcome) -> SavedOutcome:
+        """Return the outcome of a command whose work was cut off, as it is kept; what that ends is noted and logged."""
+        if self.state.committed and self.state.deployment_id:
+            self._note_end(outcome.status)
+        return self.saved(outcome)
+
     def saved(self, outcome: Outcome | None) -> SavedOutcome:
         """Return an outcome as it is kept, and note it in the history; None means that the service has closed it."""
         state, event = self.state, self._record.command_name
@@ -122,7 +128,24 @@ class Command(Observer):
             deployment_id=state.deployment_id,
             group_id=state.group_id,
             event=event,
+            seconds=max(time.time() - self._record.received_at, 0.0),
+            ends_deployment=self._is_over,
         )
+
+    def _note_end(self, status: str) -> None:
+        """Note and log how the command has ended where that ends its deployment here; a disk that refuses is logged."""
+        event, state, succeeded = self._record.command_name, self.state, status == "Succeeded"
+        ids = {"deployment_id": state.deployment_id, "group_id": state.group_id}
+        try:
+            over = Bindings(self._session.layout).end(event, succeeded=succeeded, **ids)
+            # Whether events for load balancers follow is known by those that came first.
+            over = over or (succeeded and self._may_end and not _began_with_traffic(self._session.layout, state))
+        except (AgentError, OSError) as error:
+            _log.warning("It will not be known that the deployment %s is over: %s", state.deployment_id, error)
+            return
+        self._is_over = over
+        if over:
+            event_log.deployment_ended(state.deployment_id, event=event, succeeded=succeeded)
 
     def _outcome(self) -> Outcome:
         session, record = self._session, self._record
@@ -223,27 +246,6 @@ class Command(Observer):
     def notice(self, text: str) -> None:
         """Log what a person should know."""
         _log.info("%s", text)
-
-
-def note_end(
-    session: Session, record: CommandRecord, progress: Progress, status: str, *, may_end: bool = False
-) -> None:
-    """Note and log how a command has ended where that ends its deployment on this host; a disk that refuses is logged.
-
-    ``may_end`` is true for the last event of a deployment that has none for load balancers.
-    """
-    succeeded, deployment = status == "Succeeded", progress.deployment_id
-    try:
-        over = Bindings(session.layout).end(
-            record.command_name, deployment_id=deployment, group_id=progress.group_id, succeeded=succeeded
-        )
-        # Whether events for load balancers follow is known by those that came first.
-        over = over or (succeeded and may_end and not _began_with_traffic(session.layout, progress))
-    except (AgentError, OSError) as error:
-        _log.warning("It will not be known that the deployment %s is over: %s", deployment, error)
-        return
-    if over:
-        event_log.deployment_ended(deployment, event=record.command_name, succeeded=succeeded)
 
 
 def _began_with_traffic(layout: Layout, progress: Progress) -> bool:

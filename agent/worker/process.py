@@ -28,7 +28,7 @@ from agent.runtime.own_directories import own_directories_are_safe
 from agent.steps import event_log
 from agent.store.command_ids import short_id
 from agent.store.commands import CommandDirectory, CommandRecord, Progress, RecordError, SavedOutcome
-from agent.worker.command import Command, note_end
+from agent.worker.command import Command
 from agent.worker.handoff import EXIT_UNREPORTED, forgo_core_dumps, parse_handoff
 from agent.worker.interrupted import interrupted, script_log_of
 from agent.worker.report import CLOSED, Reporter, save
@@ -77,6 +77,7 @@ def work(path: str, handoff: bytes) -> int:
     if not own_directories_are_safe(session.settings):
         return EXIT_UNREPORTED  # the supervisor tries again later
     _detach(session)
+    event_log.run_on_event(session.settings)
     directory = session.store.directory_at(os.path.basename(path))
     logs.bind(command=directory.short)
     lock = directory.lock()
@@ -175,9 +176,7 @@ def _begin(directory: CommandDirectory, record: CommandRecord, session: Session,
         _log.error("A defect of the agent ended %s", record.command_name, exc_info=True)
         outcome = _defect(error)
     _log_failure(record, outcome, command.state, session)
-    if command.state.committed:
-        note_end(session, record, command.state, outcome.status)
-    saved = command.saved(outcome)
+    saved = command.end(outcome)
     save(directory, saved)
     return saved
 
@@ -195,11 +194,9 @@ def _fail(directory: CommandDirectory, record: CommandRecord, progress: Progress
     reason = "the process that worked on it is gone, because it was killed or the host went down"
     outcome = interrupted(record.command_name, progress, session.layout, reason=reason)
     _log_failure(record, outcome, progress, session)
-    if progress.committed and progress.deployment_id:
-        note_end(session, record, progress, outcome.status)
     command = Command(directory, record, session, starts=progress.starts)
     command.state = progress
-    saved = command.saved(outcome)
+    saved = command.end(outcome)
     if session.settings.traffic_control and progress.deployment_id:
         from agent.steps.traffic import finalize_killed  # most hosts are spared the import
 

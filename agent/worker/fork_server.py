@@ -20,6 +20,8 @@ import time
 import traceback
 from types import FrameType
 
+import structlog  # noqa: F401
+
 import agent.deployment.document
 import agent.filesystem.kernel
 import agent.hooks.runner

@@ -46,6 +46,8 @@ NOT_IMPORTED = {
     "import agent.identity.on_premises_file, agent.identity.credentials": {"yaml"},
     "import agent.service.client": DAEMON | {"asyncio", "structlog", "subprocess", "yaml"},
     "import agent.worker.process": DAEMON | {"asyncio", "structlog"},
+    "import agent.worker.fork_server": DAEMON - {"agent.trust", "cryptography"}
+    | {"agent.cli", "agent.daemon", "agent.local", "agent.traffic", "s3transfer", "tarfile"},
 }
 """Each entry point, or a simple run of it, and the modules that it does without."""
 

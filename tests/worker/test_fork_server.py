@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from agent_host import revision, specification
 from command_service import command_service
 from worker_runs import WorkerHost
@@ -136,17 +134,6 @@ def test_a_hook_has_everything_imported_already(tmp_path: Path) -> None:
         assert service.of("PutHostCommandComplete")[-1]["CommandStatus"] == "Succeeded"
     late = json.loads(imported.read_text())
     assert [name for name in late if not name.startswith("encodings.")] == []
-
-
-FOR_ONE_EVENT = ("boto3", "botocore.session", "botocore.client", "s3transfer", "tarfile", "agent.install")
-NOT_FOR_WORKERS = ("rich", "requests", "asn1crypto", "watchdog", "psutil", "agent.daemon", "agent.cli", "moto")
-
-
-@pytest.mark.parametrize("names", [FOR_ONE_EVENT, NOT_FOR_WORKERS], ids=["for one event", "not for workers"])
-def test_the_fork_server_holds_nothing_that_few_workers_need(names: tuple[str, ...]) -> None:
-    code = f"import sys, agent.worker.fork_server\nprint([name for name in {names!r} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
 
 
 def test_the_fork_server_has_no_thread_that_a_worker_would_lose() -> None:

@@ -39,6 +39,8 @@ _COMMANDS = {
     "start": _Command("run the agent, in the foreground, until it is stopped", "daemon"),
     "stop": _Command("stop the agent; deployments in progress are not ended", "daemon"),
     "restart": _Command("stop the agent and run it again", "daemon"),
+    "pause": _Command("take no new deployment on; those that have begun go on", "pause"),
+    "resume": _Command("take new deployments on again", "pause"),
     "status": _Command("say whether the agent is running, and what it does", "daemon"),
     "deployments": _Command("show what deployments did, compare revisions, remove old ones", "deployments"),
     "validate": _Command("find every mistake in an AppSpec file and its revision", "validate"),
@@ -171,13 +173,13 @@ def _make_parser(command: str, commands: Mapping[str, _Command]) -> _Parser:
 
 
 def _add_command(parser: _Parser, name: str, row: _Command) -> None:
-    if row.module == "daemon":
-        from agent.cli import daemon
-
-        daemon.add_arguments(parser, name)
-        parser.set_defaults(run=getattr(daemon, name))
-    elif row.module:
-        module = import_module(f"agent.cli.{row.module}")
+    if not row.module:
+        return
+    module = import_module(f"agent.cli.{row.module}")
+    if row.module in ("daemon", "pause"):  # which have several commands
+        module.add_arguments(parser, name)
+        parser.set_defaults(run=getattr(module, name))
+    else:
         module.add_arguments(parser)
         parser.mixed = True
         parser.set_defaults(run=module.run)

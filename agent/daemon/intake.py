@@ -22,14 +22,25 @@ _log = structlog.stdlib.get_logger(__name__)
 
 
 class Intake:
-    """Decides about each command that the service hands out; ``clock`` gives seconds that never go back."""
+    """Decides about each command that the service hands out.
+
+    ``leaves`` says whether one has to wait; ``clock`` gives seconds that never go back.
+    """
 
     def __init__(
-        self, store: CommandStore, workers: Workers, start: Start, *, clock: Callable[[], float] = time.monotonic
+        self,
+        store: CommandStore,
+        workers: Workers,
+        start: Start,
+        *,
+        leaves: Callable[[HostCommand], bool],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._workers = workers
         self._start = start
+        self._leaves = leaves
+        self._left: set[str] = set()
         self._clock = clock
         self._repeated: dict[str, float] = {}
 
@@ -52,6 +63,12 @@ class Intake:
             if finished.status != CLOSED:
                 self._report_again(record, finished.deployment_id)
             return Poll.KNOWN
+        if self._leaves(command):
+            if command.identifier not in self._left:
+                self._left.add(command.identifier)
+                log.info("%s of a new deployment is left to the service while the agent is paused", command.name)
+            return Poll.NOTHING
+        self._left.discard(command.identifier)
         # The one line with the whole identifier, by which support at AWS finds the command.
         log.info("%s received as command %s", record.command_name, record.command_identifier)
         self._workers.begin(self._store.add(record), self._start)

@@ -26,6 +26,9 @@ from agent.service.errors import ServiceError, ServiceErrorKind
 LONGEST_STATUS = 500
 """The longest status text that systemd gets, in characters."""
 
+PAUSED_FOR = 5.0
+"""Seconds after which an agent that may not poll looks again whether it may."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -33,7 +36,7 @@ class Poller:
     """Polls in the background, one request at a time.
 
     ``take`` is given each command and says what became of it; ``connected`` is called with the identity before the
-    first poll, and again when the startup state has changed.
+    first poll, and again when the startup state has changed; ``may_poll`` is asked before each poll.
     """
 
     def __init__(
@@ -42,12 +45,14 @@ class Poller:
         *,
         take: Callable[[HostCommand], Poll],
         connected: Callable[[HostIdentity], None],
+        may_poll: Callable[[], bool],
         status: StatusFile,
         notifier: Notifier,
     ) -> None:
         self._startup_state = startup_state
         self._take = take
         self._connected = connected
+        self._may_poll = may_poll
         self._status = status
         self._notifier = notifier
         self._recurring = Recurring(_log)
@@ -91,9 +96,12 @@ class Poller:
         """Start the next request if it is time."""
         if self._waiting or time.monotonic() < self._next:
             return
+        startup_state, connection = self._startup_state, self.connection
+        if connection is not None and not self._outdated and not self._may_poll():
+            self._next = time.monotonic() + PAUSED_FOR
+            return
         self._waiting = True
         self._note_request()
-        startup_state, connection = self._startup_state, self.connection
         if connection is None or self._outdated:
             self._outdated = False
             self.background.start("connect", lambda: connect(startup_state.settings, startup_state.on_premises))

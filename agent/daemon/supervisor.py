@@ -23,6 +23,7 @@ from agent.daemon.fork_server import ForkServer
 from agent.daemon.intake import Intake
 from agent.daemon.notify import VARIABLES, Notifier
 from agent.daemon.orphans import take_over_tracked
+from agent.daemon.pause import Pause
 from agent.daemon.pidfile import PidFile, lock_path
 from agent.daemon.poller import Poller
 from agent.daemon.reload import Watch, merge
@@ -109,10 +110,13 @@ class Supervisor:
         self._workers = Workers(self._store, self._selector)
         self._fork_server = ForkServer(self._selector)
         self._status = StatusFile(self._layout)
+        self._pause_of_person = Pause(self._layout, lambda paused: self._status.note(paused=paused))
+        leaves = self._pause_of_person.leaves
         self._poller = Poller(
             startup_state,
-            take=Intake(self._store, self._workers, self._start_worker).take,
+            take=Intake(self._store, self._workers, self._start_worker, leaves=leaves).take,
             connected=self._connected,
+            may_poll=self._pause_of_person.may_poll,
             status=self._status,
             notifier=self._notifier,
         )
@@ -166,6 +170,7 @@ class Supervisor:
     def _turn(self) -> None:
         if self._signals.take_reload():
             self._begin_reload()
+        self._pause_of_person.turn()
         if self._poller.connection is not None:
             if self._workers.are_stuck():
                 self._fork_server.kill()

@@ -40,7 +40,11 @@ def test_an_unknown_command_or_option_ends_as_with_the_official_agent(agent, arg
     assert "usage: codedeploy-agent [" in result.stderr
 
 
-NEEDED = {"register": ("--instance-name", "web-1", "--create-iam-user"), "traffic": ("status",)}
+NEEDED = {
+    "register": ("--instance-name", "web-1", "--create-iam-user"),
+    "traffic": ("status",),
+    "pause": ("--reason", "x"),
+}
 
 
 @pytest.mark.parametrize("command", [name for name in _COMMANDS if name not in ("help", "deploy-local")])

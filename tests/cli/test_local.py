@@ -663,7 +663,8 @@ def test_a_good_revision_takes_over_from_the_old_one_and_leaves_nothing_beside_i
     result = installed.run("-l", location, "-t", kind)
     assert (result.returncode, os.path.exists(f"{installed.top}/stopped")) == (0, True), result.stderr
     directory = installed.directory(result)
-    assert sorted(os.listdir(directory)) == [*(["bundle.tar"] if kind == "zip" else []), "deployment-archive", "logs"]
+    bundle = ["bundle.tar"] if kind == "zip" else []
+    assert sorted(os.listdir(directory)) == [".history.jsonl", *bundle, "deployment-archive", "logs"]
     assert os.listdir(f"{installed.root}/agent-state/prepared") == []
     if kind == "zip":
         assert os.readlink(f"{directory}/bundle.tar") == location

@@ -8,7 +8,7 @@ from agent.filesystem.disk_use import DiskUse, disk_use
 from agent.filesystem.locks import LockTimeoutError
 from agent.store.layout import Layout
 from agent.store.locks import group_lock
-from agent.store.retention import may_need_all, removable, remove_revision, revisions_in_use
+from agent.store.retention import is_deployment, may_need_all, removable, remove_revision, revisions_in_use
 
 LOCK_TIMEOUT = 2.0
 """Seconds to wait for a group: longer than a process that only looks holds its lock, and not for a deployment."""
@@ -49,7 +49,7 @@ def prune(layout: Layout, group_id: str, *, keep: int, dry_run: bool) -> Pruned:
         if may_need_all(layout, group_id):
             return Pruned(group_id, failed="An Install of it was interrupted, and may need every revision.")
         paths = removable(layout, group_id, keep=keep, in_use=revisions_in_use(layout, group_id))
-        return _remove(group_id, paths, dry_run=dry_run)
+        return _remove(group_id, [path for path in paths if is_deployment(layout, path)], dry_run=dry_run)
 
 
 def _remove(group_id: str, paths: list[str], *, dry_run: bool) -> Pruned:

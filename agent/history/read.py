@@ -21,7 +21,7 @@ from agent.store.commands import CommandStore
 from agent.store.history import read_history
 from agent.store.layout import DEPLOYMENT_LOGS, INSTRUCTIONS, STATE, Layout
 from agent.store.pointers import read_last_successful, read_most_recent
-from agent.store.retention import may_need_all, removable
+from agent.store.retention import is_deployment, may_need_all, removable
 from agent.store.skips import skips_of
 
 NEXT_EVENT_WITHIN = 3600.0
@@ -128,7 +128,7 @@ class _Reader:
         directory = os.path.join(self._layout.root_dir, group_id)
         names = self._seen(directory, "deployments of a group", lambda: os.listdir(directory)) or []
         paths = [os.path.join(directory, name) for name in names if not name.startswith(".")]
-        return [self._deployment(group_id, path) for path in paths if os.path.isdir(path)]
+        return [self._deployment(group_id, path) for path in paths if is_deployment(self._layout, path)]
 
     def _deployment(self, group_id: str, path: str) -> Deployment:
         layout, name = self._layout, os.path.basename(path)

@@ -10,8 +10,10 @@ from agent.errors import AgentError
 from agent.filesystem.disk_use import Seen, disk_use
 from agent.store.layout import DEPLOYMENT_LOGS, INSTRUCTIONS, STATE, Layout
 from agent.store.locks import group_lock
-from agent.store.retention import age_order, may_need_all, remove_revision, revisions_in_use
+from agent.store.retention import age_order, is_deployment, may_need_all, remove_revision, revisions_in_use
 from agent.text.sizes import human
+
+_ENTRIES_AT_MOST = 10_000_000
 
 SETTING = "deployment_root_max_size"
 
@@ -30,7 +32,8 @@ def keep_within(layout: Layout, group_id: str, deployment_id: str, *, limit: int
         total = sum(sizes.values())
         if total <= limit:
             return []
-        revisions = sorted((path for path in sizes if _is_revision(layout, path)), key=age_order)
+        inner = (path for path in sizes if os.path.dirname(path) != layout.root_dir)
+        revisions = sorted((path for path in inner if is_deployment(layout, path)), key=age_order)
         mine = layout.deployment(group_id, deployment_id)
         return _remove(layout, [path for path in revisions if path != mine], sizes, own_group=group_id, limit=limit)
     except (AgentError, OSError) as error:
@@ -46,15 +49,14 @@ def _sizes(layout: Layout) -> dict[str, int]:
         is_own = name in (STATE, INSTRUCTIONS, DEPLOYMENT_LOGS, layout.tracking_name) or not _is_directory(path)
         paths += [path] if is_own else [os.path.join(path, inner) for inner in os.listdir(path)]
     seen: Seen = set()
-    return {path: disk_use(path, seen=seen).size for path in sorted(paths, key=age_order, reverse=True)}
+    return {
+        path: disk_use(path, seen=seen, at_most=_ENTRIES_AT_MOST).size
+        for path in sorted(paths, key=age_order, reverse=True)
+    }
 
 
 def _is_directory(path: str) -> bool:
     return os.path.isdir(path) and not os.path.islink(path)
-
-
-def _is_revision(layout: Layout, path: str) -> bool:
-    return os.path.dirname(path) != layout.root_dir
 
 
 def _remove(layout: Layout, oldest: list[str], sizes: dict[str, int], *, own_group: str, limit: int) -> list[str]:

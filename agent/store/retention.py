@@ -64,6 +64,17 @@ def revisions_in_use(layout: Layout, group_id: str) -> set[str]:
     return {path for pointer in pointers for path in _real(pointer)}
 
 
+def is_deployment(layout: Layout, path: str) -> bool:
+    """Return whether a path two levels below the root directory is a deployment, and not what a person has put there.
+
+    Only DownloadBundle, in the directory of its own group, may remove what is not.
+    """
+    if not os.path.isdir(path) or os.path.islink(path):
+        return False
+    traces = (layout.archive(path), layout.bundle(path), layout.script_log(path), layout.history(path))
+    return os.path.basename(path).startswith("d-") or any(map(os.path.lexists, traces))
+
+
 def may_need_all(layout: Layout, group_id: str) -> bool:
     """Return whether an interrupted Install of a group may still need each of its revisions."""
     return os.path.lexists(layout.journal(group_id))

@@ -5,6 +5,7 @@ import os
 import pytest
 
 from agent.history.prune import prune
+from agent.history.read import read_host
 from agent.store.bindings import Bindings
 from agent.store.locks import group_lock
 from host_records import HostRecords
@@ -53,6 +54,14 @@ def test_while_a_deployment_is_in_progress_nothing_is_removed(
     with group_lock(five.layout, "g"):
         assert "in progress" in prune(five.layout, "g", keep=1, dry_run=False).failed
     assert len(there(five)) == 5
+
+
+def test_what_a_person_has_put_below_the_root_directory_is_no_revision(five: HostRecords) -> None:
+    for number in range(5):
+        os.makedirs(f"{five.layout.root_dir}/backup/{number}")
+    assert prune(five.layout, "backup", keep=1, dry_run=False).removed == ()
+    assert len(os.listdir(f"{five.layout.root_dir}/backup")) == 5
+    assert [group.group for group in read_host(five.layout, keep=5).groups] == ["g"]
 
 
 def test_an_interrupted_install_may_need_every_revision(five: HostRecords) -> None:

@@ -59,6 +59,15 @@ def test_what_is_installed_unpacked_last_or_going_on_stays_and_the_log_says_that
     assert "no other revision may be removed. The deployment goes on" in caplog.text
 
 
+def test_what_a_person_has_put_below_the_root_directory_stays(host: Host) -> None:
+    backup = Path(host.layout.root_dir, "backup", "2019")
+    backup.mkdir(parents=True)
+    (backup / "dump").write_bytes(bytes(SIZE))
+    os.utime(backup, (1, 1))
+    assert host.clean(3.5) == ["a/d-1", "b/d-2", "a/d-3"]
+    assert backup.exists()
+
+
 def test_a_group_that_is_at_work_loses_nothing(host: Host) -> None:
     with group_lock(host.layout, "b"):
         assert host.clean(0.5) == ["a/d-1", "a/d-3", "a/d-5"]

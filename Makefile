@@ -108,6 +108,7 @@ commands: environment
 
 bench: setup compiled
 	$(BIN)/python tests/bench/bench.py $(BENCH)
+	$(BIN)/python tests/bench/commands.py
 	$(BIN)/python tests/bench/daemon.py
 	$(BIN)/python tests/bench/fleet.py
 	$(BIN)/python tests/bench/download.py

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from agent.config.settings import Settings
 from agent.errors import AgentError
-from agent.identity.identity import HostIdentity, find_identity
-from agent.identity.on_premises_file import load_on_premises
 from agent.network.credentials import Credentials
-from agent.runtime.connections import make_http, make_metadata
 from agent.traffic.policy import Policy
 from agent.traffic.provider import BalancerAccess
+
+if TYPE_CHECKING:
+    from agent.identity.identity import HostIdentity
 
 
 def access_of(
@@ -37,6 +38,10 @@ def local_access(settings: Settings, policy: Policy) -> BalancerAccess:
     """
     if not any(config["type"] in ("elb", "elbv2") for config in policy.providers):
         return BalancerAccess()
+    from agent.identity.identity import HostIdentity, find_identity  # HAProxy needs no HTTP, nor do the next two
+    from agent.identity.on_premises_file import load_on_premises
+    from agent.runtime.connections import make_http, make_metadata
+
     path = settings.on_premises_config_file
     on_premises = load_on_premises(path) if os.access(path, os.R_OK) else None
     http = make_http(settings)

@@ -34,6 +34,10 @@ DAEMON |= {"requests", "rich", "watchdog"}
 NOT_IMPORTED = {
     "codedeploy-agent --version": COSTLY | LOGS | ROOMS | {"datetime", "yaml"},
     "codedeploy-agent help": COSTLY | LOGS | ROOMS | {"datetime", "yaml"},
+    "codedeploy-agent install --help": COSTLY | LOGS | {"yaml"},
+    "codedeploy-agent register --help": COSTLY | LOGS | {"yaml"},
+    "codedeploy-agent sandbox --help": COSTLY | LOGS | {"yaml"},
+    "codedeploy-agent traffic --help": COSTLY - {"random"},
     "codedeploy-agent status --config-file agent.yml": COSTLY | {"agent.logs"} | ROOMS - {"agent.network"},
     "codedeploy-agent settings --config-file agent.yml": COSTLY | LOGS | ROOMS,
     "codedeploy-agent validate revision/appspec.yml": COSTLY | {"agent.logs", "json"} | ROOMS - {"agent.install"},

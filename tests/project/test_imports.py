@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from agent_host import revision
+
 # Runs a program, or some code, in an interpreter of its own, and writes the names of all modules that it has imported.
 RUN = """
 import atexit, sys
@@ -34,6 +36,7 @@ DAEMON |= {"requests", "rich", "watchdog"}
 NOT_IMPORTED = {
     "codedeploy-agent --version": COSTLY | LOGS | ROOMS | {"datetime", "yaml"},
     "codedeploy-agent help": COSTLY | LOGS | ROOMS | {"datetime", "yaml"},
+    "codedeploy-agent deployments --help": COSTLY | {"agent.logs", "logging", "yaml"},
     "codedeploy-agent install --help": COSTLY | LOGS | {"yaml"},
     "codedeploy-agent register --help": COSTLY | LOGS | {"yaml"},
     "codedeploy-agent sandbox --help": COSTLY | LOGS | {"yaml"},
@@ -59,15 +62,7 @@ NOT_IMPORTED = {
 @pytest.fixture
 def host(tmp_path: Path) -> Path:
     """A directory with a configuration file and a revision of one file and one script."""
-    revision = tmp_path / "revision"
-    revision.mkdir()
-    (revision / "page").write_text("hello\n")
-    (revision / "hook").write_text("#!/bin/sh\n")
-    (revision / "hook").chmod(0o755)
-    (revision / "appspec.yml").write_text(
-        f"version: 0.0\nos: linux\nfiles:\n  - {{source: page, destination: {tmp_path}/site}}\n"
-        "hooks:\n  AfterInstall:\n    - location: hook\n"
-    )
+    revision(tmp_path / "revision", {"AfterInstall": "true"}, to=tmp_path / "site")
     lines = [f"{name}: {tmp_path}/{name}" for name in ("root_dir", "log_dir", "pid_dir")]
     (tmp_path / "agent.yml").write_text("\n".join(lines))
     return tmp_path

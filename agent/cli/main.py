@@ -43,6 +43,7 @@ _COMMANDS = {
     "resume": _Command("take new deployments on again", "pause"),
     "status": _Command("say whether the agent is running, and what it does", "daemon"),
     "deployments": _Command("show what deployments did, compare revisions, remove old ones", "deployments"),
+    "logs": _Command("show the logs of the agent and of scripts as one stream, and follow them", "logs"),
     "validate": _Command("find every mistake in an AppSpec file and its revision", "validate"),
     "deploy-local": _Command("deploy a revision to this machine (the same as codedeploy-local)"),
     "settings": _Command("show the settings, what they mean and their values", "settings"),

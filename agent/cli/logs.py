@@ -147,7 +147,8 @@ def _renderer(*, colour: bool) -> Callable[[Entry], str]:
         event = "" if entry.text.startswith(f"{entry.event} ") else entry.event
         ids = " ".join(filter(None, (entry.deployment, event)))
         ids = f"{paint(ids, 'ids')}: " if ids else ""
-        return f"{_stamp(entry.time)} {paint(f'{label:<5}', kind)} {ids}{paint(printable(entry.text), kind)}\n"
+        text = entry.text if entry.text.isprintable() else printable(entry.text)
+        return f"{_stamp(entry.time)} {paint(f'{label:<5}', kind)} {ids}{paint(text, kind)}\n"
 
     return render
 

@@ -279,8 +279,13 @@ def test_the_run_is_logged_in_the_official_form(console):
     console.run()
     log = content(f"{console.top}/log/codedeploy-local.log")
     assert re.search(
-        r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d INFO  \[codedeploy-local\(\d+\)\]: Install of d-", log, re.MULTILINE
+        r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d INFO  \[codedeploy-local\(\d+\)\]: Install succeeded in ", log, re.MULTILINE
     )
+    events = re.findall(
+        r"\]: (?:Deployment (d-\S+) )?(?:\S+ )?(?:of|started|succeeded|ended).*? deployment=(d-\S+)", log
+    )
+    assert len(events) > 10
+    assert {named for _, named in events} == {named for named, _ in events if named}
 
 
 @pytest.mark.needs("root", "users")

@@ -278,7 +278,7 @@ class Box:
 
 def _official_lines(log: str) -> str:
     """Return a log of scripts without the lines that only ours has: those of the scripts' ends."""
-    return re.sub(r"(?m)^.*[] ]End - \S+: (exit code|signal|timeout|stopped|output|failed|not started).*\n", "", log)
+    return re.sub(r"(?m)^.*[] ]End - .+: (exit code|signal|timeout|stopped|output|failed|not started).*\n", "", log)
 
 
 def check_output(result: Result) -> list[str]:

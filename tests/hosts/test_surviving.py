@@ -62,6 +62,17 @@ def test_the_agent_is_restarted_during_a_hook_and_the_deployment_succeeds(fleet:
     assert len(host.run("cat /srv/runs").stdout.splitlines()) == 1
     reported_once(fleet, host)
     assert said(host) == "v1"
+    the_journal_has_each_event_once(host, deployment)
+
+
+def the_journal_has_each_event_once(host: BootedHost, deployment: str) -> None:
+    """Its fields find the deployment's lines, also those of workers, and stderr repeats none of them."""
+    found = host.run(f"journalctl -u codedeploy-agent DEPLOYMENT_ID={deployment} -o cat").stdout.splitlines()
+    assert [line for line in found if line.startswith("Install ")][:1] == ["Install started"]
+    assert f"Deployment {deployment} ended: Succeeded" in found
+    whole = host.run("journalctl -u codedeploy-agent -o cat").stdout.splitlines()
+    assert sorted(line for line in whole if line in found) == sorted(found)
+    assert len(set(found)) == len(found)
 
 
 def test_the_agent_is_upgraded_during_a_hook_and_goes_back_after_it(fleet: Fleet, soak: bool) -> None:

@@ -37,6 +37,7 @@ NOT_IMPORTED = {
     "codedeploy-agent --version": COSTLY | LOGS | ROOMS | {"datetime", "yaml"},
     "codedeploy-agent help": COSTLY | LOGS | ROOMS | {"datetime", "yaml"},
     "codedeploy-agent deployments --help": COSTLY | {"agent.logs", "logging", "yaml"},
+    "codedeploy-agent logs --help": COSTLY | {"agent.logs", "logging", "yaml"},
     "codedeploy-agent install --help": COSTLY | LOGS | {"yaml"},
     "codedeploy-agent register --help": COSTLY | LOGS | {"yaml"},
     "codedeploy-agent sandbox --help": COSTLY | LOGS | {"yaml"},

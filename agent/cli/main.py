@@ -51,6 +51,7 @@ _COMMANDS = {
     "uninstall": _Command("remove the agent from this host", "uninstall", undoes=True),
     "register": _Command("make this host an on-premises instance", "register", undoes=True),
     "deregister": _Command("undo what register did", "deregister", undoes=True),
+    "doctor": _Command("find what is wrong with the set-up of this host, and repair what is safe", "doctor"),
     "traffic": _Command("show whether this host is in service; take it out or put it back by hand", "traffic"),
     "sandbox": _Command("run a CodeDeploy-compatible service on this machine, to try and test with", "sandbox"),
     "update": _Command("say how this agent is updated", "update"),

@@ -23,7 +23,7 @@ CATCHABLE = tuple(map(int, signal.valid_signals() - {signal.SIGKILL, signal.SIGS
 _SHELL = "/bin/sh"
 _ELF = b"\x7fELF"
 # Both open the session that PAM has for su; runuser is there where a system has left out su.
-_LOGIN_PROGRAMS = ("su", "runuser")
+LOGIN_PROGRAMS = ("su", "runuser")
 # Programs that stand in the place of a shell so that nobody logs in.
 _NO_SHELLS = frozenset({"false", "git-shell", "halt", "nologin", "shutdown", "sync", "true"})
 _NEEDS_BACKSLASH = re.compile(r"(?![\w/.,:=@%+-])[\x00-\x7f]", re.ASCII)  # a class up to U+10FFFF compiles for 3 ms
@@ -76,7 +76,7 @@ def choose_user(*, runas: str | None, sudo: bool, login: bool) -> User:
         return NOBODY
     account = find_account(desired)
     if login and os.geteuid() == 0:
-        program = next(filter(None, map(_find_program, _LOGIN_PROGRAMS)), None)
+        program = next(filter(None, map(_find_program, LOGIN_PROGRAMS)), None)
         if program is not None:
             return User(account, login=program)
     if os.geteuid() == account.uid:

@@ -109,7 +109,7 @@ def _row(one: Deployment) -> Iterator[str]:
 
 def _marks(one: Deployment) -> list[str]:
     marks = {
-        "last successful": one.is_last_successful,
+        "installed last": one.is_last_successful,
         "current": one.is_current,
         "the next deployment removes it": one.is_removed_next,
         "removed": one.directory is None and bool(one.group),

@@ -146,7 +146,7 @@ def last_deployment(subject: Subject) -> Finding:
     """See how the last command ended, and why."""
     found = last_outcome(subject.layout)
     if found is None:
-        return passed("No deployment has ended here yet.")
+        return passed("No deployment of the service has ended here yet.")
     stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.ended))
     of = found.deployment or "a command"
     if found.status != "Failed":

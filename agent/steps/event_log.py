@@ -78,7 +78,8 @@ def deployment_ended(deployment_id: str, *, event: str, succeeded: bool) -> None
     if succeeded:
         _log.info("Deployment %s ended: Succeeded", deployment_id, extra=TO_JOURNAL)
     else:
-        _log.warning("Deployment %s ended: Failed in %s", deployment_id, event)
+        # No warning: the line of the event is the error, and who deploys by hand has just read it.
+        _log.info("Deployment %s ended: Failed in %s", deployment_id, event, extra=TO_JOURNAL)
     _tell(Trigger.SUCCESS if succeeded else Trigger.FAILURE, lifecycle_event=event)
 
 

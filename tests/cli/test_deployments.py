@@ -42,7 +42,7 @@ def test_the_list_says_what_went_well_what_failed_and_why(typed: Typed) -> None:
     assert printed == typed.run("list") == typed.run("list", "Web")
     assert "Group Web (g), application Shop" in printed
     assert "d-GOOD             succeeded " in printed
-    assert "s3://releases/d-GOOD.zip (version 3), IN_PLACE by user, last successful" in printed
+    assert "s3://releases/d-GOOD.zip (version 3), IN_PLACE by user, installed last" in printed
     assert "failed at AfterInstall: Script scripts/a.sh of AfterInstall failed." in printed
     assert printed.index("d-BAD") < printed.index("d-GOOD")
     assert max(map(len, printed.splitlines())) < 160

@@ -549,7 +549,7 @@ def test_every_line_of_a_command_names_it(service: CommandService, host: AgentHo
         r"WARN The worker \d+ of the command was killed",
         "WARN The script scripts/BeforeInstall.sh, which had outlived its worker, was ended",
         r"ERROR BeforeInstall failed in \d+\.\d s: BeforeInstall was interrupted during ",
-        "WARN Deployment d-XYZ ended: Failed in BeforeInstall",
+        "INFO Deployment d-XYZ ended: Failed in BeforeInstall",
         "INFO Reported Failed to the service",
     ]
     assert len(texts) == len(expected), texts

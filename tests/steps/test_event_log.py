@@ -91,7 +91,7 @@ def test_one_pattern_finds_each_end_of_an_event(lines) -> None:
         "Deployment d-1 ended: Succeeded",
         "Deployment d-1 ended: Failed in Install",
     ]
-    assert [line.levelname for line in lines.records] == ["INFO"] * 4 + ["WARNING"]
+    assert {line.levelname for line in lines.records} == {"INFO"}
     assert all(
         re.match(r"(Deployment )?\S+ (started|skipped: |succeeded in |failed in |ended: )", line) for line in said
     )

@@ -20,8 +20,9 @@ _DEPLOYMENTS = re.compile(
     r"\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\.\d+\] \[([^\]]*)\](?:\[(stdout|stderr)\])?(.*)", re.DOTALL
 )
 _EVENT = "LifecycleEvent - "
-# Lines of the agent that belong behind what scripts printed within the same second.
+# The first line of the agent after what a script printed, which may be of the same second.
 _LATE = re.compile(r"\w+ (?:succeeded in|failed in) |Deployment \S+ ended: |Reported ")
+_RUNS = "Running script "
 _ISO = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?Z")
 
 
@@ -49,6 +50,7 @@ class AgentLines:
     def __init__(self, source: str) -> None:
         self._source = source
         self._time = 0.0
+        self._running: set[str] = set()
 
     def entry(self, line: bytes) -> Entry:
         """Return a line's entry; one of another form belongs to the time of the line before."""
@@ -62,8 +64,18 @@ class AgentLines:
         self._time = found["time"]
         level = {"WARNING": "WARN", "CRITICAL": "ERROR"}.get(found["level"], found["level"])
         ids = {name: str(found.get(name, "")) for name in ("deployment", "group", "event", "command")}
-        rank = 2 if _LATE.match(found["message"]) else 0
-        return Entry(self._time, rank, self._source, level, found["message"], **ids)
+        return Entry(
+            self._time, self._rank(found["message"], ids["deployment"]), self._source, level, found["message"], **ids
+        )
+
+    def _rank(self, message: str, deployment: str) -> int:
+        """Return 2 for what was logged after a script of the deployment, else 0: what it printed comes between."""
+        if message.startswith(_RUNS):
+            self._running.add(deployment)
+        elif deployment in self._running and _LATE.match(message):
+            self._running.discard(deployment)
+            return 2
+        return 0
 
 
 class ScriptLines:

@@ -22,7 +22,7 @@ from waiting import until
 
 AGENT = """\
 2026-11-23T05:13:10 INFO  [x(1)]: Starting version 1
-2026-11-23T05:13:11 INFO  [x(2)]: BeforeInstall started event=BeforeInstall command=c1 deployment=d-1 group=g-1
+2026-11-23T05:13:11 INFO  [x(2)]: Running script a.sh of BeforeInstall event=BeforeInstall command=c1 deployment=d-1 group=g-1
 2026-11-23T05:13:12 ERROR [x(2)]: BeforeInstall failed in 1 s event=BeforeInstall command=c1 deployment=d-1 group=g-1
 2026-11-23T05:13:13 WARN  [x(3)]: Odd \x1b[31m event=Install command=c2 deployment=d-2 group=g-2
 """
@@ -75,7 +75,7 @@ def test_all_logs_are_one_stream_in_the_order_of_time(host: Host) -> None:
     assert host.logs() == [
         "2026-11-23 05:01:00 out   d-0: of a deployment that was removed",
         "2026-11-23 05:13:10 INFO  Starting version 1",
-        "2026-11-23 05:13:11 INFO  d-1: BeforeInstall started",
+        "2026-11-23 05:13:11 INFO  d-1 BeforeInstall: Running script a.sh of BeforeInstall",
         "2026-11-23 05:13:12 --    d-1 BeforeInstall: LifecycleEvent - BeforeInstall",
         "2026-11-23 05:13:12 --    d-1 BeforeInstall: Script - a.sh",
         "2026-11-23 05:13:12 err   d-1 BeforeInstall: no database",
@@ -84,11 +84,22 @@ def test_all_logs_are_one_stream_in_the_order_of_time(host: Host) -> None:
     ]
 
 
+def test_events_of_one_second_keep_their_order(host: Host) -> None:
+    """The agent's lines have no fractions of a second, and one second may have several events."""
+    host.fill()
+    ids = "command=c1 deployment=d-1 group=g-1"
+    said = ["AfterInstall started", "AfterInstall succeeded in 0.0 s", "Running script a.sh of BeforeInstall"]
+    said += ["BeforeInstall failed in 0.1 s: It says no", "Deployment d-1 ended: Failed in BeforeInstall"]
+    host.log.write_text("".join(f"2026-11-23T05:13:12 INFO  [x(2)]: {text} {ids}\n" for text in said))
+    shown = [line.partition(": ")[2] for line in host.logs("--deployment", "d-1")]
+    assert shown == [*said[:3], "LifecycleEvent - BeforeInstall", "Script - a.sh", "no database", *said[3:]]
+
+
 @pytest.mark.parametrize(
     ("options", "found"),
     [
-        (["--deployment", "d-1"], ["started", "Event", "Script", "base", "failed"]),
-        (["--deployment", "d-1", "--agent"], ["started", "failed"]),
+        (["--deployment", "d-1"], ["Running", "Event", "Script", "base", "failed"]),
+        (["--deployment", "d-1", "--agent"], ["Running", "failed"]),
         (["--group", "g-2"], ["Odd"]),
         (["--event", "BeforeInstall", "--scripts"], ["Event", "Script", "base"]),
         (["--level", "warn"], ["failed", "Odd"]),
@@ -100,7 +111,7 @@ def test_all_logs_are_one_stream_in_the_order_of_time(host: Host) -> None:
 )
 def test_what_was_asked_for_is_shown_and_nothing_else(host: Host, options: list[str], found: list[str]) -> None:
     host.fill()
-    words = "started|Event|Script|base|failed|Odd|removed"
+    words = "Running|Event|Script|base|failed|Odd|removed"
     assert [re.search(words, re.sub("^.*?: ", "", line))[0] for line in host.logs(*options)] == found  # type: ignore[index]
 
 

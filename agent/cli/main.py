@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import atexit
 import gc
+import re
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -76,7 +77,20 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
-        self.exit(USAGE, f"{self.prog}: {message}\n")
+        self.exit(USAGE, f"{self.prog}: {message}{self._suggestion(message)}\n")
+
+    def _suggestion(self, message: str) -> str:
+        """Return what the first word that a message quotes was probably meant to be, as the end of the message."""
+        from agent.text.suggest import did_you_mean
+
+        found = re.search(r"invalid choice: '([^']+)'|unrecognized arguments: (\S+)", message)
+        if found is None:
+            return ""
+        known = [
+            word for action in self._actions for word in (action.choices if found[1] else action.option_strings) or ()
+        ]
+        advice = did_you_mean(found[1] or found[2].partition("=")[0], known)
+        return f". {advice}" if advice else ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

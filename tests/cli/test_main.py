@@ -93,6 +93,25 @@ def test_a_wrong_command_line_ends_with_64_whatever_is_wrong_with_it(agent, cons
     assert reason in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        ("statsu", "status"),
+        ("Status", "status"),
+        ("help regsiter", "register"),
+        ("traffic blok", "block"),
+        ("validate --format jsn", "json"),
+        ("status --jsno", "--json"),
+        ("stop --froce", "--force"),
+        ("--confg-file=/etc/x status", "--config-file"),
+    ],
+)
+def test_a_misspelt_command_or_option_is_told_what_was_meant(agent, arguments, meant):
+    result = agent(*arguments.split())
+    assert (result.returncode, result.stdout) == (64, "")
+    assert result.stderr.endswith(f". Did you mean {meant!r}?\n")
+
+
 def test_the_module_is_the_same_command():
     result = subprocess.run([sys.executable, "-m", "agent", "--version"], capture_output=True, text=True, check=False)
     assert result.stdout == f"codedeploy-agent {__version__}\n"

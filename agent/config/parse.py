@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from agent.config.kinds import BOOL, TRAFFIC
+from agent.config.kinds import BOOL, TRAFFIC, URL
 from agent.config.settings import OFFICIAL_1, RETIRED, TABLE, Settings, SettingsError
 from agent.errors import Problem
 from agent.text.decode import Format
+from agent.text.redact import redacted_url
 from agent.text.report import Report, shown
 from agent.text.scalars import as_written, is_null, value_of
 from agent.text.suggest import did_you_mean
@@ -111,7 +112,10 @@ def _take(name: str, node: Node, values: dict[str, Any], report: Report) -> None
             if truth and (not isinstance(raw, str) or raw in ("", "nil")):  # another word is a mistake
                 values[name] = _truth(name, node, report)
             else:
-                report.error(node, f"{name} is {as_written(node)}.", f"Expected {row.kind.allowed}.")
+                # A URL may hold a password, also one that is misspelt.
+                is_url = row.kind is URL and isinstance(node, ScalarNode)
+                written = shown(redacted_url(str(raw))) if is_url else as_written(node)
+                report.error(node, f"{name} is {written}.", f"Expected {row.kind.allowed}.")
 
 
 def _truth(name: str, node: Node, report: Report) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from agent.config.kinds import BOOL
+from agent.config.kinds import BOOL, URL
 from agent.config.settings import RETIRED, TABLE, Row, Settings
+from agent.text.redact import redacted_url
 
 
 def shown(value: object) -> str:
@@ -40,14 +41,15 @@ def _table(rows: Iterable[tuple[str, ...]]) -> str:
 def text(settings: Settings, origins: Mapping[str, str] | None = None) -> str:
     """All settings with the value that each has now; those that differ from their default are marked with ``*``.
 
-    With ``origins``, the file of each setting that stands in one, each names its file, or that it is the default.
+    With ``origins``, the file of each setting that stands in one, each names its file, or that it is the default. Passwords are hidden.
     """
     lines = []
     for row in TABLE.values():
         value = getattr(settings, row.key)
         mark = " " if value == row.default else "*"
         origin = "" if origins is None else f"  # {origins.get(row.key, 'default')}"
-        lines.append(f"{mark} {row.key}: {shown(value)}".rstrip() + f"{origin}\n      {_explanation(row)}\n")
+        written = redacted_url(shown(value)) if row.kind is URL else shown(value)
+        lines.append(f"{mark} {row.key}: {written}".rstrip() + f"{origin}\n      {_explanation(row)}\n")
     return "".join(lines)
 
 

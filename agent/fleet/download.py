@@ -23,7 +23,7 @@ def download(source: str, destination: str, *, region: str | None = None, proxy:
     credentials and in the region that ``codedeploy-local`` would use. What comes is not trusted yet. Raises
     SourceError, NetworkError and whatever fetching from S3 raises (all AgentErrors).
     """
-    client = HttpClient(HttpOptions(proxy=proxy, environment=os.environ))
+    client = HttpClient(HttpOptions(proxy=proxy, proxy_origin="--proxy", environment=os.environ))
     try:
         if source.startswith("https://"):
             _fetch_https(client, source, destination)

@@ -15,20 +15,42 @@ from urllib3 import exceptions as urllib3_errors
 from agent.network.answer import ClosedError, LimitError
 from agent.network.errors import NetworkError, NetworkReason
 from agent.network.proxies import Proxy
+from agent.network.tls import TrustedFile
 
 
 class RequestTarget(NamedTuple):
-    """Where a request goes, as far as messages say it."""
+    """Where a request goes, as far as messages say it.
+
+    ``endpoint`` is the setting that named the host, ``trusted`` the PEM file in the place of the system's certificates;
+    ``may_be_proxied`` is false for a host that is never asked through a proxy.
+    """
 
     host: str
     port: int
     proxy: Proxy | None
     connect_timeout: float
+    endpoint: str = ""
+    trusted: TrustedFile | None = None
+    may_be_proxied: bool = True
 
     @property
     def place(self) -> str:
-        """Host and port."""
-        return f"{self.host}:{self.port}"
+        """Host and port, with the setting that named them."""
+        return f"{self.host}:{self.port}" + (f" ({self.endpoint})" if self.endpoint else "")
+
+    @property
+    def named_by(self) -> str:
+        """The setting that named what this host itself connects to; empty where the agent has computed it."""
+        return self.proxy.origin if self.proxy else self.endpoint
+
+    @property
+    def without_proxy(self) -> str:
+        """A further remedy where no proxy is used."""
+        return (
+            ""
+            if self.proxy or not self.may_be_proxied
+            else " If this host needs a proxy, name it in proxy_uri or HTTPS_PROXY."
+        )
 
     @property
     def peer(self) -> str:
@@ -100,7 +122,8 @@ def refused_by_proxy(status: int, target: RequestTarget) -> NetworkError:
         text = f"The proxy {proxy} asks for a user name and a password (status 407)"
         sent = target.proxy is not None and target.proxy.authorization is not None
         text += ", and refused those that were sent." if sent else ", and none are configured."
-        remedy = "Put them into proxy_uri or HTTPS_PROXY: http://user:password@host:port, special characters as %XX."
+        origin = target.proxy.origin if target.proxy else "proxy_uri"
+        remedy = f"Put them into {origin}: http://user:password@host:port, special characters as %XX."
     else:
         text = f"The proxy {proxy} does not connect to {target.place} (status {status})."
         remedy = f"Allow {target.place} in the proxy, or name the host in NO_PROXY if it is reached directly."
@@ -121,7 +144,7 @@ def _tls(chain: list[BaseException], target: RequestTarget) -> NetworkError | No
     proxied = any(isinstance(error, urllib3_errors.ProxyError) for error in chain)
     peer = target.peer if proxied else target.place
     if isinstance(found, ssl.SSLCertVerificationError):
-        text, remedy = _certificate(found, peer)
+        text, remedy = _certificate(found, peer, target.trusted)
     else:
         text, remedy = _handshake(found, peer)
     return NetworkError(text, reason=NetworkReason.TLS, remedy=remedy)
@@ -134,14 +157,13 @@ def _other_name(peer: str, detail: str) -> tuple[str, str]:
     )
 
 
-def _certificate(error: ssl.SSLCertVerificationError, peer: str) -> tuple[str, str]:
+def _certificate(error: ssl.SSLCertVerificationError, peer: str, trusted: TrustedFile | None) -> tuple[str, str]:
     code = error.verify_code
     now = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
     if code in UNKNOWN_ISSUER:
         return (
             f"The certificate of {peer} comes from an issuer that this host does not trust ({error.verify_message}).",
-            "If a proxy inspects TLS, or the endpoint has its own issuer, name the issuer's certificate as a PEM file"
-            " in AWS_CA_BUNDLE or add it to the system's; else install the package ca-certificates.",
+            _trust_remedy(trusted),
         )
     if code in (EXPIRED, NOT_YET_VALID):
         state = "has expired" if code == EXPIRED else "is not valid yet"
@@ -154,10 +176,25 @@ def _certificate(error: ssl.SSLCertVerificationError, peer: str) -> tuple[str, s
     return f"The certificate of {peer} is refused: {error.verify_message}.", "Have it replaced by a valid one."
 
 
+def _trust_remedy(trusted: TrustedFile | None) -> str:
+    if trusted is not None:
+        return (
+            f"Only the issuers in {trusted.path} are trusted, which {trusted.origin} names: add the one that is"
+            f" missing there, or unset {trusted.origin} to trust the system's."
+        )
+    return (
+        "If a proxy inspects TLS, or the endpoint has its own issuer, name the issuer's certificate as a PEM file in"
+        " ca_bundle (or AWS_CA_BUNDLE), or add it to the system's; else install the package ca-certificates."
+    )
+
+
 def _handshake(error: ssl.SSLError, peer: str) -> tuple[str, str]:
     detail = error.reason or str(error)
     if detail in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
-        return f"{peer} does not speak TLS at that port.", "Check scheme and port of the URL, and of the proxy's."
+        return (
+            f"{peer} does not speak TLS at that port.",
+            "Check scheme and port in deploy_control_endpoint, and those of the proxy in proxy_uri or HTTPS_PROXY.",
+        )
     text = f"No TLS connection to {peer} could be made ({detail.replace('_', ' ').lower()})."
     return text, "TLS 1.2 or later is needed; a firewall between may cut it off."
 
@@ -169,7 +206,9 @@ def _name(chain: list[BaseException], target: RequestTarget) -> NetworkError | N
     if found.errno == socket.EAI_AGAIN:
         text, remedy = "could not be looked up for now", "Check that the name servers in /etc/resolv.conf answer."
     else:
-        text, remedy = "is not known to the name servers", "Check its spelling, the region, and /etc/resolv.conf."
+        what = f"its spelling in {target.named_by}" if target.named_by else "the region"
+        text, remedy = "is not known to the name servers", f"Check {what}, and /etc/resolv.conf."
+    remedy += target.without_proxy
     return NetworkError(f"The name of {target.peer} {text}.", reason=NetworkReason.DNS, remedy=remedy)
 
 
@@ -180,13 +219,13 @@ def _timeout(chain: list[BaseException], target: RequestTarget) -> NetworkError 
         return NetworkError(
             f"No connection to {target.peer} within {target.connect_timeout:g} s.",
             reason=NetworkReason.TIMEOUT,
-            remedy="Check routes, security groups and firewalls, and whether a proxy must be used.",
+            remedy=f"Check routes, security groups and firewalls.{target.without_proxy}",
         )
     if any(isinstance(error, TimeoutError) and "handshake" in str(error) for error in chain):
         return NetworkError(
             f"No TLS handshake with {target.way} within {target.connect_timeout:g} s.",
             reason=NetworkReason.TIMEOUT,
-            remedy="Check scheme and port of the URL, and whether a firewall lets TLS pass.",
+            remedy="Check scheme and port in deploy_control_endpoint or proxy_uri, and that firewalls let TLS pass.",
         )
     limit = next((error for error in chain if isinstance(error, LimitError)), None)
     if limit is not None:
@@ -213,10 +252,14 @@ def _connect(chain: list[BaseException], target: RequestTarget) -> NetworkError 
         return NetworkError(text, reason=NetworkReason.CONNECT, remedy="Correct it in the settings.", passing=False)
     found = next((e.strerror for e in chain if isinstance(e, OSError) and e.strerror), "") or str(chain[-1])
     refused = any(isinstance(error, ConnectionRefusedError) for error in chain)
+    where = f" in {target.named_by}" if target.named_by else ""
+    remedy = (
+        f"Check that it runs and that the port{where} is right." if refused else "Check this host's network and routes."
+    )
     return NetworkError(
         f"No connection to {target.peer}: {found}.",
         reason=NetworkReason.PROXY if target.proxy else NetworkReason.CONNECT,
-        remedy="Check that it runs and that the port is right." if refused else "Check this host's network and routes.",
+        remedy=f"{remedy}{target.without_proxy}",
     )
 
 

@@ -20,9 +20,9 @@ from agent.network.answer import MinimumRate, NothingReadError
 from agent.network.connections import LimitedConnection, OpenConnections, Pool, TlsPool
 from agent.network.errors import NetworkError, NetworkReason
 from agent.network.explain import RequestTarget, causes, network_error, refused_by_proxy
-from agent.network.proxies import Proxy, proxy_for
+from agent.network.proxies import Proxy, is_loopback, proxy_for
 from agent.network.response import Response
-from agent.network.tls import make_context
+from agent.network.tls import make_context, trusted_file
 from agent.network.wire_log import WireLog
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class HttpOptions(NamedTuple):
     ``proxy`` wins over the environment and may carry ``user:password@``. ``ca_bundle`` is a PEM file. Of
     ``environment`` HTTPS_PROXY, HTTP_PROXY and NO_PROXY (see ``proxies``), AWS_CA_BUNDLE, SSL_CERT_FILE and
     AWS_SSL_CA_DIRECTORY (see ``tls``) are read; nothing else is. ``minimum_rate`` is that of answers read in pieces.
+    For messages ``proxy_origin`` says what named the proxy, and ``endpoints`` which setting named a ``host:port``.
     """
 
     proxy: str | None = None
@@ -60,6 +61,8 @@ class HttpOptions(NamedTuple):
     environment: Mapping[str, str] = MappingProxyType({})
     user_agent: str = f"codedeploy-host-agent/{__version__}"
     minimum_rate: MinimumRate = MinimumRate()
+    proxy_origin: str = "proxy_uri"
+    endpoints: Mapping[str, str] = MappingProxyType({})
 
     def __repr__(self) -> str:
         """Leave out the proxy and the environment: they may hold passwords."""
@@ -151,8 +154,12 @@ class HttpClient:
                 port=port,
                 setting=self._options.proxy,
                 environment=self._options.environment,
+                setting_name=self._options.proxy_origin,
             )
-        return parts, RequestTarget(host, port, proxy, connect_timeout)
+        endpoint = self._options.endpoints.get(f"{host}:{port}", "")
+        trusted = trusted_file(self._options.ca_bundle, self._options.environment)
+        may_be_proxied = proxied and not is_loopback(host)
+        return parts, RequestTarget(host, port, proxy, connect_timeout, endpoint, trusted, may_be_proxied)
 
     def _headers(self, parts: SplitResult, target: RequestTarget, headers: Mapping[str, str]) -> dict[str, str]:
         host = f"[{target.host}]" if ":" in target.host else target.host

@@ -16,22 +16,26 @@ PROXY_SCHEMES = ("http", "https")
 
 
 class Proxy(NamedTuple):
-    """A proxy to go through: its URL without credentials, and the value of ``Proxy-Authorization`` if it wants one."""
+    """A proxy to go through: its URL without credentials, and the value of ``Proxy-Authorization`` if it wants one.
+
+    ``origin`` is the setting, option or variable that named it.
+    """
 
     url: str
     authorization: str | None = None
+    origin: str = "proxy_uri"
 
     @property
     def place(self) -> str:
-        """Its host and port, for messages."""
-        return urlsplit(self.url).netloc
+        """Its host and port with what named it, for messages."""
+        return f"{urlsplit(self.url).netloc} ({self.origin})"
 
     def __repr__(self) -> str:
         """Show the address only: the rest holds a password."""
         return f"Proxy({self.url!r})"
 
 
-def parse_proxy(text: str) -> Proxy:
+def parse_proxy(text: str, origin: str = "proxy_uri") -> Proxy:
     """Read a proxy's URL; user and password in it are percent-decoded, and a missing scheme means http.
 
     Raises NetworkError, which does not repeat the text: it may hold a password.
@@ -43,14 +47,14 @@ def parse_proxy(text: str) -> Proxy:
         host, port, parts = None, None, urlsplit("")
     if not host or parts.scheme not in PROXY_SCHEMES:
         raise NetworkError(
-            "The address of the proxy is not a URL such as http://proxy.example:3128.",
+            f"The address of the proxy in {origin} is not a URL such as http://proxy.example:3128.",
             reason=NetworkReason.PROXY,
-            remedy="Correct proxy_uri, or HTTPS_PROXY and HTTP_PROXY in the environment; in a user name or a password"
-            " the characters /, :, @, ? and # are written as %2F, %3A, %40, %3F and %23.",
+            remedy=f"Correct {origin}; in a user name or a password the characters /, :, @, ? and # are written as %2F,"
+            " %3A, %40, %3F and %23.",
             passing=False,
         )
     port = port or (443 if parts.scheme == "https" else 80)
-    return Proxy(f"{parts.scheme}://{_bracketed(host)}:{port}", _basic(parts.username, parts.password))
+    return Proxy(f"{parts.scheme}://{_bracketed(host)}:{port}", _basic(parts.username, parts.password), origin)
 
 
 def _basic(user: str | None, password: str | None) -> str | None:
@@ -71,22 +75,30 @@ def _bracketed(host: str) -> str:
 
 
 def proxy_for(
-    *, scheme: str, host: str, port: int, setting: str | None, environment: Mapping[str, str]
+    *,
+    scheme: str,
+    host: str,
+    port: int,
+    setting: str | None,
+    environment: Mapping[str, str],
+    setting_name: str = "proxy_uri",
 ) -> Proxy | None:
     """Choose the proxy of a request, None for the direct way.
 
     The setting wins over the environment's HTTPS_PROXY or HTTP_PROXY, and NO_PROXY over both; the lower-case name
     of a variable wins over the upper-case one, as in curl. This host itself is never asked through a proxy.
-    Raises NetworkError for an address that is none.
+    ``setting_name`` is for messages. Raises NetworkError for an address that is none.
     """
-    text = setting or _variable(environment, f"{scheme}_proxy")
-    if not text or is_loopback(host) or is_exempt(host, port, _variable(environment, "no_proxy")):
+    name = _variable(environment, f"{scheme}_proxy")
+    text = setting or environment.get(name)
+    if not text or is_loopback(host) or is_exempt(host, port, environment.get(_variable(environment, "no_proxy"), "")):
         return None
-    return parse_proxy(text)
+    return parse_proxy(text, setting_name if setting else name)
 
 
 def _variable(environment: Mapping[str, str], name: str) -> str:
-    return environment.get(name) or environment.get(name.upper()) or ""
+    """Return which of the two spellings of a variable counts."""
+    return name if environment.get(name) else name.upper()
 
 
 def is_loopback(host: str) -> bool:

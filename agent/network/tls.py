@@ -7,7 +7,7 @@ import os
 import ssl
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from agent.network.errors import NetworkError, NetworkReason
 
@@ -18,6 +18,13 @@ KNOWN_BUNDLES = (
     "/etc/ssl/cert.pem",
 )
 """Where distributions keep their certificates, for an OpenSSL that was built to look elsewhere."""
+
+
+class TrustedFile(NamedTuple):
+    """A PEM file, and the setting or variable that names it."""
+
+    path: str
+    origin: str
 
 
 class LimitedTlsSocket(ssl.SSLSocket):
@@ -61,39 +68,39 @@ def make_context(ca_bundle: str | None, environment: Mapping[str, str]) -> ssl.S
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.hostname_checks_common_name = False
     context.sslsocket_class = LimitedTlsSocket
-    named = _named_bundle(ca_bundle, environment)
+    named = trusted_file(ca_bundle, environment)
     if named is not None:
-        _load(context, *named)
+        _load(context, named)
         return context
     _load_system(context)
     directory = environment.get("AWS_SSL_CA_DIRECTORY")
     for path in sorted(glob.glob(os.path.join(glob.escape(directory), "*.pem"))) if directory else ():
-        _load(context, path, "AWS_SSL_CA_DIRECTORY")
+        _load(context, TrustedFile(path, "AWS_SSL_CA_DIRECTORY"))
     return context
 
 
-def _named_bundle(ca_bundle: str | None, environment: Mapping[str, str]) -> tuple[str, str] | None:
+def trusted_file(ca_bundle: str | None, environment: Mapping[str, str]) -> TrustedFile | None:
+    """Return the PEM file that is trusted in the place of the system's certificates, None for these."""
     if ca_bundle:
-        return ca_bundle, "the configuration"
+        return TrustedFile(ca_bundle, "ca_bundle")
     for name in ("AWS_CA_BUNDLE", "SSL_CERT_FILE"):
         if environment.get(name):
-            return environment[name], name
+            return TrustedFile(environment[name], name)
     return None
 
 
-def _load(context: ssl.SSLContext, path: str, origin: str) -> None:
+def _load(context: ssl.SSLContext, file: TrustedFile) -> None:
     try:
-        context.load_verify_locations(cafile=path)
+        context.load_verify_locations(cafile=file.path)
     except ssl.SSLError as error:
-        problem = "holds no certificates in PEM form"
-        raise _unusable(path, origin, problem) from error
+        raise _unusable(file, "holds no certificates in PEM form") from error
     except OSError as error:
-        raise _unusable(path, origin, f"cannot be read: {error.strerror}") from error
+        raise _unusable(file, f"cannot be read: {error.strerror}") from error
 
 
-def _unusable(path: str, origin: str, problem: str) -> NetworkError:
+def _unusable(file: TrustedFile, problem: str) -> NetworkError:
     return NetworkError(
-        f"The certificate file {path} that {origin} names {problem}.",
+        f"The certificate file {file.path} that {file.origin} names {problem}.",
         reason=NetworkReason.TLS,
         remedy="Name a PEM file with the certificates of the issuers to trust, or none to trust the system's.",
     )

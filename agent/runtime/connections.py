@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from agent import __version__
 from agent.config.settings import Settings
@@ -11,7 +12,7 @@ from agent.filesystem.rotating import RotatingFile
 from agent.identity.identity import HostIdentity
 from agent.identity.metadata import InstanceMetadata, metadata_endpoint
 from agent.network.credentials import Credentials
-from agent.network.http import HttpClient, HttpOptions, MinimumRate
+from agent.network.http import PORTS, HttpClient, HttpOptions, MinimumRate
 from agent.network.wire_log import WireLog
 from agent.runtime.host import layout_of
 from agent.service.client import CommandService
@@ -29,8 +30,19 @@ def make_http(settings: Settings) -> HttpClient:
         environment=os.environ,
         user_agent=f"codedeploy-host-agent/{__version__}",
         minimum_rate=MinimumRate(settings.download_minimum_rate),
+        endpoints=_endpoints(settings),
     )
     return HttpClient(options, wire_log=_wire_log(settings) if settings.log_aws_wire else None)
+
+
+def _endpoints(settings: Settings) -> dict[str, str]:
+    """Return the setting that names each ``host:port``, for messages."""
+    try:
+        parts = urlsplit(settings.deploy_control_endpoint or "")
+        port = parts.port or PORTS.get(parts.scheme)
+    except ValueError:  # which is refused where the endpoint is used
+        return {}
+    return {f"{parts.hostname}:{port}": "deploy_control_endpoint"} if parts.hostname else {}
 
 
 def _wire_log(settings: Settings) -> WireLog:

@@ -148,6 +148,13 @@ def test_settings_names_every_problem_of_a_file(agent, console):
     assert "perhaps" in result.stderr
 
 
+def test_settings_does_not_show_the_password_of_the_proxy(agent, console):
+    console.configure(proxy_uri="http://joe:hunter2@proxy.example:3128")
+    result = agent("settings", "--config-file", console.config)
+    assert "* proxy_uri: http://joe:***@proxy.example:3128\n" in result.stdout
+    assert "hunter2" not in result.stdout + result.stderr
+
+
 def test_settings_prints_the_table_of_the_documentation(agent):
     assert agent("settings", "--markdown").stdout == table.markdown()
 

@@ -344,3 +344,13 @@ def test_settings_name_the_file_that_each_comes_from(tmp_path, program):
     assert f"* max_revisions: 7  # {tmp_path}/agent.d/a.yml" in shown
     assert f"* log_dir: {tmp_path}/log  # {tmp_path}/agent.yml" in shown
     assert "  verbose: false  # default" in shown
+
+
+@pytest.mark.parametrize("value", ["joe:hunter2@proxy:3128", "ftp://joe:hunter2@proxy", "http://joe:hunter2 @proxy"])
+def test_a_password_in_a_proxy_that_is_refused_is_not_shown(tmp_path, value):
+    path = tmp_path / "agent.yml"
+    path.write_text(f"proxy_uri: {value}\n")
+    with pytest.raises(ConfigError) as caught:
+        load(str(path))
+    assert "joe:***@proxy" in str(caught.value)
+    assert "hunter2" not in str(caught.value)

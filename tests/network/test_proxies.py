@@ -143,7 +143,31 @@ def test_a_proxy_that_inspects_tls_is_found_out(authority, tls_server):
         error = failure(HttpOptions(proxy=proxy.url), "https://service.test/")
     assert error.reason is NetworkReason.TLS
     assert "service.test:443" in error.message
-    assert "AWS_CA_BUNDLE" in error.remedy
+    assert "in ca_bundle (or AWS_CA_BUNDLE)" in error.remedy
+
+
+def test_what_named_a_proxy_is_part_of_the_error():
+    refused = "http://joe:secret@127.0.0.1:1"
+    by_setting = failure(HttpOptions(proxy=refused), "https://service.test/")
+    by_variable = failure(HttpOptions(environment={"HTTPS_PROXY": refused}), "https://service.test/")
+    assert by_setting.message == "No connection to the proxy 127.0.0.1:1 (proxy_uri): Connection refused."
+    assert by_variable.message == "No connection to the proxy 127.0.0.1:1 (HTTPS_PROXY): Connection refused."
+    assert by_variable.remedy == "Check that it runs and that the port in HTTPS_PROXY is right."
+    wrong = failure(HttpOptions(environment={"https_proxy": "http://joe:secret@host:x"}), "https://service.test/")
+    assert wrong.message.startswith("The address of the proxy in https_proxy is not a URL")
+
+
+def test_what_named_an_endpoint_is_part_of_the_error_with_the_setting_that_may_help():
+    options = HttpOptions(endpoints={"127.0.0.1:1": "deploy_control_endpoint"})
+    error = failure(options, "https://127.0.0.1:1/")
+    assert error.message == "No connection to 127.0.0.1:1 (deploy_control_endpoint): Connection refused."
+    assert error.remedy == "Check that it runs and that the port in deploy_control_endpoint is right."
+
+
+@pytest.mark.parametrize("proxied", [True, False])
+def test_a_proxy_is_only_advised_where_one_would_be_used(proxied):
+    error = failure(HttpOptions(), f"https://{UNKNOWN_HOST}/", proxied=proxied)
+    assert ("name it in proxy_uri or HTTPS_PROXY" in error.remedy) is proxied
 
 
 @pytest.mark.parametrize("at_once", [b"", b"HTTP/1.1 200 Connected\r\n"])
@@ -151,7 +175,7 @@ def test_a_proxy_that_drips_its_answer_does_not_hold_us_for_ever(at_once):
     with running_proxy({}, drips=(at_once, b"HTTP/1.1 200 Connected" + b"X" * 400)) as proxy:
         error = failure(HttpOptions(proxy=proxy.url), "https://service.test/", connect_timeout=0.3)
     assert error.reason is NetworkReason.TIMEOUT
-    assert f"service.test:443 through the proxy 127.0.0.1:{proxy.port} within 0.3 s" in error.message
+    assert f"service.test:443 through the proxy 127.0.0.1:{proxy.port} (proxy_uri) within 0.3 s" in error.message
 
 
 def test_a_handshake_that_drips_through_a_proxy_does_not_hold_us_for_ever(authority):
@@ -284,7 +308,7 @@ def test_only_this_host_counts_as_loopback(host, ours):
     ],
 )
 def test_the_address_of_a_proxy_may_be_short(text, url):
-    assert parse_proxy(text) == (url, None)
+    assert parse_proxy(text) == (url, None, "proxy_uri")
 
 
 @pytest.mark.parametrize("text", ["socks5://secret@host:1", "http://", "http://secret@host:port", "http://[secret"])

@@ -109,7 +109,13 @@ def test_an_unknown_issuer_is_explained(server):
     text = refusal(server, HttpOptions())
     assert f"localhost:{server.port}" in text
     assert "comes from an issuer that this host does not trust" in text
-    assert "AWS_CA_BUNDLE" in text
+    assert "ca_bundle (or AWS_CA_BUNDLE)" in text
+
+
+def test_an_issuer_that_is_missing_in_a_named_file_is_explained_with_that_file(tmp_path, server):
+    other = Authority(tmp_path, "other").path
+    text = refusal(server, HttpOptions(ca_bundle=other))
+    assert f"Only the issuers in {other} are trusted, which ca_bundle names" in text
 
 
 def test_an_expired_certificate_is_explained_with_the_time_of_this_host(authority):

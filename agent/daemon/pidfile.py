@@ -6,6 +6,7 @@ The names are those of the official agents, and 1.8.1 takes the same lock, so th
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import time
 from contextlib import suppress
@@ -13,8 +14,10 @@ from types import TracebackType
 
 from agent.errors import AgentError
 from agent.filesystem.durable import replace
-from agent.filesystem.locks import lock_holders
+from agent.filesystem.locks import FileLock, LockTimeoutError, lock_holders
 from agent.filesystem.regular import open_regular, read_regular
+from agent.store.directories import make_state_directory
+from agent.store.layout import Layout
 
 NAME = "codedeploy-agent.pid"
 
@@ -27,9 +30,11 @@ _REMEDY = (
     "Run the agent as root, or with --config-file as a user who may write to the file's pid_dir, root_dir and log_dir."
 )
 
+_log = logging.getLogger(__name__)
+
 
 class AlreadyRunningError(AgentError):
-    """Another agent runs on this host with the same directory for its pid file."""
+    """Another agent runs on this host with the same directory for its pid file, or with the same root directory."""
 
 
 class PidFileError(AgentError):
@@ -119,6 +124,27 @@ class PidFile:
                 f"Process {pid} looks like another CodeDeploy agent: {b' '.join(words[:3]).decode(errors='replace')}.",
                 remedy=f"Stop it first. If it is not an agent, remove {self.path}.",
             )
+
+
+def claim_root_directory(layout: Layout) -> FileLock:
+    """Return a lock that keeps an agent with another ``pid_dir`` from the same root directory.
+
+    A root directory that does not take the lock is logged, and the agent goes on. Raises AlreadyRunningError.
+    """
+    lock = FileLock(os.path.join(layout.locks, "agent.lock"), purpose="the only agent of a root directory")
+    try:
+        make_state_directory(layout, layout.locks)
+        lock.acquire(limit=TIMEOUT)
+    except LockTimeoutError as error:
+        pid = FileLock.holder(lock.path) or "unknown"
+        raise AlreadyRunningError(
+            f"Another agent is running as PID {pid} with the same root_dir, {layout.root_dir}, and another pid_dir: it"
+            f" holds {lock.path}.",
+            remedy="Stop that agent, or name a root_dir in this one's configuration that no other agent uses.",
+        ) from error
+    except (OSError, AgentError) as error:
+        _log.warning("%s cannot be locked, so that a second agent on it would not be refused: %s", lock.path, error)
+    return lock
 
 
 def lock_path(path: str) -> str:

@@ -24,7 +24,7 @@ from agent.daemon.intake import Intake
 from agent.daemon.notify import VARIABLES, Notifier
 from agent.daemon.orphans import take_over_tracked
 from agent.daemon.pause import Pause
-from agent.daemon.pidfile import PidFile, lock_path
+from agent.daemon.pidfile import PidFile, claim_root_directory, lock_path
 from agent.daemon.poller import Poller
 from agent.daemon.reload import Watch, merge
 from agent.daemon.signals import Signals
@@ -71,6 +71,7 @@ def run(config_file: str | None) -> int:
     check_own_directories(startup_state.settings)
     with PidFile(startup_state.settings.pid_dir) as pid_file:
         set_up_logs(startup_state.settings)
+        root_lock = claim_root_directory(layout_of(startup_state.settings))
         try:
             return Supervisor(startup_state, config_file, supervisor_lock=lock_path(pid_file.path)).run()
         except Exception:
@@ -78,6 +79,8 @@ def run(config_file: str | None) -> int:
             if logs.reach_journal():
                 return 1  # without the traceback on stderr, since the journal has it
             raise
+        finally:
+            root_lock.release()
 
 
 def _read_startup_state(reading: Child, config_file: str | None) -> StartupState | None:

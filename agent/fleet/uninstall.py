@@ -36,13 +36,20 @@ _PURGED = (
 """What only a purge removes; the ``.saved`` ones are units that an administrator had changed."""
 _PID_FILE = f"{places.STATE}/.pid/codedeploy-agent.pid"
 _RECORDS = f"{places.DEPLOYMENT_ROOT}/agent-state"
-_MADE_BY_THE_AGENT = (places.VERSION_FILE, _PID_FILE, f"{_PID_FILE}.lock", f"{_RECORDS}/status.json")
+_MADE_BY_THE_AGENT = (
+    places.VERSION_FILE,
+    _PID_FILE,
+    f"{_PID_FILE}.lock",
+    f"{_RECORDS}/status.json",
+    f"{_RECORDS}/locks/agent.lock",
+)
 _ELSEWHERE = (
     ("root_dir", "Deployments lie", places.DEPLOYMENT_ROOT),
     ("on_premises_config_file", "The registration with its key lies", places.ON_PREMISES),
     ("log_dir", "Logs lie", places.LOGS),
 )
 _EMPTY_DIRECTORIES = (
+    f"{_RECORDS}/locks",
     _RECORDS,
     places.DEPLOYMENT_ROOT,
     places.DROP_INS,

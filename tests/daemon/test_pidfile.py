@@ -5,7 +5,16 @@ import sys
 
 import pytest
 
-from agent.daemon.pidfile import NAME, AlreadyRunningError, PidFile, PidFileError, lock_path, running_pid
+from agent.daemon.pidfile import (
+    NAME,
+    AlreadyRunningError,
+    PidFile,
+    PidFileError,
+    claim_root_directory,
+    lock_path,
+    running_pid,
+)
+from agent.store.layout import Layout
 from stand_in_agent import running_agent
 
 
@@ -144,3 +153,18 @@ def test_a_pipe_in_a_files_place_does_not_make_status_or_start_wait_for_ever(tmp
             running_pid(str(tmp_path))
         with pytest.raises(PidFileError, match="not a regular file"):
             PidFile(str(tmp_path)).acquire()
+
+
+def test_a_root_directory_is_free_again_when_its_agent_has_ended(tmp_path):
+    layout = Layout(str(tmp_path / "root"))
+    with claim_root_directory(layout):
+        code = "import sys; from agent.daemon.pidfile import *; claim_root_directory(Layout(sys.argv[1]))"
+        second = subprocess.run([sys.executable, "-c", code, layout.root_dir], capture_output=True, text=True)
+        assert f"running as PID {os.getpid()} with the same root_dir" in second.stderr
+    claim_root_directory(layout).release()
+
+
+def test_a_root_directory_that_takes_no_lock_does_not_keep_the_agent_from_working(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    claim_root_directory(Layout(str(tmp_path / "file"))).release()
+    assert "cannot be locked" in caplog.text

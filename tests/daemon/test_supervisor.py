@@ -22,7 +22,7 @@ from agent.daemon.workers import AT_MOST
 from agent.store.command_ids import short_id
 from agent.store.commands import CommandStore, new_record
 from agent.store.layout import Layout
-from agent_host import AgentHost, deploy, revision, specification
+from agent_host import AGENT, AgentHost, deploy, revision, specification
 from command_service import HOST, CommandService, unavailable
 from waiting import Guard
 
@@ -467,6 +467,22 @@ def test_a_second_agent_on_the_host_does_not_start(service: CommandService, host
     assert host.process.wait() == 1
     assert (host.directory / "pid" / "codedeploy-agent.pid").read_text() == pid
     host.process = first
+
+
+def test_a_second_agent_with_another_pid_dir_is_refused_the_same_root_dir(
+    service: CommandService, host: AgentHost
+) -> None:
+    host.start()
+    service.wait_for(lambda: service.of("PollHostCommand"), "a poll")
+    first = host.process
+    assert first is not None
+    other = [f":{key}: {value}\n" for key, value in (host.settings | {"pid_dir": host.directory / "pid-2"}).items()]
+    (host.directory / "other.yml").write_text("".join(other))
+    command = [AGENT, "start", "--config-file", str(host.directory / "other.yml")]
+    second = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert second.returncode == 1
+    assert f"running as PID {first.pid} with the same root_dir, {host.root}, and another pid_dir" in second.stderr
+    assert first.poll() is None
 
 
 def test_scripts_see_the_region_and_the_host_and_no_credentials(

@@ -95,7 +95,13 @@ def test_it_is_refused_while_a_deployment_is_in_progress(used) -> None:
 
 def test_what_a_running_agent_has_made_for_itself_goes_too(box) -> None:
     box.install()
-    for path in ("state/.pid/codedeploy-agent.pid.lock", ".version", "deployment-root/agent-state/status.json"):
+    state = "deployment-root/agent-state"
+    for path in (
+        "state/.pid/codedeploy-agent.pid.lock",
+        ".version",
+        f"{state}/status.json",
+        f"{state}/locks/agent.lock",
+    ):
         box.at(f"/opt/codedeploy-agent/{path}").parent.mkdir(parents=True, exist_ok=True)
         box.at(f"/opt/codedeploy-agent/{path}").touch()
     remove(box)

@@ -41,7 +41,8 @@ def _table(rows: Iterable[tuple[str, ...]]) -> str:
 def text(settings: Settings, origins: Mapping[str, str] | None = None) -> str:
     """All settings with the value that each has now; those that differ from their default are marked with ``*``.
 
-    With ``origins``, the file of each setting that stands in one, each names its file, or that it is the default. Passwords are hidden.
+    Passwords are hidden. With ``origins``, the file of each setting that stands in one, each names its file, or that it
+    is the default.
     """
     lines = []
     for row in TABLE.values():

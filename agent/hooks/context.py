@@ -45,7 +45,7 @@ class RunningScript(NamedTuple):
 
     The script leads the process group and session ``pid``. TERM to ``supervisor_pid`` ends the script and everything
     that it has started. The start times, in clock ticks since boot, tell these processes from later ones with the same
-    numbers; 0 stands for one that was gone before it could be looked up.
+    numbers; 0 stands for one that was gone before it could be looked up. ``timeout`` is in seconds.
     """
 
     location: str
@@ -53,6 +53,7 @@ class RunningScript(NamedTuple):
     start_time: int
     supervisor_pid: int
     supervisor_start_time: int
+    timeout: float = 0.0
 
 
 Started = Callable[[RunningScript], None]

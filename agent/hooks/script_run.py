@@ -161,9 +161,8 @@ class ScriptRun:
         if self._on_started is not None:
             itself = processes.look_up(supervisor.pid)
             supervisor_start_time = itself.start_time if itself else 0
-            self._on_started(
-                RunningScript(self._script.location, pid, start_time, supervisor.pid, supervisor_start_time)
-            )
+            place, timeout = self._script.location, float(self._script.timeout)
+            self._on_started(RunningScript(place, pid, start_time, supervisor.pid, supervisor_start_time, timeout))
 
     def _read_on(self, follower: Follower, ending: Ending, deadline: float) -> None:
         """Read what is left to read once the script has ended."""

@@ -82,13 +82,12 @@ class Progress(NamedTuple):
     script_start_time: int = 0
     supervisor_pid: int = 0
     supervisor_start_time: int = 0
+    script_timeout: float = 0.0
+    group_name: str = ""
 
 
 class SavedOutcome(NamedTuple):
-    """How a command ended, as it is reported; ``ended_at`` is in seconds since the epoch.
-
-    ``seconds`` have passed since the command was received. ``ends_deployment`` says whether its deployment is over.
-    """
+    """How a command ended at ``ended_at``, ``seconds`` after it came; ``closed_as`` where the service ended it."""
 
     status: str
     payload: str
@@ -98,6 +97,7 @@ class SavedOutcome(NamedTuple):
     event: str = ""
     seconds: float = 0.0
     ends_deployment: bool = False
+    closed_as: str = ""
 
 
 class KeptOutcome(NamedTuple):
@@ -113,6 +113,7 @@ class KeptOutcome(NamedTuple):
     event: str = ""
     seconds: float = 0.0
     ends_deployment: bool = False
+    closed_as: str = ""
 
     @property
     def outcome(self) -> SavedOutcome:

@@ -97,7 +97,7 @@ class Command(Observer):
             outcome = self._failed(explained_error(error, self._record.command_name), began)
         if self._is_bound:
             self._note_end(outcome.status if outcome else closed_as)
-        saved = self.saved(outcome)
+        saved = self.saved(outcome, closed_as=closed_as)
         save(self._directory, saved)
         if self._group_lock is not None:
             # The next command of the group may come as soon as this one's outcome is known.
@@ -116,7 +116,7 @@ class Command(Observer):
             self._note_end(outcome.status)
         return self.saved(outcome)
 
-    def saved(self, outcome: Outcome | None) -> SavedOutcome:
+    def saved(self, outcome: Outcome | None, *, closed_as: str = "") -> SavedOutcome:
         """Return an outcome as it is kept, and note it in the history; None means that the service has closed it."""
         state, event = self.state, self._record.command_name
         if state.deployment_id and (self._is_bound or state.committed):
@@ -130,6 +130,7 @@ class Command(Observer):
             event=event,
             seconds=max(time.time() - self._record.received_at, 0.0),
             ends_deployment=self._is_over,
+            closed_as=closed_as,
         )
 
     def _note_end(self, status: str) -> None:
@@ -237,6 +238,7 @@ class Command(Observer):
             script_start_time=script.start_time,
             supervisor_pid=script.supervisor_pid,
             supervisor_start_time=script.supervisor_start_time,
+            script_timeout=script.timeout,
         )
         try:
             self._directory.save_progress(self.state, durably=False)

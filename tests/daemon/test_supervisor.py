@@ -354,6 +354,9 @@ def test_a_command_that_the_service_has_closed_is_not_executed(
     closed(host)
     assert not service.of("PutHostCommandComplete", command)
     assert not (host.root / "group-1" / "d-1" / "deployment-archive").exists()
+    outcome = CommandStore(Layout(str(host.root))).finished(command)
+    assert outcome is not None
+    assert (outcome.event, outcome.closed_as) == ("DownloadBundle", status)
 
 
 def test_a_no_op_that_the_service_calls_failed_is_set_right(

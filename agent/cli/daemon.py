@@ -1,4 +1,4 @@
-"""``codedeploy-agent start``, ``stop``, ``restart`` and ``status``: the daemon from the command line."""
+"""``codedeploy-agent start``, ``stop`` and ``restart``: the daemon from the command line."""
 
 from __future__ import annotations
 
@@ -15,21 +15,13 @@ from agent.errors import AgentError
 STOP_LIMIT = 10.0
 """Seconds in which an agent that was told to stop has to be gone; it stops within half of that."""
 
-NOT_RUNNING = 3
-"""Exit status of ``status`` for an agent that is not running, as the LSB and the official 2.x have it."""
-
-UNKNOWN = 4
-"""Exit status of ``status`` where it cannot be told."""
-
 UNIT = "codedeploy-agent.service"
 
 
 def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
-    """Declare the options of one of the four commands."""
+    """Declare the options of one of the three commands."""
     parser.add_argument("--config-file", metavar="PATH", help="the agent's configuration file")
     parser.add_argument("--config_file", dest="config_file", help=argparse.SUPPRESS)
-    if command == "status":
-        parser.add_argument("--json", action="store_true", help="print one JSON object")
     if command in ("stop", "restart"):
         parser.add_argument(
             "--force", action="store_true", help="also while a deployment is in progress, which goes on"
@@ -52,40 +44,6 @@ def restart(options: argparse.Namespace) -> int:
     """Stop the agent and run it again, here and until it is stopped; 1 where ``stop`` would give 1."""
     status = _stop(options, "restart")
     return status if status or options.restarted_by_systemd else start(options)
-
-
-def status(options: argparse.Namespace) -> int:
-    """Say whether the agent is running and what it does; 0 if it is, 3 if not, 4 if that cannot be told."""
-    from agent.cli.status_text import document, lines
-    from agent.config.file import load_usable
-    from agent.daemon.pidfile import PidFileError, running_pid
-
-    settings, wrong = load_usable(options.config_file)
-    try:
-        pid = running_pid(settings.pid_dir)
-        if wrong is not None and pid is None:
-            raise wrong
-        found = document(settings, pid)
-    except (PidFileError, OSError) as error:
-        Writer(2).line(f"codedeploy-agent: It cannot be told whether the agent is running. {_explained(error)}")
-        return UNKNOWN
-    out = Writer(1)
-    if options.json:
-        import json
-
-        out.line(json.dumps(found, indent=2))
-    else:
-        for line in lines(found, time.time()):
-            out.line(printable(line))
-    return 0 if pid is not None else NOT_RUNNING
-
-
-def _explained(error: Exception) -> str:
-    if not isinstance(error, OSError):
-        return str(error)
-    from agent.filesystem.reasons import place_and_reason
-
-    return f"{place_and_reason(error)}. Ask as the user that runs the agent."
 
 
 def _stop(options: argparse.Namespace, verb: str) -> int:

@@ -42,7 +42,7 @@ _COMMANDS = {
     "restart": _Command("stop the agent and run it again", "daemon"),
     "pause": _Command("take no new deployment on; those that have begun go on", "pause"),
     "resume": _Command("take new deployments on again", "pause"),
-    "status": _Command("say whether the agent is running, and what it does", "daemon"),
+    "status": _Command("say whether the agent is running, what it does and whether it is well", "status"),
     "deployments": _Command("show what deployments did, compare revisions, remove old ones", "deployments"),
     "logs": _Command("show the logs of the agent and of scripts as one stream, and follow them", "logs"),
     "validate": _Command("find every mistake in an AppSpec file and its revision", "validate"),

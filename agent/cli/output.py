@@ -16,6 +16,11 @@ class Writer:
         self._descriptor = descriptor
         self._closed = False
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the reader has gone away."""
+        return self._closed
+
     def line(self, text: str) -> None:
         """Write a text and a line end."""
         self.data(text.encode("utf-8", "surrogateescape") + b"\n")

@@ -6,14 +6,14 @@ import os
 import time
 from collections.abc import Callable
 from threading import Event
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from agent.config.settings import Settings
 from agent.identity.credentials import CredentialSource
 from agent.identity.identity import HostIdentity, find_identity
 from agent.identity.on_premises import OnPremises
 from agent.network.credentials import Credentials
-from agent.runtime.connections import make_http, make_metadata, make_service
+from agent.runtime.connections import Route, describe_route, make_http, make_metadata, make_service
 from agent.service.client import CommandService, HostCommand
 
 HIDDEN = (
@@ -32,11 +32,12 @@ LONGEST_WATCH = 10.0
 
 
 class Connection(NamedTuple):
-    """An identity, the credentials that go with it, and the command service of its region."""
+    """An identity, the credentials that go with it, the command service of its region, and the way to it."""
 
     identity: HostIdentity
     credentials: CredentialSource
     service: CommandService
+    route: Route
 
 
 class Polled(NamedTuple):
@@ -55,21 +56,33 @@ def connect(settings: Settings, on_premises: OnPremises | None) -> Connection:
     metadata = make_metadata(settings, http)
     identity = find_identity(on_premises, metadata, os.environ)
     credentials = CredentialSource(identity, on_premises, metadata)
-    return Connection(identity, credentials, make_service(settings, identity, credentials.current, http))
+    service = make_service(settings, identity, credentials.current, http)
+    return Connection(identity, credentials, service, describe_route(settings, service.url))
 
 
-def poll(connection: Connection, *, pause: Callable[[], float], wake: Event, asking: Callable[[], None]) -> Polled:
+class PollObserver(Protocol):
+    """Hears of each request and of each answer, in the thread that polls."""
+
+    def asking(self) -> None:
+        """A request is about to be sent."""
+
+    def answered(self, command: HostCommand | None, seconds: float) -> None:
+        """It was answered after so many seconds."""
+
+
+def poll(connection: Connection, *, pause: Callable[[], float], wake: Event, observer: PollObserver) -> Polled:
     """Ask for a command, and again after each ``pause``, until one comes or ``LONGEST_WATCH`` seconds are over.
 
     The loop of the supervisor sleeps meanwhile, which is a third of what an idle agent costs. ``wake`` ends a pause and
-    makes the next answer the last; ``asking`` is called before each request. Raises what ``CommandService.poll`` and
-    ``CredentialSource.current`` raise.
+    makes the next answer the last. Raises what ``CommandService.poll`` and ``CredentialSource.current`` raise.
     """
     end = time.monotonic() + LONGEST_WATCH
     last = False
     while True:
-        asking()
+        observer.asking()
+        start = time.monotonic()
         command = connection.service.poll(connection.identity.host_identifier)
+        observer.answered(command, time.monotonic() - start)
         seconds = pause()
         if command is not None or last or time.monotonic() + seconds >= end:
             return Polled(command, connection.credentials.current())

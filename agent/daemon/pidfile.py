@@ -175,6 +175,23 @@ def running_pid(pid_dir: str) -> int | None:
         time.sleep(_PAUSE)
 
 
+def named_pid(pid_dir: str) -> int | None:
+    """Return the pid in the pid file, which proves nothing; None where there is no such file."""
+    return _read(os.path.join(pid_dir, NAME))
+
+
+def is_official_agent(pid: int) -> bool:
+    """Return whether a process looks like an official agent by its command line.
+
+    1.x gives itself a title, 2.x is a program of this name; ours is a script that Python runs.
+    """
+    words = _command_line(pid)
+    name = words[0] if words else b""
+    return name.startswith(b"codedeploy-agent:") or (
+        os.path.basename(name) == b"codedeploy-agent" and b"start" in words
+    )
+
+
 def _held(path: str) -> int | None:
     """The inode of a lock file that somebody holds, None where nobody does."""
     try:

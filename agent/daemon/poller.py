@@ -6,13 +6,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 from agent.config.settings import Settings
 from agent.daemon.background import Background, Done
 from agent.daemon.connection import Connection, Polled, connect, poll
-from agent.daemon.notify import Notifier
-from agent.daemon.recurring import Recurring
 from agent.daemon.schedule import Poll, Schedule
 from agent.daemon.startup_state import StartupState
 from agent.daemon.status_file import StatusFile
@@ -22,9 +19,6 @@ from agent.identity.identity import HostIdentity
 from agent.network.credentials import Credentials
 from agent.service.client import HostCommand
 from agent.service.errors import ServiceError, ServiceErrorKind
-
-LONGEST_STATUS = 500
-"""The longest status text that systemd gets, in characters."""
 
 PAUSED_FOR = 5.0
 """Seconds after which an agent that may not poll looks again whether it may."""
@@ -47,15 +41,13 @@ class Poller:
         connected: Callable[[HostIdentity], None],
         may_poll: Callable[[], bool],
         status: StatusFile,
-        notifier: Notifier,
     ) -> None:
         self._startup_state = startup_state
         self._take = take
         self._connected = connected
         self._may_poll = may_poll
         self._status = status
-        self._notifier = notifier
-        self._recurring = Recurring(_log)
+        self._problems = status.problems
         self._schedule = Schedule(wait_between_runs=startup_state.settings.wait_between_runs)
         self.background = Background()
         self.connection: Connection | None = None
@@ -101,18 +93,23 @@ class Poller:
             self._next = time.monotonic() + PAUSED_FOR
             return
         self._waiting = True
-        self._note_request()
+        self.asking()
         if connection is None or self._outdated:
             self._outdated = False
             self.background.start("connect", lambda: connect(startup_state.settings, startup_state.on_premises))
         else:
             pause = self._schedule.pause_after_nothing
-            self.background.start(
-                "poll", lambda: poll(connection, pause=pause, wake=self._wake, asking=self._note_request)
-            )
+            self.background.start("poll", lambda: poll(connection, pause=pause, wake=self._wake, observer=self))
 
-    def _note_request(self) -> None:
+    def asking(self) -> None:
+        """Note that a request is about to be sent; may be called from another thread, as the next one."""
         self._asked_at = time.monotonic()
+
+    def answered(self, command: HostCommand | None, seconds: float) -> None:
+        """Note that a poll was answered after so many seconds."""
+        self._status.polled(seconds)
+        brought = f"{command.name} {command.identifier}" if command is not None else "no command"
+        _log.debug("The poll was answered in %.3f s with %s", seconds, brought)
 
     def _elapsed(self) -> float:
         """Seconds since the last request was sent."""
@@ -136,22 +133,29 @@ class Poller:
     def _connection_made(self, connection: Connection) -> None:
         self.connection = connection
         identity = connection.identity
-        self._recurring.over("connect", "This host knows who it is")
+        self._problems.over("connect", "This host knows who it is")
         _log.info("This host is %s in %s, by %s", identity.host_identifier, identity.region, identity.source)
-        endpoint = self.settings.deploy_control_endpoint
-        if endpoint is not None and endpoint.startswith("http://"):
+        endpoint = connection.service.url
+        route = connection.route
+        _log.info("Commands come from %s, %s, %s", endpoint, route.proxy, route.certificates)
+        if endpoint.startswith("http://"):
             _log.warning("Commands come from %s over plain http: every process on the way can read them", endpoint)
-        self._status.note(host_identifier=identity.host_identifier)
+        self._status.note(
+            host_identifier=identity.host_identifier,
+            region=identity.region,
+            identity_source=identity.source,
+            endpoint=endpoint,
+            **route._asdict(),
+        )
+        self._note_credentials()
         self._connected(identity)
         self._next = 0.0
 
     def _polled(self, done: Done) -> None:
         polled: Polled = done.result
         self.credentials = polled.credentials
-        if self._recurring.over("poll", "The command service answers again") or not self._status.is_polling:
-            self._notifier.status("Polling")
-        now = time.time()
-        self._status.note(last_poll=now, last_success=now, problem=None)
+        self._note_credentials()
+        self._problems.over("poll", "The command service answers again")
         try:
             found = Poll.NOTHING if polled.command is None else self._take(polled.command)
         except (OSError, AgentError) as error:
@@ -160,7 +164,7 @@ class Poller:
             self._failed("record", why)
             return
         if polled.command is not None:
-            self._recurring.over("record", "Commands can be taken on again")
+            self._problems.over("record", "Commands can be taken on again")
         self._next = time.monotonic() + self._schedule.pause_after(found, elapsed=self._elapsed())
 
     def _failed(self, key: str, error: Exception) -> None:
@@ -176,15 +180,15 @@ class Poller:
         if self._schedule.is_repeating:
             _log.debug("%s The poll is repeated in %.1f s", error, pause)
             return
-        self._recurring.happened(key, str(error))
-        self._status.note(last_poll=time.time(), problem=self._problem())
-        self._notifier.status(f"Problem: {error}"[:LONGEST_STATUS])
+        self._problems.happened(key, str(error))
+        self._status.note(last_poll=time.time())
+
+    def _note_credentials(self) -> None:
+        if self.connection is not None:
+            expires = self.credentials.expires_at if self.credentials is not None else None
+            self._status.note(credentials={"source": self.connection.credentials.source, "expires": expires})
 
     def _kind_of(self, key: str, error: Exception) -> Poll:
         if self.connection is None:
             return Poll.UNKNOWN
         return Poll.PASSING if key == "poll" and isinstance(error, AgentError) and error.passing else Poll.FAILED
-
-    def _problem(self) -> dict[str, Any] | None:
-        current = self._recurring.current()
-        return None if current is None else {"text": current[0], "since": round(time.time() - current[1])}

@@ -22,9 +22,18 @@ CAUSES_TOLD = 8
 _VARYING = re.compile(r"\w*[0-9]\w*")
 
 
+class Lasting(NamedTuple):
+    """A problem that lasts; ``since`` is in seconds since the epoch."""
+
+    since: float
+    text: str
+    key: str
+
+
 class _Problem(NamedTuple):
     text: str
     since: float
+    started: float
     times: int
     told: float
     interval: float
@@ -58,7 +67,7 @@ class Recurring:
         now, cause = self._clock(), _VARYING.sub("#", text)
         problem = self._problems.get(key)
         if problem is None:
-            self._problems[key] = _Problem(text, now, 1, now, FIRST_INTERVAL, frozenset({cause}))
+            self._problems[key] = _Problem(text, now, round(time.time()), 1, now, FIRST_INTERVAL, frozenset({cause}))
             return text
         problem = problem._replace(text=text, times=problem.times + 1)
         line = ""
@@ -86,13 +95,16 @@ class Recurring:
         self._log.info("%s, after %s in which the error happened %s.", text, lasted, times)
         return True
 
-    def current(self) -> tuple[str, float] | None:
-        """The text of the error that has lasted longest, and for how many seconds; None when all is well."""
+    def lasting(self) -> list[Lasting]:
+        """Return the problems that last now, the oldest first."""
         with self._lock:
-            if not self._problems:
-                return None
-            oldest = min(self._problems.values(), key=lambda problem: problem.since)
-        return oldest.text, self._clock() - oldest.since
+            found = sorted(self._problems.items(), key=lambda item: item[1].since)
+        return [Lasting(problem.started, problem.text, key) for key, problem in found]
+
+    def forget(self, key: str) -> None:
+        """Have the next occurrence logged in full, as if it were the first."""
+        with self._lock:
+            self._problems.pop(key, None)
 
 
 def readable_duration(seconds: float) -> str:

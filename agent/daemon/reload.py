@@ -9,6 +9,7 @@ from agent.config.file import configuration_paths
 from agent.config.settings import Settings
 from agent.daemon.startup_state import StartupState
 from agent.daemon.watch import FileWatch
+from agent.identity.on_premises import OnPremises
 
 NEED_RESTART = (
     "program_name",
@@ -31,6 +32,21 @@ def merge(old: Settings, new: Settings) -> tuple[Settings, list[str], list[str]]
     late = [key for key in changed if key in NEED_RESTART]
     merged = new._replace(**{key: getattr(old, key) for key in late})
     return merged, [key for key in changed if key not in late], late
+
+
+def identity_change(old: OnPremises | None, new: OnPremises | None) -> str:
+    """Return a line about a replaced on-premises identity: from what to what, without secrets."""
+    before, after = _identity(old), _identity(new)
+    if before == after:
+        return f"The on-premises identity {after} has another secret key"
+    return f"The on-premises identity was replaced: it was {before}, and is {after} now"
+
+
+def _identity(found: OnPremises | None) -> str:
+    if found is None:
+        return "not set"
+    by = f"credentials file {found.credentials_file}" if found.credentials_file else f"access key {found.access_key}"
+    return f"{found.arn} in {found.region} ({by})"
 
 
 class Watch:

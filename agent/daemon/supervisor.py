@@ -17,6 +17,7 @@ import time
 
 from agent import __version__, logs
 from agent.config.file import ENVIRONMENT_VARIABLE
+from agent.daemon.activity import Activity
 from agent.daemon.background_jobs import BackgroundJobs, TrafficCare
 from agent.daemon.connection import HIDDEN
 from agent.daemon.fork_server import ForkServer
@@ -26,7 +27,7 @@ from agent.daemon.orphans import take_over_tracked
 from agent.daemon.pause import Pause
 from agent.daemon.pidfile import PidFile, claim_root_directory, lock_path
 from agent.daemon.poller import Poller
-from agent.daemon.reload import Watch, merge
+from agent.daemon.reload import Watch, identity_change, merge
 from agent.daemon.signals import Signals
 from agent.daemon.spawn import Child, keep_descriptors
 from agent.daemon.startup_state import StartupState, UnreadableError, read_startup_state, start_reading
@@ -43,6 +44,9 @@ from agent.worker.handoff import Handoff, forgo_core_dumps
 
 LONGEST_TURN = 30.0
 """Seconds for which the loop may sleep without looking around."""
+
+_EARLY_TURN = 1.0
+"""Seconds for which it may sleep while a command that has just come does not name its deployment yet."""
 
 POLL_GRACE = 60.0
 """Seconds beyond its time-out after which a poll counts as stuck, and systemd is no longer told that all is well: the
@@ -112,7 +116,8 @@ class Supervisor:
         self._signals = Signals()
         self._workers = Workers(self._store, self._selector)
         self._fork_server = ForkServer(self._selector)
-        self._status = StatusFile(self._layout)
+        self._status = StatusFile(startup_state.settings)
+        self._activity = Activity(self._layout, self._status, self._notifier)
         self._pause_of_person = Pause(self._layout, lambda paused: self._status.note(paused=paused))
         leaves = self._pause_of_person.leaves
         self._poller = Poller(
@@ -121,7 +126,6 @@ class Supervisor:
             connected=self._connected,
             may_poll=self._pause_of_person.may_poll,
             status=self._status,
-            notifier=self._notifier,
         )
         self._watch = Watch(startup_state, config_file, self._signals.wake)
         self._background_jobs = BackgroundJobs(self._selector, self._environment)
@@ -160,12 +164,13 @@ class Supervisor:
         gc.collect()
         gc.freeze()  # what is there now stays for ever, and need not be looked through again and again
         # The agent is up from here on, however long instance metadata or the network may take.
-        self._notifier.ready("Finding out who this host is")
+        self._notifier.ready()
 
     def _stop(self) -> int:
         self._notifier.stopping()
         self._watch.close()
         self._fork_server.stop()
+        self._status.close()
         _log.info("Stopped by %s", self._signals.stop, extra=logs.TO_JOURNAL)
         self._workers.leave()
         return 0
@@ -184,6 +189,7 @@ class Supervisor:
             self._poller.turn()
         if self._poller.background.busy_for() < self._startup_state.settings.http_read_timeout + POLL_GRACE:
             self._notifier.watchdog()
+        self._activity.turn(self._workers.at_work())
         self._status.write_if_due()
 
     def _pause(self) -> float:
@@ -192,6 +198,8 @@ class Supervisor:
         if len(self._workers) < AT_MOST:
             waiting = self._workers.next_due() if self._poller.connection is not None else None
             due += [moment for moment in (self._poller.due(), waiting) if moment is not None]
+        if self._activity.is_early:
+            due.append(time.monotonic() + _EARLY_TURN)
         return max(min(due) - time.monotonic(), 0.0)
 
     def _connected(self, identity: HostIdentity) -> None:
@@ -240,7 +248,7 @@ class Supervisor:
             try:
                 self._reading = start_reading(self._config_file)
             except OSError as error:
-                _log.error("The configuration stays as it was, because it cannot be read now: %s", error)
+                self._keep_configuration(error)
                 return
             self._notifier.reloading()
             self._selector.register(self._reading.output, selectors.EVENT_READ, self._end_reload)
@@ -255,22 +263,30 @@ class Supervisor:
         try:
             new = read_startup_state(reading)
         except (AgentError, OSError) as error:
-            _log.error("The configuration stays as it was, because it cannot be read: %s", error)
-            self._notifier.ready("The changed configuration cannot be read; the old one counts")
+            self._keep_configuration(error)
+            self._notifier.ready()
             return
+        self._status.problems.over("configuration", "The configuration can be read again")
         settings, changed, late = merge(self._startup_state.settings, new.settings)
         if late:
             _log.warning("Changed in the configuration, but only after a restart: %s", ", ".join(late))
         other_identity = new.on_premises != self._startup_state.on_premises
-        if changed or other_identity:
-            names = [*changed, *(["the on-premises identity"] if other_identity else [])]
-            _log.info("The configuration was read again; changed: %s", ", ".join(names))
+        if changed:
+            _log.info("The configuration was read again; changed: %s", ", ".join(changed))
+        if other_identity:
+            _log.info("%s", identity_change(self._startup_state.on_premises, new.on_premises))
         self._startup_state = new._replace(settings=settings)
         self._warn()
         self._poller.follow(self._startup_state, reconnect=bool(changed) or other_identity)
         self._watch.follow(self._startup_state, self._config_file)
         set_up_logs(settings)
+        self._status.note(wait_between_runs=settings.wait_between_runs)
         self._notifier.ready()
+
+    def _keep_configuration(self, error: Exception) -> None:
+        text = f"The configuration stays as it was, because it cannot be read: {error}"
+        self._status.problems.forget("configuration")
+        self._status.problems.happened("configuration", text)
 
     def _warn(self) -> None:
         for warning in self._startup_state.warnings:

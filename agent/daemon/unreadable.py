@@ -6,18 +6,16 @@ import logging
 import os
 import select
 import sys
-import time
 
 from agent import logs
+from agent.daemon.activity import status_line
 from agent.daemon.notify import Notifier
 from agent.daemon.pidfile import PidFile
-from agent.daemon.poller import LONGEST_STATUS
 from agent.daemon.signals import Signals
 from agent.daemon.startup_state import StartupState, UnreadableError, read_startup_state, start_reading
 from agent.daemon.status_file import FRESH_FOR, StatusFile
 from agent.daemon.watch import FileWatch
 from agent.errors import AgentError
-from agent.runtime.host import layout_of
 from agent.runtime.log_files import set_up_logs
 from agent.runtime.own_directories import check_own_directories
 
@@ -46,7 +44,7 @@ class _Waiting:
         self._config_file = config_file
         self._signals = Signals()
         self._notifier = Notifier(os.environ)
-        self._status = StatusFile(layout_of(error.settings))
+        self._status = StatusFile(error.settings)
         self._watch = FileWatch(error.paths, lambda changed: self._signals.wake())
         self._told = ""
         self._tell(error)
@@ -68,6 +66,7 @@ class _Waiting:
                     return startup_state
         finally:
             self._watch.close()
+            self._status.close()
         self._notifier.stopping()
         _log.info("Stopped by %s", self._signals.stop, extra=logs.TO_JOURNAL)
         return None
@@ -87,8 +86,9 @@ class _Waiting:
             return
         self._told = str(error)
         text = f"The agent waits for a configuration that it can read. {error}"
-        _log.error("%s", text)
+        self._status.problems.forget("configuration")
+        self._status.problems.happened("configuration", text)
         if not logs.reach_journal():
             print(text, file=sys.stderr, flush=True)
-        self._status.note(problem={"since": time.time(), "text": text})
-        self._notifier.status(text[:LONGEST_STATUS])
+        self._status.note(state="waiting")
+        self._notifier.status(status_line(self._status.fields))

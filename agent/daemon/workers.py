@@ -71,6 +71,10 @@ class Workers:
         """How many commands are worked on now."""
         return len(self._at_work)
 
+    def at_work(self) -> list[CommandDirectory]:
+        """Return the commands that are worked on now."""
+        return [worker.directory for worker in self._at_work.values()]
+
     def leave(self) -> None:
         """Log which commands their workers go on with when this process ends."""
         for worker in self._at_work.values():

@@ -6,7 +6,7 @@ import os
 import time
 
 from agent.daemon.pidfile import NAME, PidFile
-from agent.daemon.status import commands_in_progress, last_outcome, outcomes_to_report
+from agent.daemon.status import commands_in_progress, last_outcome, waiting_outcomes
 from agent.doctor.finding import Finding, SkipError, failed, passed, warned
 from agent.doctor.subject import Subject
 from agent.filesystem.regular import read_regular
@@ -133,7 +133,7 @@ def in_progress(subject: Subject) -> Finding:
 
 def outcomes(subject: Subject) -> Finding:
     """Look for outcomes that the service has not accepted."""
-    count = outcomes_to_report(subject.layout)
+    count = len(waiting_outcomes(subject.layout))
     if not count:
         return passed("The service knows the outcome of every command.")
     return warned(

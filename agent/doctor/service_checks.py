@@ -6,10 +6,12 @@ import hashlib
 import os
 import re
 import time
+from typing import Any
 
 from agent import __version__
 from agent.config.file import load_usable
-from agent.daemon.status import SupervisorStatus, read_supervisor
+from agent.daemon.status import read_status
+from agent.daemon.status_file import status_files
 from agent.doctor.finding import Finding, SkipError, failed, passed, warned
 from agent.doctor.subject import Subject
 from agent.fleet import manifest, official, places
@@ -158,37 +160,39 @@ def _seconds(text: str) -> float:
 
 def polling(subject: Subject) -> Finding:
     """See whether the running agent gets answers to its polls."""
-    status = _supervisor(subject)
-    if status.problem:
-        return failed(f"The agent has a problem that lasts: {status.problem}", "Repair this; the agent goes on alone.")
-    age = max(time.time() - (status.last_success or status.started), 0)
-    if not status.last_success and age < FIRST_POLL:
+    status = _written_status(subject)
+    if status.get("problems"):
+        text = f"The agent has a problem that lasts: {status['problems'][0]['text']}"
+        return failed(text, "Repair this; the agent goes on alone.")
+    last_success = status.get("last_success")
+    age = max(time.time() - (last_success or status.get("started") or 0.0), 0)
+    if not last_success and age < FIRST_POLL:
         return passed(f"The agent was started {age:.0f} s ago, and its first poll lasts.")
     text = f"The last good poll was {age:.0f} s ago."
-    if not status.last_success:
+    if not last_success:
         text = "No poll has succeeded since the agent was started."
     limit = max(SLOWEST_POLL, 3 * subject.settings.wait_between_runs)
-    if status.last_success and age < limit:
+    if last_success and age < limit:
         return passed(text)
     return failed(text, "See the agent's log, and the checks of the network and disk.")
 
 
 def version(subject: Subject) -> Finding:
     """See whether the running agent is the installed one."""
-    status = _supervisor(subject)
-    if status.version == __version__:
+    running = _written_status(subject).get("version")
+    if running == __version__:
         return passed(f"Version {__version__} is installed and runs.")
     return warned(
-        f"The agent that runs has version {status.version or 'unknown'}, and {__version__} is installed.",
+        f"The agent that runs has version {running or 'unknown'}, and {__version__} is installed.",
         "systemctl restart codedeploy-agent: deployments in progress go on.",
     )
 
 
-def _supervisor(subject: Subject) -> SupervisorStatus:
+def _written_status(subject: Subject) -> dict[str, Any]:
     pid = subject.pid
     if pid is None:
         raise SkipError("No agent is running: see the check unit-active.")
-    return read_supervisor(subject.layout, pid)
+    return read_status(status_files(subject.settings, pid), pid).fields
 
 
 def second_agent(subject: Subject) -> Finding:

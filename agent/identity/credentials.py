@@ -163,7 +163,8 @@ class CredentialSource:
         self._hold(found)
         if self._failing or self._said != self.source:
             self._failing, self._said = False, self.source
-            _log.info("Credentials come from %s.", self.source)
+            until = "" if found.expires_at is None else f", valid until {shown_time(found.expires_at)}"
+            _log.info("Credentials come from %s%s.", self.source, until)
         return found
 
     def _hold(self, found: Credentials) -> None:

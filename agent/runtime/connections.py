@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from agent import __version__
@@ -13,6 +14,8 @@ from agent.identity.identity import HostIdentity
 from agent.identity.metadata import InstanceMetadata, metadata_endpoint
 from agent.network.credentials import Credentials
 from agent.network.http import PORTS, HttpClient, HttpOptions, MinimumRate
+from agent.network.proxies import proxy_for
+from agent.network.tls import trusted_file
 from agent.network.wire_log import WireLog
 from agent.runtime.host import layout_of
 from agent.service.client import CommandService
@@ -33,6 +36,32 @@ def make_http(settings: Settings) -> HttpClient:
         endpoints=_endpoints(settings),
     )
     return HttpClient(options, wire_log=_wire_log(settings) if settings.log_aws_wire else None)
+
+
+class Route(NamedTuple):
+    """How a service is reached, as phrases without secrets."""
+
+    proxy: str
+    certificates: str
+
+
+def describe_route(settings: Settings, url: str) -> Route:
+    """Return how the service at this URL is reached, for a log. Raises NetworkError for a proxy that cannot be."""
+    parts = urlsplit(url)
+    proxy = proxy_for(
+        scheme=parts.scheme,
+        host=parts.hostname or "",
+        port=parts.port or PORTS[parts.scheme],
+        setting=settings.proxy_uri,
+        environment=os.environ,
+    )
+    trusted = trusted_file(settings.ca_bundle, os.environ)
+    return Route(
+        f"through the proxy {proxy.place}" if proxy else "without a proxy",
+        f"trusting the certificates in {trusted.path} ({trusted.origin})"
+        if trusted
+        else "trusting the system's certificates",
+    )
 
 
 def _endpoints(settings: Settings) -> dict[str, str]:

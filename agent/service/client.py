@@ -69,6 +69,11 @@ class CommandService:
         self._read_timeout = read_timeout
         self._gate = ThrottleGate(None) if gate is None else gate
 
+    @property
+    def url(self) -> str:
+        """Where the service is asked."""
+        return self._endpoint.url
+
     def poll(self, host_identifier: str) -> HostCommand | None:
         """Ask for a command, None when there is nothing to do.
 

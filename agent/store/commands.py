@@ -397,12 +397,4 @@ def _remove_if_there(directory: str) -> None:
 
 def new_record(fields: Mapping[str, str], *, now: float) -> CommandRecord:
     """A record of a command that has just come; ``fields`` are the four texts of the service."""
-    return CommandRecord(
-        command_identifier=fields["command_identifier"],
-        host_identifier=fields["host_identifier"],
-        execution_id=fields["execution_id"],
-        command_name=fields["command_name"],
-        received_at=now,
-        order=since_boot(),
-        boot_id=boot_id(),
-    )
+    return CommandRecord(**fields, received_at=now, order=since_boot(), boot_id=boot_id())

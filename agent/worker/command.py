@@ -153,7 +153,11 @@ class Command(Observer):
         self._directory.save_progress(self.state, durably=False)
         spec = self._specification()
         logs.bind(deployment=spec.deployment_id, group=spec.deployment_group_id)
-        self.state = self.state._replace(deployment_id=spec.deployment_id, group_id=spec.deployment_group_id)
+        self.state = self.state._replace(
+            deployment_id=spec.deployment_id,
+            group_id=spec.deployment_group_id,
+            group_name=spec.deployment_group_name,
+        )
         self._directory.save_progress(self.state, durably=False)
         self.expect(session.settings.lock_wait_seconds)
         self._group_lock = wait_in_queue(

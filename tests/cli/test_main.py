@@ -173,7 +173,7 @@ def test_help_shows_the_help_of_a_command(agent, command):
 def test_the_configuration_is_named_before_or_after_the_verb(agent, console, name, form, verb):
     console.configure(max_revisions=0)
     result = agent(*form.format(name=name, path=console.config, verb=verb).split(" "))
-    assert (result.returncode, result.stdout) == (1, "")
+    assert (result.returncode, result.stdout) == ({"status": 4, "settings": 1}[verb], "")
     assert "max_revisions is 0" in result.stderr
 
 

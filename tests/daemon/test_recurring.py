@@ -1,4 +1,5 @@
 import logging
+import time
 
 import pytest
 
@@ -89,14 +90,22 @@ def test_causes_without_end_do_not_fill_the_log(recurring, lines):
     assert len(lines()) == CAUSES_TOLD
 
 
-def test_what_has_lasted_longest_is_what_the_status_shows(recurring, clock):
-    assert recurring.current() is None
-    recurring.happened("a", "First.")
+def test_all_that_lasts_is_shown_the_oldest_first(recurring, clock):
+    assert recurring.lasting() == []
+    recurring.happened("b", "First.")
     clock.now += 10
-    recurring.happened("b", "Second.")
-    assert recurring.current() == ("First.", 10)
-    recurring.over("a", "A is well")
-    assert recurring.current() == ("Second.", 0)
+    recurring.happened("a", "Second.")
+    assert [(found.key, found.text) for found in recurring.lasting()] == [("b", "First."), ("a", "Second.")]
+    assert all(abs(found.since - time.time()) < HOUR for found in recurring.lasting())
+    recurring.over("b", "B is well")
+    assert [found.key for found in recurring.lasting()] == ["a"]
+
+
+def test_what_is_forgotten_is_logged_in_full_again(recurring, lines):
+    for text in ("Line 3 is wrong.", "Line 7 is wrong."):
+        recurring.forget("configuration")
+        recurring.happened("configuration", text)
+    assert [text for _, text in lines()] == ["Line 3 is wrong.", "Line 7 is wrong."]
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,19 @@ import json
 import os
 import time
 
+import psutil
 import pytest
 
 from agent.daemon.status import (
     InProgress,
-    SupervisorStatus,
+    StatusFileRead,
     commands_in_progress,
     last_outcome,
-    outcomes_to_report,
-    read_supervisor,
+    read_status,
+    waiting_outcomes,
 )
+from agent.filesystem.boot import boot_id
+from agent.hooks import processes
 from agent.store.commands import CommandStore, Progress, SavedOutcome, new_record
 from agent.store.layout import Layout
 from agent.store.tracking import write_tracking
@@ -39,8 +42,8 @@ def outcome(deployment="d-1", ended=2000.0, status="Succeeded"):
 
 def test_a_fresh_host_has_nothing_to_tell(layout):
     assert commands_in_progress(layout) == []
-    assert (outcomes_to_report(layout), last_outcome(layout)) == (0, None)
-    assert read_supervisor(layout, 1) == SupervisorStatus()
+    assert (waiting_outcomes(layout), last_outcome(layout)) == ([], None)
+    assert read_status([f"{layout.state}/status.json"], 1) == StatusFileRead({})
 
 
 def test_an_event_is_in_progress_as_long_as_its_worker_lives(layout, store):
@@ -48,7 +51,8 @@ def test_an_event_is_in_progress_as_long_as_its_worker_lives(layout, store):
     directory.save_progress(Progress("boot", deployment_id="d-1", group_id="g-1"), durably=False)
     assert commands_in_progress(layout) == []
     with directory.lock():
-        assert commands_in_progress(layout) == [InProgress("d-1", "g-1", "AfterInstall", "hc-1", 1000.0)]
+        row = InProgress("d-1", "g-1", "AfterInstall", "hc-1", 1000.0, worker=os.getpid())
+        assert commands_in_progress(layout) == [row]
     assert commands_in_progress(layout) == []
 
 
@@ -57,7 +61,7 @@ def test_a_worker_that_only_reports_does_not_keep_the_agent_from_stopping(layout
     directory.save_outcome(outcome())
     with directory.lock():
         assert commands_in_progress(layout) == []
-    assert outcomes_to_report(layout) == 1
+    assert waiting_outcomes(layout) == [2000.0]
 
 
 def test_a_record_that_cannot_be_read_still_counts_while_it_is_worked_on(layout, store):
@@ -65,7 +69,7 @@ def test_a_record_that_cannot_be_read_still_counts_while_it_is_worked_on(layout,
     with open(os.path.join(directory.path, "record.json"), "w") as file:
         file.write("{")
     with directory.lock():
-        assert commands_in_progress(layout) == [InProgress(command=directory.key)]
+        assert commands_in_progress(layout) == [InProgress(command=directory.key, worker=os.getpid())]
 
 
 def test_a_command_of_an_official_agent_is_in_progress_for_a_day(layout, store):
@@ -101,31 +105,71 @@ def test_the_last_outcome_is_the_newest_reported_or_not(layout, store):
     assert found.message == "Succeeded: "
 
 
-def test_what_the_agent_tells_of_itself_is_read_whole(layout):
-    os.makedirs(layout.state)
-    fields = {
-        "pid": 7,
-        "version": "0.1.0",
-        "started": 10,
-        "host_identifier": "arn:x",
-        "last_poll": 20.5,
-        "last_success": 19.5,
-        "problem": {"since": 20, "text": "No such host."},
+def test_the_script_that_runs_now_is_shown_with_its_limit_and_one_that_has_ended_is_not(layout, store):
+    directory = command(store)
+    mine = processes.look_up(os.getpid())
+    progress = Progress(boot_id(), script="scripts/x.sh", script_pid=mine.pid, script_start_time=mine.start_time)
+    progress = progress._replace(script_timeout=300.0, group_name="Shop")
+    with directory.lock():
+        directory.save_progress(progress, durably=False)
+        (row,) = commands_in_progress(layout)
+        assert (row.script, row.script_timeout) == ("scripts/x.sh", 300.0)
+        assert abs(row.script_since - psutil.Process().create_time()) < 5
+        assert (row.group_name, row.script_pid) == ("Shop", mine.pid)
+        directory.save_progress(progress._replace(script_start_time=1), durably=False)
+        (row,) = commands_in_progress(layout)
+        assert (row.script, row.script_pid) == ("", 0)
+
+
+FIELDS = {
+    "pid": 7,
+    "version": "0.1.0",
+    "started": 10,
+    "host_identifier": "arn:x",
+    "written": 21.0,
+    "last_poll": 20.5,
+    "last_success": 19.5,
+    "problems": [{"since": 20, "text": "No such host.", "key": "poll"}],
+}
+
+
+def test_what_the_agent_tells_of_itself_is_read_whole(tmp_path):
+    path = write_status(tmp_path, "status.json", json.dumps(FIELDS))
+    found = read_status([path], 7)
+    assert (found.path, found.unusable) == (path, ())
+    assert {name: found.fields[name] for name in FIELDS if name != "pid"} == {
+        name: value for name, value in FIELDS.items() if name != "pid"
     }
-    write_status(layout, json.dumps(fields))
-    assert read_supervisor(layout, 7) == SupervisorStatus("0.1.0", 10.0, "arn:x", 20.5, 19.5, "No such host.", 20.0)
-    assert read_supervisor(layout, 8) == SupervisorStatus()
+    assert read_status([path], 8) == StatusFileRead({}, unusable=(f"{path} is of PID 7",))
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", '{"pid": 7, "problem": 3, "started": "x", "last_poll": true}', "[" * 100000]
-)
-def test_a_broken_status_file_is_no_failure(layout, text):
-    os.makedirs(layout.state)
-    write_status(layout, text)
-    assert read_supervisor(layout, 7) == SupervisorStatus()
+def test_the_newest_of_the_files_of_this_agent_counts(tmp_path):
+    old = write_status(tmp_path, "old.json", json.dumps(FIELDS | {"version": "old"}))
+    foreign = write_status(tmp_path, "foreign.json", json.dumps(FIELDS | {"pid": 9, "written": 99}))
+    new = write_status(tmp_path, "new.json", json.dumps(FIELDS | {"written": 30}))
+    found = read_status([old, foreign, new, str(tmp_path / "none")], 7)
+    assert (found.path, found.fields["version"]) == (new, "0.1.0")
+    assert found.unusable == (f"{foreign} is of PID 9",)
 
 
-def write_status(layout, text):
-    with open(os.path.join(layout.state, "status.json"), "w") as file:
-        file.write(text)
+def test_the_problem_that_an_earlier_version_has_written_is_read(tmp_path):
+    path = write_status(tmp_path, "s", json.dumps({"pid": 7, "problem": {"since": 20, "text": "No such host."}}))
+    assert read_status([path], 7).fields["problems"] == [{"since": 20.0, "text": "No such host.", "key": ""}]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100000])
+def test_a_broken_status_file_is_no_failure_and_is_named(tmp_path, text):
+    path = write_status(tmp_path, "s", text)
+    assert read_status([path], 7) == StatusFileRead({}, unusable=(f"{path} cannot be understood",))
+
+
+def test_fields_that_are_not_what_they_should_be_count_as_unknown(tmp_path):
+    odd = {"pid": 7, "problem": 3, "problems": [4], "started": "x", "last_poll": True, "credentials": [], "in_hand": {}}
+    fields = read_status([write_status(tmp_path, "s", json.dumps(odd))], 7).fields
+    assert [fields[name] for name in odd if name not in ("pid", "problem")] == [[], None, None, None, []]
+
+
+def write_status(directory, name, text):
+    path = directory / name
+    path.write_text(text)
+    return str(path)

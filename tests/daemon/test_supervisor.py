@@ -675,6 +675,38 @@ def test_systemd_hears_nothing_more_of_an_agent_whose_poll_is_stuck(host: AgentH
                 agent.kill()
 
 
+def _until_status(systemd: socket.socket, pattern: str) -> None:
+    """Wait for a status line that systemd would show."""
+    heard = ""
+    while not re.search(f"^STATUS={pattern}$", heard, re.MULTILINE):
+        heard = systemd.recv(4096).decode()
+
+
+def test_systemd_shows_what_the_agent_does_and_no_problem_that_is_over(
+    service: CommandService, host: AgentHost, tmp_path: Path
+) -> None:
+    script = f"until [ -e {tmp_path}/go ]; do sleep 0.05; done; exit 3"
+    source = revision(tmp_path / "rev", {"BeforeInstall": script}, to=tmp_path / "out")
+    stamp = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+    right = host.config.read_text()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(host.directory / "notify"))
+        systemd.settimeout(60)
+        host.environment |= {"NOTIFY_SOCKET": systemd.getsockname()}
+        host.start()
+        _until_status(systemd, "Polling")
+        deploy(service, specification(source), ["DownloadBundle"])
+        service.add("BeforeInstall", specification(source))
+        running = rf"BeforeInstall of deployment d-1 \(Group\) runs since {stamp}"
+        _until_status(systemd, rf"{running}; last outcome: DownloadBundle of deployment d-1 succeeded at {stamp}")
+        host.config.write_text(f"{right}max_revisions: several\n")
+        _until_status(systemd, rf"{running}; Problem since {stamp}: .*max_revisions is 'several'.*")
+        host.config.write_text(right)
+        _until_status(systemd, rf"{running}; last outcome: .*")
+        (tmp_path / "go").touch()
+        _until_status(systemd, rf"Polling; last outcome: BeforeInstall of deployment d-1 failed at {stamp}")
+
+
 def _until_ready(systemd: socket.socket) -> list[str]:
     """What the agent says until it is ready (again)."""
     heard: list[str] = []

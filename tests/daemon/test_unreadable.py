@@ -75,7 +75,7 @@ def test_an_agent_that_waits_can_be_stopped(host: AgentHost, by: str) -> None:
         host.until(lambda: ask(host, "stop").returncode == 0 and host.process.poll() is not None, "the end")
     assert not os.path.exists(host.directory / "pid" / "codedeploy-agent.pid")
     status = ask(host, "status")
-    assert (status.returncode, "max_revisions" in status.stderr) == (1, True)
+    assert (status.returncode, "max_revisions" in status.stderr) == (4, True)
 
 
 def test_a_second_agent_does_not_wait_beside_the_first(host: AgentHost, service: CommandService) -> None:

@@ -66,9 +66,12 @@ class Watch:
         paths = tuple(path for path in found if path)
         if paths == self._paths:
             return
+        watched_before = bool(self._paths)
         self.close()
         self._paths = paths
         self._watch = FileWatch(paths, lambda changed: self._on_change())
+        if watched_before:
+            self._on_change()  # a file may have changed after it was read and before it was watched
 
     def close(self) -> None:
         """Watch nothing any more."""

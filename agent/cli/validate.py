@@ -6,11 +6,14 @@ import argparse
 import sys
 import unicodedata
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from agent.cli.output import Writer
 from agent.errors import AgentError, Problem
 from agent.filesystem.reasons import place_and_reason, remedy_for
-from agent.local.validation import Validation, ValidationRequest, validate_path
+
+if TYPE_CHECKING:  # the command's help, manual and completions do without the YAML parser that this brings
+    from agent.local.validation import Validation, ValidationRequest
 
 VALID = 0
 PROBLEMS = 1
@@ -69,6 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.schema:
         _print_schema()
         return VALID
+    from agent.local.validation import ValidationRequest
+
     request = ValidationRequest(
         arguments.appspec_filename,
         events=tuple(event for event in arguments.events.split(",") if event),
@@ -97,6 +102,8 @@ def _print_schema() -> None:
 
 def _validate(path: str, request: ValidationRequest) -> Validation:
     """Return what was found at a path; one that cannot be read is a finding as well."""
+    from agent.local.validation import Validation, validate_path
+
     try:
         return validate_path(path, request)
     except AgentError as error:

@@ -19,7 +19,6 @@ from agent.deployment.spec import (
     S3Revision,
 )
 from agent.errors import AppSpecMissingError, UsageError
-from agent.steps.revision import check_requested, find_appspec
 
 DEFAULT_GROUP = "default-local-deployment-group"
 DEFAULT_GROUP_NAME = "LocalFleet"
@@ -194,6 +193,8 @@ def _check_appspec(directory: str, requested: str) -> None:
     A deployment falls back to the usual names, but somebody who names another one here means that one, and the
     official command refuses it too.
     """
+    from agent.steps.revision import check_requested, find_appspec  # brings the YAML parser, which --help does without
+
     try:
         found = find_appspec(directory, requested)
     except AppSpecMissingError as error:

@@ -8,7 +8,7 @@ import gc
 import re
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple, NoReturn
 
@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         surplus = [word for word in after if word not in (command, "-h", "--help")]
         arguments = [*before, *filter(None, [command]), "--help"]
     alone = command in _COMMANDS and not before  # then nothing can show the other commands
-    parser = _make_parser(command, {command: _COMMANDS[command]} if alone else _COMMANDS)
+    parser = _make_parser((command,), {command: _COMMANDS[command]} if alone else _COMMANDS)
     try:
         if "--help" in arguments:  # which argparse carries out before it looks at the rest
             surplus += parser.parse_known_args(before)[1]
@@ -164,7 +164,13 @@ def _deploy_locally(options: argparse.Namespace, arguments: list[str]) -> int:
     return local.main([*named, *arguments], prog=f"{PROGRAM} deploy-local")
 
 
-def _make_parser(command: str, commands: Mapping[str, _Command]) -> _Parser:
+def full_parser() -> argparse.ArgumentParser:
+    """Return the parser with the options of every command, for the manual and the shells' completions."""
+    return _make_parser(_COMMANDS, _COMMANDS)
+
+
+def _make_parser(chosen: Collection[str], commands: Mapping[str, _Command]) -> _Parser:
+    """Return a parser that knows the commands, and the options of those that were chosen."""
     parser = _Parser(
         prog=PROGRAM,
         description="A CodeDeploy-compatible deployment agent for Linux hosts.",
@@ -183,7 +189,7 @@ def _make_parser(command: str, commands: Mapping[str, _Command]) -> _Parser:
         description = f"{row.summary[0].upper()}{row.summary[1:]}."
         sub = parsers.add_parser(name, help=row.summary, description=description, formatter_class=HelpFormatter)
         sub.set_defaults(refuse=sub.error)
-        if name == command:
+        if name in chosen:
             _add_command(sub, name, row)
     return parser
 

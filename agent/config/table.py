@@ -50,11 +50,12 @@ def text(settings: Settings, origins: Mapping[str, str] | None = None) -> str:
         mark = " " if value == row.default else "*"
         origin = "" if origins is None else f"  # {origins.get(row.key, 'default')}"
         written = redacted_url(shown(value)) if row.kind is URL else shown(value)
-        lines.append(f"{mark} {row.key}: {written}".rstrip() + f"{origin}\n      {_explanation(row)}\n")
+        lines.append(f"{mark} {row.key}: {written}".rstrip() + f"{origin}\n      {explanation(row)}\n")
     return "".join(lines)
 
 
-def _explanation(row: Row) -> str:
+def explanation(row: Row) -> str:
+    """Return what a setting means, with its kind, its default and the agent that brought it."""
     default = shown(row.default) or "none"
     kind = "true or false" if row.kind is BOOL else row.kind.name
     return f"{row.meaning} ({kind}; default {default}; {row.since})"

@@ -34,7 +34,7 @@ INSIDE = "/opt/wheelhouses"
 SCRIPT_INSIDE = "/opt/codedeploy-agent.sh"
 """Where a host whose image has the user data's script has it, for cloud_config()."""
 
-_SOURCES = ("agent", "systemd", "userdata", "pyproject.toml", "README.md", "LICENSE")
+_SOURCES = ("agent", "systemd", "userdata", "pyproject.toml", "setup.py", "README.md", "LICENSE")
 _PYTHONS = ("3.11", "3.13")  # of Debian 12 and 13
 _AWSCLI = "awscli>=1.44"
 _FOR_311 = ["--only-binary", ":all:", "--implementation", "cp", "--python-version", "3.11"]

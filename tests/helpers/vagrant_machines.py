@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 PROJECT = Path(__file__).resolve().parents[2]
-_SYNCED = ("agent", "systemd", "userdata", "pyproject.toml", "README.md", "LICENSE", "Vagrantfile")
+_SYNCED = ("agent", "systemd", "userdata", "pyproject.toml", "setup.py", "README.md", "LICENSE", "Vagrantfile")
 
 # Takes down what the Vagrantfile says; what it does not know of is passed over as long as it can have no effect here.
 _READ = """

@@ -49,6 +49,7 @@ NOT_IMPORTED = {
     "codedeploy-local --help": COSTLY | ROOMS,
     "codedeploy-local -l revision -c agent.yml": COSTLY - {"ctypes"}
     | {"agent.fleet", "agent.network", "agent.sandbox", "agent.trust"},
+    "import agent.cli.manual; agent.cli.manual.pages(); agent.cli.manual.parsers()": LIBRARIES | {"yaml"},
     "import agent.daemon.supervisor": DAEMON | {"agent.hooks", "yaml"},
     "import agent.daemon.startup_state": DAEMON | {"asyncio", "botocore", "structlog", "subprocess"},
     "import agent.identity.on_premises_file, agent.identity.credentials": {"yaml"},

@@ -17,12 +17,14 @@ class Manifest(NamedTuple):
     """One installation: paths are absolute, as the host itself sees them.
 
     ``name`` and ``previous`` are directories of versions; ``files`` has the SHA-256 of each, ``links`` their targets.
+    ``directories`` were made for the links, the outer ones first.
     """
 
     name: str
     previous: str | None = None
     files: dict[str, str] = {}  # noqa: RUF012 - a NamedTuple's default that nobody changes
     links: dict[str, str] = {}  # noqa: RUF012
+    directories: tuple[str, ...] = ()
 
     def union(self, older: Manifest | None) -> Manifest:
         """What is there while the older installation gives way to this one."""
@@ -40,7 +42,11 @@ def load(host: Places) -> Manifest | None:
         if document["format"] != FORMAT:
             raise ValueError(f"format {document['format']}")
         return Manifest(
-            str(document["name"]), document["previous"], _texts(document["files"]), _texts(document["links"])
+            str(document["name"]),
+            document["previous"],
+            _texts(document["files"]),
+            _texts(document["links"]),
+            tuple(map(str, document.get("directories", ()))),  # earlier versions list none
         )
     except FileNotFoundError:
         return None

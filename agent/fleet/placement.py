@@ -1,13 +1,14 @@
-"""The installed agent's files and links outside its versions: unit, first configuration, commands on the PATH."""
+"""The installed agent's files and links outside its versions: unit, first configuration, commands, manual."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from agent.filesystem.durable import make_directory, write_durably
+from agent.filesystem.reasons import place_and_reason
 from agent.fleet import manifest, places, versions
 from agent.fleet.errors import FleetError
 from agent.fleet.manifest import Manifest
@@ -47,7 +48,8 @@ def first_config(host: Places, *, text: bytes | None, proxy: str | None, tell: T
 
 def bin_directory_of(before: Manifest | None) -> str:
     """Where an installation has its links for the PATH; the usual directory where there is none."""
-    directories = {os.path.dirname(link) for link in before.links} - {places.BIN} if before else set()
+    commands = set(before.links) - set(places.SHARED) if before else set()
+    directories = {os.path.dirname(link) for link in commands} - {places.BIN}
     return min(directories, default="/usr/local/bin")
 
 
@@ -58,16 +60,29 @@ class Placement:
         self, host: Places, before: Manifest | None, manager: ServiceManager, *, bin_directory: str, tell: Tell
     ) -> None:
         self._host = host
-        self._before = before
+        self._before = before or Manifest("")
         self._manager = manager
         self._bin_directory = bin_directory
         self._tell = tell
-        self._written: dict[str, str] = dict(before.files) if before else {}
 
     def _links(self) -> dict[str, str]:
         links = {f"{places.BIN}/{program}": f"{places.CURRENT}/bin/{program}" for program in places.PROGRAMS}
         links |= {f"{self._bin_directory}/{program}": f"{places.BIN}/{program}" for program in places.PROGRAMS}
         return {link: self._host.link_target(link, path) for link, path in links.items()}
+
+    def _shared_links(self, name: str) -> dict[str, str]:
+        """Return the links to a version's manual and completions; what another package has there stays."""
+        brought = versions.directory(self._host, name)
+        links = {}
+        for link, path in places.SHARED.items():
+            target = self._host.link_target(link, f"{places.CURRENT}/{path}")
+            if not os.path.isfile(os.path.join(brought, path)):
+                continue  # versions before these pages have none
+            if self._host.holder(link) and not _leads_to(self._host.at(link), target):
+                self._tell(f"Warning: something else is at {link}, and stays there.")
+            else:
+                links[link] = target
+        return links
 
     def check_bin_directory(self) -> None:
         """Refuse a directory for the commands that would make them lead to themselves. Raises FleetError."""
@@ -88,7 +103,7 @@ class Placement:
                 f"The service is masked: {places.UNIT} leads to {os.devnull}.",
                 remedy=f"If it is to run here, use systemctl unmask {places.SERVICE} first.",
             )
-        known = self._before.links if self._before else {}
+        known = self._before.links
         strangers = [
             link
             for link, target in self._links().items()
@@ -112,9 +127,11 @@ class Placement:
         units = self._units(name)
         written = {**units, **({places.CONFIG: config} if config is not None else {})}
         digests = {path: hashlib.sha256(data).hexdigest() for path, data in written.items()}
-        if places.CONFIG in self._written:
-            digests.setdefault(places.CONFIG, self._written[places.CONFIG])
-        after = Manifest(name, previous, digests, self._links())
+        if places.CONFIG in self._before.files:
+            digests.setdefault(places.CONFIG, self._before.files[places.CONFIG])
+        links, shared = self._links(), self._shared_links(name)
+        directories = (*self._before.directories, *self._missing_directories(shared))
+        after = Manifest(name, previous, digests, links | shared, tuple(dict.fromkeys(directories)))
         manifest.save(self._host, after.union(self._before))
         changed = versions.current(self._host) != name or any(self._differs(path, units[path]) for path in units)
         if changed:
@@ -123,10 +140,11 @@ class Placement:
             self._write(path, data)
         if config is not None:
             self._write(places.CONFIG, config, mode=0o600 if b"@" in config else 0o644)
-        self._make_links(after)
+        self._make_links(links)
+        after = after._replace(links=links | self._make_shared_links(shared))
         versions.switch(self._host, name)
         self._remove_what_is_no_longer(after)
-        self._written = dict(digests)
+        self._before = after
         manifest.save(self._host, after)
         self._manager.reload()
         self._manager.enable()
@@ -156,12 +174,33 @@ class Placement:
         there = self._host.at(path)
         if not self._differs(path, data):
             return
-        save_if_changed(self._host, path, self._written.get(path), self._tell)
+        save_if_changed(self._host, path, self._before.files.get(path), self._tell)
         make_directory(os.path.dirname(there))
         write_durably(there, data, mode=mode)
 
-    def _make_links(self, after: Manifest) -> None:
-        for path, target in after.links.items():
+    def _missing_directories(self, links: Iterable[str]) -> list[str]:
+        """Return the directories that links still need, the outer ones first."""
+        missing = set()
+        for link in links:
+            directory = os.path.dirname(link)
+            while not self._host.holder(directory):
+                missing.add(directory)
+                directory = os.path.dirname(directory)
+        return sorted(missing)
+
+    def _make_shared_links(self, links: dict[str, str]) -> dict[str, str]:
+        """Make the links that can be made, and return them; an agent works without its manual."""
+        made = {}
+        for link, target in links.items():
+            try:
+                self._make_links({link: target})
+                made[link] = target
+            except OSError as error:
+                self._tell(f"Warning: {place_and_reason(error)}, so {link} is not there.")
+        return made
+
+    def _make_links(self, links: dict[str, str]) -> None:
+        for path, target in links.items():
             link = self._host.at(path)
             if not _leads_to(link, target):
                 make_directory(os.path.dirname(link))
@@ -173,12 +212,12 @@ class Placement:
 
     def _remove_what_is_no_longer(self, after: Manifest) -> None:
         before = after.union(self._before)
-        for path in {*before.files, *before.links, *self._written} - {*after.files, *after.links}:
+        for path in {*before.files, *before.links} - {*after.files, *after.links}:
             there = self._host.at(path)
             if path in before.links and not _leads_to(there, before.links[path]):
                 continue  # somebody else's by now
-            if path in self._written:
-                save_if_changed(self._host, path, self._written[path], self._tell)
+            if path in before.files:
+                save_if_changed(self._host, path, before.files[path], self._tell)
             if os.path.lexists(there):
                 os.unlink(there)
 

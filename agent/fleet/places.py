@@ -35,6 +35,18 @@ RESTART_STEPS = f"{DROP_INS}/10-restart-steps.conf"
 PROGRAMS = ("codedeploy-agent", "codedeploy-local")
 """The console scripts; they lie in the ``bin`` of each version and are linked from where people look for them."""
 
+_PAGES = ("man8/codedeploy-agent.8", "man1/codedeploy-local.1", "man5/codedeployagent.yml.5")
+SHARED = {
+    **{f"/usr/local/share/man/{page}": f"share/man/{page}" for page in _PAGES},
+    **{f"/usr/local/share/{path}": f"share/{path}" for path in map("bash-completion/completions/{}".format, PROGRAMS)},
+    **{f"/usr/local/share/{path}": f"share/{path}" for path in map("zsh/site-functions/_{}".format, PROGRAMS)},
+    **{f"/usr/share/{path}": f"share/{path}" for path in map("fish/vendor_completions.d/{}.fish".format, PROGRAMS)},
+}
+"""The manual and the shells' completions: where each is looked for, and its path in a version's directory.
+
+fish does not look below /usr/local unless XDG_DATA_DIRS says so.
+"""
+
 
 class Places(NamedTuple):
     """The host's files, seen below ``root`` (``/`` for the host itself)."""

@@ -87,7 +87,7 @@ def uninstall(options: UninstallOptions, *, tell: Tell) -> bool:
     with host_lock(host, tell):
         installed = _remove(host, options, tell, left)
         _unlink(host.at(places.LOCK))
-    _remove_empty_directories(host)
+    _remove_empty(host, _EMPTY_DIRECTORIES)
     if not options.purge:
         _tell_what_is_kept(host, tell)
     if left:
@@ -181,6 +181,7 @@ def _remove_listed(host: Places, known: Manifest, tell: Tell) -> None:
         there = host.at(path)
         if os.path.islink(there) and os.readlink(there) == target:
             os.unlink(there)
+    _remove_empty(host, reversed(known.directories))
 
 
 def _tell_of_places_elsewhere(host: Places, tell: Tell) -> None:
@@ -216,8 +217,8 @@ def _remove_trees(host: Places, paths: Iterable[str]) -> list[str]:
     return [path for path in paths if os.path.lexists(host.at(path))]
 
 
-def _remove_empty_directories(host: Places) -> None:
-    for path in _EMPTY_DIRECTORIES:
+def _remove_empty(host: Places, directories: Iterable[str]) -> None:
+    for path in directories:
         try:
             os.rmdir(host.at(path))
         except OSError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 
 import pytest
@@ -67,6 +68,17 @@ def test_drop_ins_of_the_administrator_stay(used) -> None:
     remove(used)
     assert mine.exists()
     assert not used.at(UNIT).exists()
+
+
+def test_directories_for_manuals_that_were_there_before_stay_and_those_that_were_made_go(box) -> None:
+    completions = box.at("/usr/share/fish/vendor_completions.d")
+    completions.mkdir(parents=True)
+    box.install()
+    assert os.listdir(completions) == ["codedeploy-agent.fish"]
+    assert box.at("/usr/local/share/man/man8/codedeploy-agent.8").exists()
+    remove(box)
+    assert os.listdir(completions) == []
+    assert not box.at("/usr/local/share").exists()
 
 
 def test_somebody_elses_command_stays(used) -> None:

@@ -90,8 +90,14 @@ def _compiled(path: Path) -> bytes:
 
 
 def agent_wheel(version: str, *, said: str | None = None) -> tuple[str, bytes]:
-    """A stand-in for the agent that installs, and says its version."""
-    files = {"fake_agent.py": _AGENT.replace("{said}", said or version), "INFO/entry_points.txt": _ENTRY_POINTS}
+    """A stand-in for the agent that installs, says its version, and brings a page of the manual and a completion."""
+    share = f"codedeploy_host_agent-{version}.data/data/share"
+    files = {
+        "fake_agent.py": _AGENT.replace("{said}", said or version),
+        "INFO/entry_points.txt": _ENTRY_POINTS,
+        f"{share}/man/man8/codedeploy-agent.8": f"of version {version}\n",
+        f"{share}/fish/vendor_completions.d/codedeploy-agent.fish": f"# of version {version}\n",
+    }
     return wheel("codedeploy_host_agent", version, files, requires="leaf")
 
 

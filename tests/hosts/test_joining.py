@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent import __version__
+from agent.fleet.places import SHARED
 from agent_host import revision
 from agent_hosts import (
     CA_BUNDLE,
@@ -50,6 +51,7 @@ def test_a_host_on_premises_joins_by_user_data_and_is_deployed_to(fleet: Fleet, 
 
     assert said(host) == "v1"
     the_agent_is_a_service_as_promised(host)
+    host.run(["ls", "-L", *SHARED])  # the manual and the completions
     the_application_is_as_its_appspec_says(host)
     files_are_readable_by_those_who_may(host)
     nothing_temporary_is_left(host)

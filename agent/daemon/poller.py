@@ -41,12 +41,14 @@ class Poller:
         connected: Callable[[HostIdentity], None],
         may_poll: Callable[[], bool],
         status: StatusFile,
+        count: Callable[[str], None],
     ) -> None:
         self._startup_state = startup_state
         self._take = take
         self._connected = connected
         self._may_poll = may_poll
         self._status = status
+        self._count = count
         self._problems = status.problems
         self._schedule = Schedule(wait_between_runs=startup_state.settings.wait_between_runs)
         self.background = Background()
@@ -156,6 +158,7 @@ class Poller:
         self.credentials = polled.credentials
         self._note_credentials()
         self._problems.over("poll", "The command service answers again")
+        self._count("empty" if polled.command is None else "command")
         try:
             found = Poll.NOTHING if polled.command is None else self._take(polled.command)
         except (OSError, AgentError) as error:
@@ -175,6 +178,7 @@ class Poller:
             self.forget_credentials()
         if key == "connect":
             self._outdated = True
+        self._count(error.kind.value if isinstance(error, ServiceError) else key)
         pause = self._schedule.pause_after(self._kind_of(key, error), elapsed=self._elapsed())
         self._next = time.monotonic() + pause
         if self._schedule.is_repeating:

@@ -14,6 +14,7 @@ import os
 import selectors
 import signal
 import time
+from contextlib import suppress
 
 from agent import __version__, logs
 from agent.config.file import ENVIRONMENT_VARIABLE
@@ -22,6 +23,7 @@ from agent.daemon.background_jobs import BackgroundJobs, TrafficCare
 from agent.daemon.connection import HIDDEN
 from agent.daemon.fork_server import ForkServer
 from agent.daemon.intake import Intake
+from agent.daemon.metrics import Metrics
 from agent.daemon.notify import VARIABLES, Notifier
 from agent.daemon.orphans import take_over_tracked
 from agent.daemon.pause import Pause
@@ -114,7 +116,8 @@ class Supervisor:
         self._store = CommandStore(self._layout)
         self._selector = selectors.DefaultSelector()
         self._signals = Signals()
-        self._workers = Workers(self._store, self._selector)
+        self._metrics = Metrics(startup_state.settings.metrics_file, version=__version__)
+        self._workers = Workers(self._store, self._selector, closed=self._closed)
         self._fork_server = ForkServer(self._selector)
         self._status = StatusFile(startup_state.settings)
         self._activity = Activity(self._layout, self._status, self._notifier)
@@ -126,6 +129,7 @@ class Supervisor:
             connected=self._connected,
             may_poll=self._pause_of_person.may_poll,
             status=self._status,
+            count=self._metrics.polled,
         )
         self._watch = Watch(startup_state, config_file, self._signals.wake)
         self._background_jobs = BackgroundJobs(self._selector, self._environment)
@@ -191,6 +195,7 @@ class Supervisor:
             self._notifier.watchdog()
         self._activity.turn(self._workers.at_work())
         self._status.write_if_due()
+        self._metrics.write_if_due(self._startup_state.settings)
 
     def _pause(self) -> float:
         """Seconds until the next turn, unless something happens before."""
@@ -198,6 +203,7 @@ class Supervisor:
         if len(self._workers) < AT_MOST:
             waiting = self._workers.next_due() if self._poller.connection is not None else None
             due += [moment for moment in (self._poller.due(), waiting) if moment is not None]
+        due += [self._metrics.due] if self._metrics.is_on else []
         if self._activity.is_early:
             due.append(time.monotonic() + _EARLY_TURN)
         return max(min(due) - time.monotonic(), 0.0)
@@ -208,6 +214,14 @@ class Supervisor:
             self._environment |= {"AWS_REGION": identity.region, "AWS_HOST_IDENTIFIER": identity.host_identifier}
         take_over_tracked(self._store, self._layout, host_identifier=identity.host_identifier)
         self._workers.look_around()
+
+    def _closed(self, directory: CommandDirectory) -> None:
+        """Count what has come of a command."""
+        if self._metrics.is_on:
+            with suppress(OSError):  # the disk does not say
+                outcome = self._store.finished_at(directory)
+                if outcome is not None:
+                    self._metrics.command_ended(outcome)
 
     def _start_worker(self, directory: CommandDirectory) -> int:
         """Have a worker forked for a command; it gets what it needs to know, and nothing of ours stays open in it."""
@@ -280,6 +294,7 @@ class Supervisor:
         self._poller.follow(self._startup_state, reconnect=bool(changed) or other_identity)
         self._watch.follow(self._startup_state, self._config_file)
         set_up_logs(settings)
+        self._metrics.follow(settings.metrics_file)
         self._status.note(wait_between_runs=settings.wait_between_runs)
         self._notifier.ready()
 

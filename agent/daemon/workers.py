@@ -58,10 +58,16 @@ class Workers:
     """
 
     def __init__(
-        self, store: CommandStore, selector: selectors.BaseSelector, *, clock: Callable[[], float] = time.monotonic
+        self,
+        store: CommandStore,
+        selector: selectors.BaseSelector,
+        *,
+        closed: Callable[[CommandDirectory], None] = lambda directory: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._selector = selector
+        self._closed = closed
         self._clock = clock
         self._at_work: dict[int, _Worker] = {}
         self._resting: dict[str, _Rest] = {}
@@ -146,6 +152,8 @@ class Workers:
         failures = self._failures.pop(worker.directory.key, 0)
         if self.knows(worker.directory):
             self._judge(worker, failures)
+        else:
+            self._closed(worker.directory)
         return True
 
     def _judge(self, worker: _Worker, failures: int) -> None:

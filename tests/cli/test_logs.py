@@ -22,7 +22,7 @@ from waiting import until
 
 AGENT = """\
 2026-11-23T05:13:10 INFO  [x(1)]: Starting version 1
-2026-11-23T05:13:11 INFO  [x(2)]: Running script a.sh of BeforeInstall event=BeforeInstall command=c1 deployment=d-1 group=g-1
+2026-11-23T05:13:11 INFO  [x(2)]: Running script a.sh of BeforeInstall event=BeforeInstall deployment=d-1 group=g-1
 2026-11-23T05:13:12 ERROR [x(2)]: BeforeInstall failed in 1 s event=BeforeInstall command=c1 deployment=d-1 group=g-1
 2026-11-23T05:13:13 WARN  [x(3)]: Odd \x1b[31m event=Install command=c2 deployment=d-2 group=g-2
 """

@@ -54,6 +54,8 @@ def closed(host: AgentHost) -> None:
 
 def test_a_deployment_goes_through_all_of_its_events(service: CommandService, host: AgentHost, tmp_path: Path) -> None:
     place = revision(tmp_path / "rev", {"AfterInstall": f"echo $DEPLOYMENT_ID > {tmp_path}/seen"}, to=tmp_path / "out")
+    metrics = tmp_path / "agent.prom"
+    host.write_config(metrics_file=metrics)
     host.start()
     ended = deploy(service, specification(place, deployment="d-ABC"), EVENTS)
     assert {event: found["status"] for event, found in ended.items()} == dict.fromkeys(EVENTS, "Succeeded")
@@ -67,6 +69,9 @@ def test_a_deployment_goes_through_all_of_its_events(service: CommandService, ho
         ["of App/Group"],
         ["ended: Succeeded"],
     ]
+    counted = 'codedeploy_agent_deployments_total{status="Succeeded"} 1.0'
+    host.until(lambda: counted in metrics.read_text(), "the deployment to be counted")
+    assert 'lifecycle_events_total{event="AfterInstall",status="Succeeded"} 1.0' in metrics.read_text()
 
 
 def test_a_deployment_with_a_load_balancer_has_not_ended_before_its_last_event(

@@ -21,7 +21,7 @@ exec(compile(open(program).read() if program[0] == "/" else program, program, "e
 """
 
 LIBRARIES = {"asn1crypto", "boto3", "botocore", "cryptography", "dateutil", "psutil", "requests", "rich", "structlog"}
-LIBRARIES |= {"urllib3", "watchdog"}
+LIBRARIES |= {"prometheus_client", "urllib3", "watchdog"}
 STANDARD = {"asyncio", "bz2", "calendar", "concurrent", "ctypes", "dataclasses", "decimal", "email", "hashlib", "http"}
 STANDARD |= {"importlib.metadata", "importlib.resources", "inspect", "lzma", "multiprocessing", "pathlib", "pickle"}
 STANDARD |= {"platform", "random", "shutil", "socket", "ssl", "subprocess", "tempfile", "tomllib", "uuid", "xml"}
@@ -31,7 +31,7 @@ LOGS = {"agent.logs", "json", "logging", "threading", "traceback"}
 ROOMS = {"agent.bundle", "agent.fleet", "agent.hooks", "agent.install", "agent.network", "agent.sandbox", "agent.trust"}
 DAEMON = {"agent.bundle", "agent.install", "agent.sandbox", "agent.trust", "asn1crypto", "boto3", "botocore.session"}
 DAEMON |= {"botocore.client", "botocore.loaders", "botocore.model", "cryptography", "multiprocessing", "psutil"}
-DAEMON |= {"requests", "rich", "watchdog"}
+DAEMON |= {"prometheus_client", "requests", "rich", "watchdog"}
 
 NOT_IMPORTED = {
     "codedeploy-agent --version": COSTLY | LOGS | ROOMS | {"datetime", "yaml"},

@@ -33,7 +33,7 @@ def lines(preview: Preview) -> Iterator[str]:
 def _lines(preview: Preview) -> Iterator[str]:
     for event in preview.events:
         if event.name == "Install":
-            yield f"{event.name}: {_changes_text(len(preview.changes))}"
+            yield f"{event.name}: {_changes_text(len(preview.changes), but=bool(preview.conflicts))}"
             for change in preview.changes:
                 detail = f"  ({change.detail})" if change.detail else ""
                 yield f"  {_ACTIONS.get(change.action, change.action)} {change.path}{detail}"
@@ -59,8 +59,9 @@ def _problem_text(problem: Problem) -> str:
     return f"{'ERROR' if problem.severity == 'error' else 'note'}: {problem}"
 
 
-def _changes_text(count: int) -> str:
-    return "no changes" if count == 0 else f"{count:,} change{'' if count == 1 else 's'}"
+def _changes_text(count: int, *, but: bool) -> str:
+    text = "no changes" if count == 0 else f"{count:,} change{'' if count == 1 else 's'}"
+    return f"{text}, and those that the notes below name" if but else text
 
 
 def _script_text(script: Script) -> str:

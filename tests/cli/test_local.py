@@ -692,6 +692,7 @@ def test_a_dry_run_says_which_conflicts_a_script_may_still_take_away(console):
     result = console.run("--dry-run")
     assert result.returncode == 0, result.stdout
     lines = result.stdout.splitlines()
+    assert "Install: 1 change, and those that the notes below name" in lines
     assert f"  create {console.destination}/b  (app/b)" in lines
     notes = [line for line in lines if line.startswith("note: Install fails unless prepare.sh changes this.")]
     assert [any(text in note for note in notes) for text in ("index.html", "not-here-yet")] == [True, True]

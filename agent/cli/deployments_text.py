@@ -150,6 +150,8 @@ def show_lines(one: Deployment, files: Sequence[str] | None, log: str, unseen: S
 
 def _event(event: EventRun) -> Iterator[str]:
     status = event.status.lower() or ("started" if event.ended is None else "outcome unknown")
+    if event.closed_as:
+        status = "nothing to run" if event.has_succeeded else f"ended: {event.closed_as.lower()}"
     moment = _stamp(event.started or event.ended or 0.0)
     yield f"  {moment}  {event.name or 'an event':<18}  {status:<15}  {_duration(event.seconds)}".rstrip()
     yield from (f"      {script}" for script in event.scripts)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from agent.history.model import EventRun
+from agent.history.model import ORDER, EventRun
 
 _FACTS = ("application", "group_name", "type", "creator", "appspec", "revision", "planned")
 
@@ -56,7 +56,7 @@ def with_reported(events: Sequence[EventRun], reported: Sequence[EventRun]) -> l
     for event in missing:
         before = started.get(event.name, event)
         merged.append(event._replace(started=before.started, scripts=before.scripts))
-    return _in_order(merged)
+    return _in_order(sorted(merged, key=lambda event: ORDER.get(event.name, len(ORDER))))
 
 
 def _in_order(events: Iterable[EventRun]) -> list[EventRun]:
@@ -74,6 +74,7 @@ def event_of_outcome(found: Mapping[str, Any]) -> EventRun:
     fields = {
         "ended": found.get("ended_at"),
         "status": found.get("status"),
+        "closed_as": found.get("closed_as"),
         "code": diagnostics.get("error_code"),
         "script": diagnostics.get("script_name"),
         "message": diagnostics.get("message"),
@@ -88,7 +89,7 @@ def _end_of(line: Mapping[str, Any]) -> dict[str, Any]:
         "ended": _number(line.get("ended")),
         "status": _text(line.get("status")),
         "code": code if isinstance(code, int) else None,
-        **{name: _text(line.get(name)) for name in ("script", "message", "log")},
+        **{name: _text(line.get(name)) for name in ("closed_as", "script", "message", "log")},
     }
 
 

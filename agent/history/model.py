@@ -19,16 +19,19 @@ SUCCEEDED, FAILED, IN_PROGRESS, WAITING, INTERRUPTED, UNFINISHED, UNKNOWN = (
 """How a deployment went: ``waiting`` for its next event, ``unfinished`` where no more came; an official agent keeps no
 outcome on the disk, so those of its deployments are ``unknown``."""
 
-_ORDER = {event.name: number for number, event in enumerate(LIFECYCLE)}
-_MAY_END = _ORDER["ValidateService"]
-_MAY_FAIL = _ORDER["ApplicationStop"]
+ORDER = {event.name: number for number, event in enumerate(LIFECYCLE)}
+"""The place of each event in a deployment."""
+
+_MAY_END = ORDER["ValidateService"]
+_MAY_FAIL = ORDER["ApplicationStop"]
 """A deployment may go on after a failure of this event and of those before it."""
 
 
 class EventRun(NamedTuple):
     """One lifecycle event of a deployment; times in seconds since the epoch, None where unknown.
 
-    ``status`` is Succeeded, Failed, Closed, or empty where none is known; ``code`` that of the diagnostics.
+    ``status`` is Succeeded, Failed, Closed (by the service, as ``closed_as``), or empty where none is known;
+    ``code`` is that of the diagnostics.
     """
 
     name: str
@@ -40,11 +43,17 @@ class EventRun(NamedTuple):
     message: str = ""
     log: str = ""
     scripts: tuple[str, ...] = ()
+    closed_as: str = ""
 
     @property
     def seconds(self) -> float | None:
         """How long it took, None where that is unknown."""
         return None if self.started is None or self.ended is None else max(self.ended - self.started, 0.0)
+
+    @property
+    def has_succeeded(self) -> bool:
+        """Whether it went well; the service itself closes an event that has no script as Succeeded."""
+        return "Succeeded" in (self.status, self.closed_as)
 
 
 class Deployment(NamedTuple):
@@ -88,7 +97,7 @@ class Deployment(NamedTuple):
     def failed_event(self) -> EventRun | None:
         """The event whose failure ended it."""
         for number, event in enumerate(self.events):
-            is_forgiven = _ORDER.get(event.name, len(_ORDER)) <= _MAY_FAIL and number + 1 < len(self.events)
+            is_forgiven = ORDER.get(event.name, len(ORDER)) <= _MAY_FAIL and number + 1 < len(self.events)
             if event.status == "Failed" and not is_forgiven:
                 return event
         return None
@@ -106,8 +115,8 @@ class Deployment(NamedTuple):
         if not last.status:
             return INTERRUPTED
         planned = self.facts.get("planned")
-        is_last = last.name == planned[-1] if planned else _ORDER.get(last.name, 0) >= _MAY_END
-        if is_last and last.status == "Succeeded":
+        is_last = last.name == planned[-1] if planned else ORDER.get(last.name, 0) >= _MAY_END
+        if is_last and last.has_succeeded:
             return SUCCEEDED
         return WAITING if self.is_expected else UNFINISHED
 

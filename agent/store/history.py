@@ -44,12 +44,15 @@ class History:
         fields = {"started": time.time()}
         self._add(spec.deployment_group_id, spec.deployment_id, event, fields, first=facts)
 
-    def ended(self, group_id: str, deployment_id: str, event: str, outcome: Outcome | None) -> None:
-        """Note how an event ended; without an outcome the service has closed it, and nothing was done.
+    def ended(
+        self, group_id: str, deployment_id: str, event: str, outcome: Outcome | None, *, closed_as: str = ""
+    ) -> None:
+        """Note how an event ended; without an outcome the service has closed it as ``closed_as``, and nothing was done.
 
         A deployment without a directory has nothing to look at, and gets none for this.
         """
         fields: dict[str, Any] = {"ended": time.time(), "status": outcome.status if outcome else "Closed"}
+        fields |= {"closed_as": closed_as} if closed_as else {}
         if outcome is not None:
             diagnostics = json.loads(outcome.payload())
             fields |= {"code": diagnostics.pop("error_code"), "script": diagnostics.pop("script_name"), **diagnostics}

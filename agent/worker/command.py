@@ -120,7 +120,7 @@ class Command(Observer):
         """Return an outcome as it is kept, and note it in the history; None means that the service has closed it."""
         state, event = self.state, self._record.command_name
         if state.deployment_id and (self._is_bound or state.committed):
-            self._history.ended(state.group_id, state.deployment_id, event, outcome)
+            self._history.ended(state.group_id, state.deployment_id, event, outcome, closed_as=closed_as)
         return SavedOutcome(
             outcome.status if outcome else CLOSED,
             outcome.payload() if outcome else "",

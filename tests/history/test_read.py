@@ -12,10 +12,12 @@ import pytest
 from agent.deployment.outcome import Outcome
 from agent.errors import DiagnosticCode
 from agent.filesystem.boot import boot_id
-from agent.history.model import Deployment
+from agent.history.events import with_reported
+from agent.history.model import Deployment, EventRun
 from agent.history.read import read_host
 from agent.store.bindings import Bindings
 from agent.store.commands import CommandStore, Progress, new_record
+from agent.store.history import History
 from agent.store.locks import group_lock
 from agent.store.skips import ask_for_skip
 from host_records import EVENTS, HostRecords
@@ -37,6 +39,25 @@ def test_a_deployment_says_what_it_was_and_how_each_event_went(records: HostReco
     assert [(event.name, event.status) for event in one.events] == [(event, "Succeeded") for event in EVENTS]
     assert all(event.seconds is not None for event in one.events)
     assert one.disk.size > 0
+
+
+def test_a_deployment_whose_last_event_has_no_script_has_succeeded(records: HostRecords) -> None:
+    records.deployment("d-1", events=EVENTS[1:-1])
+    assert found(records)["d-1"].outcome == "unfinished"
+    History(records.layout).ended("g", "d-1", "ValidateService", None, closed_as="Succeeded")
+    assert found(records)["d-1"].outcome == "succeeded"
+
+
+def test_a_person_who_stops_a_deployment_in_the_service_does_not_make_it_a_success(records: HostRecords) -> None:
+    records.deployment("d-1", events=EVENTS[:-1])
+    History(records.layout).ended("g", "d-1", "ValidateService", None, closed_as="Failed")
+    assert found(records)["d-1"].outcome == "unfinished"
+
+
+def test_an_event_that_only_the_outcomes_know_is_listed_in_its_place() -> None:
+    known = [EventRun("DownloadBundle", started=7.4, ended=7.9, status="Succeeded")]
+    events = with_reported(known, [EventRun("ApplicationStop", ended=7.3, status="Closed")])
+    assert [event.name for event in events] == ["ApplicationStop", "DownloadBundle"]
 
 
 def test_a_failure_names_its_event_its_script_and_the_last_lines(records: HostRecords) -> None:

@@ -97,5 +97,6 @@ def test_a_closed_directory_has_a_closed_history(layout: Layout) -> None:
 def test_an_event_that_the_service_had_closed_says_so(layout: Layout) -> None:
     history = History(layout)
     history.started(SPEC, "DownloadBundle")
-    history.ended("g", "d-1", "BeforeInstall", None)
-    assert (lines(layout)[-1]["event"], lines(layout)[-1]["status"]) == ("BeforeInstall", "Closed")
+    history.ended("g", "d-1", "BeforeInstall", None, closed_as="Succeeded")
+    last = lines(layout)[-1]
+    assert (last["event"], last["status"], last["closed_as"]) == ("BeforeInstall", "Closed", "Succeeded")

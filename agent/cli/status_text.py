@@ -22,6 +22,8 @@ def lines(found: dict[str, Any], findings: Sequence[Finding], now: float) -> lis
         text += _running(found, now)
     if found["paused"]:
         text.append(_paused(found["paused"]))
+    for group, events in found["skips"].items():
+        text.append(f"The next deployment of group {group} skips {' and '.join(events)} of the earlier revision, once.")
     text += [f"In progress: {progress_line(_row(row), now)}" for row in found["in_progress"]]
     if found["last_outcome"]:
         text.append(_outcome_line(found["last_outcome"], now, is_official=found["state"] == "official"))

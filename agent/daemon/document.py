@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from agent.config.settings import Settings
+from agent.daemon.pause import read_pause
 from agent.daemon.pidfile import PidFileError, is_official_agent, named_pid, running_pid
 from agent.daemon.status import InProgress, StatusFileRead, commands_in_progress, last_outcome, waiting_outcomes
 from agent.daemon.status import read_status as read_status_of
@@ -16,6 +17,7 @@ from agent.filesystem.locks import FileLock
 from agent.filesystem.reasons import place_and_reason
 from agent.runtime.host import layout_of
 from agent.store.layout import Layout
+from agent.store.skips import skips_of
 from agent.traffic.record import Records
 from agent.traffic.report import outages
 
@@ -70,11 +72,14 @@ def document(settings: Settings, *, disk: dict[str, Any] | None = None) -> dict[
         unreported = looker.at("outcomes not yet accepted", lambda: waiting_outcomes(layout), [])
     problems = fields.get("problems", [])
     no_rows: list[dict[str, Any]] = []
+    no_skips: dict[str, list[str]] = {}
     return {
         "running": agent.pid is not None,
         "state": agent.state,
         "pid": agent.pid,
         **{name: fields.get(name) for name in _REPORTED},
+        "paused": looker.at("whether it is paused", lambda: _paused(layout, now), fields.get("paused")),
+        "skips": looker.at("events to be skipped", lambda: skips_of(layout), no_skips),
         "problem": problems[0] if problems else None,
         "problems": problems,
         "in_progress": [{**row._asdict(), "elapsed": round(now - row.since, 1)} for row in rows],
@@ -108,7 +113,6 @@ _REPORTED = (
     "last_success",
     "round_trip",
     "wait_between_runs",
-    "paused",
 )
 """What a running agent says of itself."""
 
@@ -151,6 +155,12 @@ def _in_progress(row: dict[str, Any]) -> InProgress:
     kinds = {name: type(value) for name, value in InProgress._field_defaults.items()}
     fields = {name: row[name] for name in kinds if isinstance(row.get(name), (kinds[name], int))}
     return InProgress(**fields)
+
+
+def _paused(layout: Layout, now: float) -> dict[str, Any] | None:
+    """Return the pause that counts now, also while no agent runs to say so. Raises OSError."""
+    found = read_pause(layout, now=now)
+    return None if found is None else found._asdict()
 
 
 def _resources(pid: int | None, rows: list[InProgress]) -> dict[str, Any] | None:

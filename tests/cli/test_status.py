@@ -147,7 +147,7 @@ def document(**changes):
     names = ("version", "host_identifier", "region", "identity_source", "endpoint", "credentials", "started", "paused")
     found = dict.fromkeys((*names, "last_success", "round_trip", "last_outcome", "resources", "disk"))
     found |= {"running": True, "state": "running", "pid": 7, "problems": [], "in_progress": [], "out_of_service": []}
-    return found | {"unreported": 0, "not_seen": []} | changes
+    return found | {"unreported": 0, "not_seen": [], "skips": {}} | changes
 
 
 OUTCOME = {"status": "Closed", "deployment": "d-1", "group": "g", "event": "Install", "message": "", "ended": 0.0}
@@ -185,6 +185,11 @@ def test_a_pause_is_shown_with_its_reason_its_end_and_who_asked_for_it():
     paused = {"since": 0.0, "until": 3600.0, "by": "alice", "reason": "the database moves"}
     (_, line) = lines(document(paused=paused), [], 60.0)
     assert re.fullmatch(r"Paused since .*:00 until .*:00 by alice: the database moves", line)
+
+
+def test_a_skip_that_waits_is_shown():
+    (_, line) = lines(document(skips={"g-1": ["ApplicationStop"]}), [], 60.0)
+    assert line == "The next deployment of group g-1 skips ApplicationStop of the earlier revision, once."
 
 
 def test_what_a_user_may_not_see_is_said():

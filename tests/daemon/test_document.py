@@ -14,9 +14,11 @@ import pytest
 from agent.config.settings import Settings
 from agent.daemon.document import document, find_agent
 from agent.daemon.health import judge
+from agent.daemon.pause import Paused, write_pause
 from agent.daemon.pidfile import NAME, PidFile, PidFileError, claim_root_directory
 from agent.daemon.status_file import StatusFile
 from agent.runtime.host import layout_of
+from agent.store.skips import ask_for_skip
 from other_user import command_as
 from stand_in_agent import running_agent
 
@@ -71,6 +73,16 @@ def test_an_agent_with_another_pid_dir_on_the_same_root_dir_is_found(settings: S
         assert document(settings)["other_agent"] == os.getpid()
         assert "other-agent" in keys(settings)
     assert document(settings)["other_agent"] is None
+
+
+def test_a_pause_and_a_skip_are_known_while_no_agent_runs(settings: Settings) -> None:
+    layout = layout_of(settings)
+    write_pause(layout, Paused("the database moves", time.time(), by="alice"))
+    ask_for_skip(layout, "g-1", "ApplicationStop", "alice")
+    found = document(settings)
+    assert (found["state"], found["paused"]["reason"]) == ("stopped", "the database moves")
+    assert found["skips"] == {"g-1": ["ApplicationStop"]}
+    assert "paused" in keys(settings)
 
 
 def test_memory_and_processor_time_of_the_agent_are_measured(settings: Settings) -> None:

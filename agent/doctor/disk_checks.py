@@ -143,7 +143,11 @@ def _chmod(found: list[tuple[str, int, int]]) -> str:
 def log_directory(subject: Subject) -> Finding:
     """See whether the agent can write its log."""
     path = subject.settings.log_dir
-    if not os.path.isdir(path):
+    try:
+        is_directory = stat.S_ISDIR(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        is_directory = False
+    if not is_directory:
         return failed(
             f"The directory {path} does not exist, so a running agent has no log.", "Make it, or use doctor --fix."
         )

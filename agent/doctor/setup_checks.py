@@ -161,6 +161,8 @@ def signer(subject: Subject) -> Finding:
     try:
         with open(path, "rb") as file:
             known = b"-----BEGIN CERTIFICATE-----" in file.read(1 << 20)
+    except PermissionError:
+        raise  # which says nothing of what the agent may read
     except OSError as error:
         return failed(
             f"deployment_signer_ca_file {path} cannot be read: {error.strerror}; every deployment is refused.",

@@ -7,6 +7,7 @@ from agent.history.model import Deployment, Group, HostHistory
 from agent.text.suggest import did_you_mean
 
 _NAMED_AT_MOST = 5
+_UNSEEN = "This user may not see all of them: ask as root."
 
 
 class NoSuchDeploymentError(AgentError):
@@ -28,7 +29,7 @@ def find(history: HostHistory, text: str) -> Deployment:
             remedy="Type more of the id.",
         )
     advice = did_you_mean(text, [one.deployment for one in known])
-    unseen = " This user may not see all of them: ask as root." if history.unseen else ""
+    unseen = f" {_UNSEEN}" if history.unseen else ""
     remedy = f"{advice} codedeploy-agent deployments list shows those that this host knows.{unseen}".strip()
     raise NoSuchDeploymentError(f'This host knows no deployment "{text}".', remedy=remedy)
 
@@ -45,4 +46,5 @@ def find_group(history: HostHistory, text: str) -> Group:
         raise NoSuchDeploymentError(f'Several deployment groups have the name "{text}".', remedy=f"Give an id: {ids}.")
     known = [name for group in groups for name in (group.group, group.fact("group_name")) if name]
     advice = did_you_mean(text, known) or (f"Known are {', '.join(known[:10])}." if known else "")
+    advice = f"{advice} {_UNSEEN}".strip() if history.unseen else advice
     raise NoSuchDeploymentError(f'This host knows no deployment group "{text}".', remedy=advice)

@@ -115,14 +115,20 @@ print(json.dumps({one.check.name: [one.finding.result.value, one.finding.text] f
 def test_another_user_is_told_what_only_root_sees() -> None:
     with tempfile.TemporaryDirectory(prefix="codedeploy-doctor-") as directory:
         os.chmod(directory, 0o755)
-        host = ExaminedHost(Path(directory) / "host")
+        closed = Path(directory) / "closed"
+        logs, signer = closed / "log", closed / "signer.pem"
+        host = ExaminedHost(Path(directory) / "host", log_dir=logs, deployment_signer_ca_file=signer)
+        logs.mkdir(parents=True)
+        signer.touch()
+        closed.chmod(0o700)
         (host.state / "commands").mkdir(parents=True)
         host.state.chmod(0o700)
         with running_agent(host.directory / "pid"):
             command = command_as(12345, 12345, AS_ANOTHER, str(host.config))
             done = subprocess.run(command, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
-    for name in ("identity", "polling", "second-agent", "outcomes", "last-deployment"):
+    agents_own = ("polling", "second-agent", "outcomes", "last-deployment")
+    for name in ("identity", "signer", "log-directory", *agents_own):
         assert found[name][0] == "skip", found[name]
         assert found[name][1].startswith("Only root sees this: "), found[name]
     assert not [row for row in found.values() if "check itself failed" in row[1]]

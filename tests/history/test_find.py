@@ -46,3 +46,8 @@ def test_a_group_is_found_by_its_id_or_its_name(history):
 def test_a_group_that_is_not_known_has_a_suggestion(history):
     with pytest.raises(NoSuchDeploymentError, match="Did you mean 'group-"):
         find_group(history, "groop-1")
+
+
+def test_a_user_who_may_not_see_all_groups_is_told_so(history):
+    with pytest.raises(NoSuchDeploymentError, match="This user may not see all of them: ask as root"):
+        find_group(history._replace(unseen=("/root",)), "Other")

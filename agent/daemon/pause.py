@@ -12,16 +12,18 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agent.errors import AgentError
 from agent.filesystem.durable import remove_if_there, sync_directory, write_durably
 from agent.filesystem.regular import read_regular
-from agent.service.client import HostCommand
 from agent.store.bindings import Bindings
 from agent.store.commands import CommandStore
 from agent.store.directories import make_state_directory
 from agent.store.layout import Layout
+
+if TYPE_CHECKING:  # a status that shows a pause does without the client
+    from agent.service.client import HostCommand
 
 NEXT_EVENT_WITHIN = 3600.0
 """Seconds after an event in which the next one of its deployment is polled for; the service waits no longer."""

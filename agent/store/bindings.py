@@ -10,7 +10,6 @@ in ``pairs`` and not there is over, so losing this file forgets no binding.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -184,6 +183,8 @@ class Bindings:
 
 
 def _digest(text: str) -> bytes:
+    import hashlib  # status is spared it
+
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:_HALF]
 
 

@@ -136,9 +136,14 @@ class Workers:
         return min((rest.due for rest in self._resting.values()), default=None)
 
     def are_stuck(self) -> bool:
-        """Return whether a worker was asked for long ago and has not begun."""
-        longest_ago = self._clock() - LONGEST_START
-        return any(worker.reported == b"" and worker.since < longest_ago for worker in self._at_work.values())
+        """Return whether a worker was asked for long ago and has not begun; each counts once in that time."""
+        now = self._clock()
+        stuck = [
+            worker for worker in self._at_work.values() if worker.reported == b"" and worker.since < now - LONGEST_START
+        ]
+        for worker in stuck:  # the next fork server has its own time, though this one may stay as it is
+            self._at_work[worker.descriptor] = worker._replace(since=now)
+        return bool(stuck)
 
     def heard(self, descriptor: int) -> bool:
         """Take in what a worker reports, or its end; return whether it has ended."""
@@ -168,12 +173,13 @@ class Workers:
             self._rest(directory, failures + 1)
             return
         log = self._log_of(directory)
+        pid = report.get(STARTED, "without a pid")  # it may have ended before it reported one
         if worker.reported == b"":
             log.info("The fork server ended before it forked a worker for the command")
         elif status is None and worker.reported is not None:
-            log.warning("The worker %d of the command was killed", report[STARTED])
+            log.warning("The worker %s of the command was killed", pid)
         elif status:
-            log.warning("The worker %d of the command ended with status %d", report[STARTED], status)
+            log.warning("The worker %s of the command ended with status %d", pid, status)
         # What it has left is judged at once, by a worker of its own; one that cannot even start is not hurried.
         self._rest(directory, failures + 1, at_once=failures == 0)
 

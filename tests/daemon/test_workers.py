@@ -189,6 +189,26 @@ def test_a_worker_that_does_not_begin_is_noticed(scene: Scene) -> None:
     scene.until_idle()
 
 
+def test_a_worker_that_stays_stuck_does_not_end_every_later_fork_server(scene: Scene) -> None:
+    held, holder = os.pipe()
+    scene.workers.begin(scene.add(), lambda directory: held)
+    scene.now += LONGEST_START + 1
+    assert scene.workers.are_stuck()
+    scene.now += LONGEST_START - 1
+    assert not scene.workers.are_stuck()
+    scene.now += 2
+    assert scene.workers.are_stuck()
+    os.close(holder)
+    scene.until_idle()
+
+
+def test_a_worker_that_ended_before_it_reported_its_pid_is_tried_again(scene: Scene) -> None:
+    scene.report = "echo ended 1"
+    scene.workers.begin(scene.add(), scene.start)
+    scene.until_idle()
+    assert scene.workers.next_due() == scene.now
+
+
 def test_a_file_in_the_place_of_the_records_stops_nothing(scene: Scene) -> None:
     os.makedirs(os.path.dirname(scene.store.directory))
     Path(scene.store.directory).touch()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
+import mmap
 import os
 import signal
 import sys
@@ -65,12 +68,14 @@ def spawn_module(
 
 
 def pipe_with(data: bytes) -> int:
-    """Return the reading end of a pipe that holds this data; it has to fit in (64 KiB), so that nothing waits."""
+    """Return the reading end of a pipe that holds all of this data, so that nothing waits. Raises OSError."""
     reader, writer = os.pipe()
     try:
         os.set_blocking(writer, False)
-        if data:
-            os.write(writer, data)
+        if data and (written := os.write(writer, data)) < len(data):
+            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, len(data) + mmap.PAGESIZE)  # the first page may be full in part
+            if written + os.write(writer, data[written:]) < len(data):
+                raise OSError(errno.ENOBUFS, f"{len(data)} bytes do not fit into a pipe")
     except BaseException:
         os.close(reader)
         raise

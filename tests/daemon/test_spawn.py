@@ -7,8 +7,10 @@ import json
 import os
 import signal
 
+import pytest
+
 from agent.daemon.background import Background
-from agent.daemon.spawn import collect, spawn_module
+from agent.daemon.spawn import collect, pipe_with, spawn_module
 
 
 def test_a_child_inherits_nothing_but_its_streams() -> None:
@@ -28,6 +30,13 @@ def test_it_reads_what_it_was_handed_and_leads_a_session_of_its_own() -> None:
     assert os.getsid(child.pid) == child.pid
     status, output = collect(child)
     assert (status, json.loads(output)) == (0, {"a": 1})
+
+
+@pytest.mark.parametrize("size", [0, 1, 65536, 65537, 300_001])
+def test_a_hand_off_is_whole_however_large_it_is(size: int) -> None:
+    data = os.urandom(size)
+    with open(pipe_with(data), "rb") as pipe:
+        assert pipe.read() == data
 
 
 def test_a_child_that_is_killed_says_so() -> None:

@@ -80,7 +80,9 @@ class ForkServer:
         if self._server is not None:
             pidfd = self._server.child.pidfd
             self._let_go()
-            select.select([pidfd], [], [], STOP_LIMIT)
+            poll = select.poll()  # select.select refuses descriptors from 1024 on
+            poll.register(pidfd, select.POLLIN)
+            poll.poll(STOP_LIMIT * 1000)
 
     def _send(self, path: bytes, descriptors: list[int], startup: _Startup) -> None:
         if self._server is not None:

@@ -65,7 +65,9 @@ def run(options: argparse.Namespace) -> int:
             for batch in stream.follow():
                 _print(batch, render)
         else:
-            _print(stream.history(), render)
+            shown = _print(stream.history(), render)
+            if not shown and (options.deployment or options.group or options.event):
+                Writer(2).line("codedeploy-agent: no line has what was asked for; see codedeploy-agent deployments.")
     except BrokenPipeError:  # the reader, such as head, has had enough
         return 0
     return 1 if unreadable else 0
@@ -113,17 +115,19 @@ def _wants_colour() -> bool:
     return os.isatty(1) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def _print(entries: Iterable[Entry], render: Callable[[Entry], str]) -> None:
-    """Write entries in large pieces. Raises BrokenPipeError where the reader is gone."""
+def _print(entries: Iterable[Entry], render: Callable[[Entry], str]) -> bool:
+    """Write entries in large pieces; return whether there are any. Raises BrokenPipeError where the reader is gone."""
     lines: list[bytes] = []
-    size = 0
+    size, found = 0, False
     for entry in entries:
+        found = True
         lines.append(render(entry).encode("utf-8", "surrogateescape"))
         size += len(lines[-1])
         if size > _AT_ONCE:
             _write(b"".join(lines))
             lines, size = [], 0
     _write(b"".join(lines))
+    return found
 
 
 def _write(data: bytes) -> None:

@@ -34,7 +34,7 @@ def pause(options: argparse.Namespace) -> int:
     paused = Paused(" ".join(options.reason.split()), now, until, caller())
     write_pause(layout, paused)
     out = Writer(1)
-    out.line(printable(f"New deployments wait, {paused}"))
+    out.line(printable(f"New deployments wait: the agent is paused {paused}"))
     for deployment in _going_on(layout):
         out.line(printable(f"{deployment} has begun here, and goes on."))
     out.line("codedeploy-agent resume takes new deployments on again.")

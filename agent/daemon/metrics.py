@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.config.settings import Settings
 from agent.errors import AgentError
+from agent.filesystem.durable import replace
 from agent.store.commands import SavedOutcome
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class Metrics:
         """Write the file, by a rename; a name of ``gauges`` without a value is left out. Raises OSError."""
         if self._path is None or self._registry is None:
             return
-        from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+        from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
         registry = CollectorRegistry()
         registry.register(self._registry)
@@ -122,7 +123,8 @@ class Metrics:
         for name, value in gauges.items():
             if value is not None:
                 Gauge(f"{PREFIX}_{name}", GAUGES[name], registry=registry).set(value)
-        write_to_textfile(self._path, registry)
+        # Not by write_to_textfile: root would follow a link that the directory's owner puts under the temporary name.
+        replace(self._path, generate_latest(registry), mode=0o644)
 
     def _make_registry(self) -> None:
         from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics

@@ -135,13 +135,12 @@ def _tell(trigger: Trigger, **facts: Any) -> None:  # noqa: ANN401 - whatever JS
     order = json.dumps({"settings": _settings._asdict(), "document": document}).encode()
     command = [sys.executable, "-I", "-m", "agent.steps.event_command"]
     try:
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, cwd="/", start_new_session=True
-        )
+        # A file in memory: writing to a pipe could wait for the process.
+        with open(os.memfd_create("order"), "w+b") as file:
+            file.write(order)
+            file.seek(0)
+            process = subprocess.Popen(command, stdin=file, stdout=subprocess.DEVNULL, cwd="/", start_new_session=True)
         _started.append(process)  # or Python would complain that it has not ended
-        if process.stdin is not None:
-            with process.stdin as stdin:
-                stdin.write(order)
     except OSError as error:
         _log.warning("on_event_command %s does not hear of %s: %s", _settings.on_event_command, trigger.value, error)
 

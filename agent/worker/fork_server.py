@@ -59,7 +59,11 @@ def main() -> int:
             return 0
         if not path:
             return 0
-        _fork(os.fsdecode(path), *descriptors, supervisor=supervisor)
+        if len(descriptors) == 2:
+            _fork(os.fsdecode(path), *descriptors, supervisor=supervisor)
+        else:  # this process may open no more; the end of the report has the supervisor ask again
+            for descriptor in descriptors:
+                os.close(descriptor)
 
 
 def _reap(number: int, frame: FrameType | None) -> None:

@@ -84,6 +84,13 @@ def test_all_logs_are_one_stream_in_the_order_of_time(host: Host) -> None:
     ]
 
 
+def test_who_asks_for_a_deployment_that_no_log_has_is_told(host: Host) -> None:
+    host.fill()
+    done = subprocess.run([*host.command, "--deployment", "d-7"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "no line has what was asked for" in done.stderr
+
+
 def test_events_of_one_second_keep_their_order(host: Host) -> None:
     """The agent's lines have no fractions of a second, and one second may have several events."""
     host.fill()

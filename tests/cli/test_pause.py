@@ -30,7 +30,7 @@ def test_a_pause_says_what_it_means_and_a_resume_ends_it(
     Bindings(records.layout).bind("x", "DownloadBundle", deployment_id="d-1", group_id="g")
     assert typed(records, "pause", "--reason", "the database\nmoves", "--for", "2h") == 0
     printed = capfd.readouterr().out
-    assert printed.startswith("New deployments wait, until ")
+    assert printed.startswith("New deployments wait: the agent is paused until ")
     assert " by alice: the database moves\n" in printed
     assert "d-1 has begun here, and goes on." in printed
     found = read_pause(records.layout, now=time.time())

@@ -1,7 +1,9 @@
 import json
+import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,17 @@ def test_a_file_that_cannot_be_written_is_warned_of_once_and_written_later(tmp_p
     metrics.write_if_due(settings)
     found = samples(path)
     assert (found["problem{}"], found["paused{}"], found["root_dir_size_bytes{}"] > 0) == (0, 0, True)
+
+
+def test_an_account_that_owns_the_directory_cannot_lead_the_agent_elsewhere(tmp_path):
+    (tmp_path / "precious").write_text("root's")
+    names = [f"agent.prom.{os.getpid()}.{threading.current_thread().ident}", ".agent.prom.new~"]
+    for name in names:
+        (tmp_path / name).symlink_to(tmp_path / "precious")
+    metrics = Metrics(str(tmp_path / "agent.prom"), version="1")
+    metrics.write({"problem": 0})
+    assert samples(tmp_path / "agent.prom")["problem{}"] == 0
+    assert (tmp_path / "precious").read_text() == "root's"
 
 
 def test_an_agent_without_metrics_does_not_load_their_library():

@@ -85,6 +85,7 @@ def test_bash_completes_what_is_typed(built: Path, line: str, completed: list[st
     assert (done.stdout.split(), done.stderr) == (completed, "")
 
 
+@pytest.mark.long
 @pytest.mark.needs_tool("zsh")
 def test_zsh_can_read_its_completions(built: Path) -> None:
     for program in (manual.AGENT, manual.LOCAL):
@@ -93,6 +94,7 @@ def test_zsh_can_read_its_completions(built: Path) -> None:
         subprocess.run(["zsh", "-n", script], check=True)
 
 
+@pytest.mark.long
 @pytest.mark.needs_tool("fish")
 def test_fish_completes_what_is_typed(built: Path) -> None:
     script = built / SHELLS["fish"].format(manual.AGENT)

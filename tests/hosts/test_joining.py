@@ -276,7 +276,7 @@ def the_agent_is_a_service_as_promised(host: BootedHost) -> None:
     promised = {"Type": "notify", "KillMode": "process", "Restart": "always", "NRestarts": "0", "Result": "success"}
     assert {name: found[name] for name in promised} == promised
     assert found["WatchdogUSec"] == "3min"
-    assert found["StatusText"] == "Polling"
+    assert re.fullmatch(r"Polling(; last outcome: .*)?", found["StatusText"])
     for program in ("codedeploy-agent", "codedeploy-local"):
         link = host.testinfra.file(f"/usr/local/bin/{program}")
         assert link.is_symlink

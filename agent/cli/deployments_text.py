@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from agent.deployment.outcome import SUCCEEDED
 from agent.history.model import UNKNOWN, Deployment, EventRun, Group, HostHistory
 from agent.text.sizes import human
+from agent.text.times import stamp
 
 if TYPE_CHECKING:
     from agent.history.compare import Difference
@@ -74,7 +74,8 @@ def _document(one: Deployment) -> dict[str, Any]:
 def list_lines(history: HostHistory, root_dir: str) -> Iterator[str]:
     """Yield each group with its deployments, the newest first."""
     if not history.groups:
-        yield f"No deployment is known below {root_dir}."
+        seen = "is to be seen" if history.unseen else "is known"
+        yield f"No deployment {seen} below {root_dir}."
     for number, group in enumerate(history.groups):
         if number:
             yield ""
@@ -212,7 +213,7 @@ def _kind(one: Deployment) -> str:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
+    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON].rpartition(' ')[0]} ..."
 
 
 def _revision(found: Mapping[str, Any] | None) -> str:
@@ -247,9 +248,9 @@ def _duration(seconds: float | None) -> str:
     return f"{minutes} min {int(seconds) % 60} s" if hours < 1 else f"{hours} h {minutes % 60} min"
 
 
+def _stamp(moment: float) -> str:
+    return stamp(moment) if moment else ""
+
+
 def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 3)
-
-
-def _stamp(moment: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment)) if moment else ""

@@ -1,4 +1,4 @@
-"""``codedeploy-agent pause`` and ``resume``: new deployments wait while somebody works on this host."""
+"""``codedeploy-agent pause`` and ``resume``: new deployments wait while a person works on this host."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
     """Declare the options of one of the two commands."""
     if command == "pause":
-        parser.add_argument("--reason", type=filled, required=True, metavar="TEXT", help="why, for whoever asks later")
+        parser.add_argument(
+            "--reason", type=filled, required=True, metavar="TEXT", help="the reason, which status shows"
+        )
         parser.add_argument(
             "--for", dest="seconds", type=duration, metavar="TIME", help="when it ends by itself: 90s, 30m, 2h, 1d"
         )

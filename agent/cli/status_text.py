@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent.daemon.health import CREDENTIALS_SHORT, DISK_LOW, INODES_LOW, POLL_LATE_AFTER, Finding, level_of
 from agent.daemon.recurring import readable_duration
 from agent.daemon.status import InProgress
+from agent.text.sizes import human
+from agent.text.times import stamp
 from agent.traffic.report import outage_line
 
 _SHOWN_ELSEWHERE = ("not-running", "traffic", "paused")
@@ -27,7 +28,7 @@ def lines(found: dict[str, Any], findings: Sequence[Finding], now: float) -> lis
     text += [f"In progress: {progress_line(_row(row), now)}" for row in found["in_progress"]]
     if found["last_outcome"]:
         text.append(_outcome_line(found["last_outcome"], now, is_official=found["state"] == "official"))
-    text += [outage_line(row, _stamp(row["since"] or 0)) for row in found["out_of_service"]]
+    text += [outage_line(row) for row in found["out_of_service"]]
     if found["unreported"]:
         text.append(f"Not yet reported: {found['unreported']}")
     if found["running"]:
@@ -44,9 +45,9 @@ def lines(found: dict[str, Any], findings: Sequence[Finding], now: float) -> lis
 
 
 def _paused(paused: Mapping[str, Any]) -> str:
-    until = f" until {_stamp(paused['until'])}" if paused.get("until") else ""
+    until = f" until {stamp(paused['until'])}" if paused.get("until") else ""
     by = f" by {paused['by']}" if paused.get("by") else ""
-    return f"Paused since {_stamp(paused.get('since') or 0)}{until}{by}: {paused.get('reason')}"
+    return f"Paused since {stamp(paused.get('since') or 0)}{until}{by}: {paused.get('reason')}"
 
 
 def _first(found: Mapping[str, Any]) -> str:
@@ -103,7 +104,7 @@ def _running(found: Mapping[str, Any], now: float) -> list[str]:
     credentials = found["credentials"]
     if credentials and credentials.get("source"):
         expires = credentials.get("expires")
-        until = f", valid until {_stamp(expires)}" if isinstance(expires, int | float) else ""
+        until = f", valid until {stamp(expires)}" if isinstance(expires, int | float) else ""
         text.append(f"Credentials: {credentials['source']}{until}")
     if found["started"]:
         text.append(f"Started: {_ago(found['started'], now)}")
@@ -113,7 +114,7 @@ def _running(found: Mapping[str, Any], now: float) -> list[str]:
     elif found["started"] and found["state"] != "waiting":
         text.append("Last successful poll: none yet")
     for problem in found["problems"]:
-        lasting = f" (since {_stamp(problem['since'])})" if problem["since"] else ""
+        lasting = f" (since {stamp(problem['since'])})" if problem["since"] else ""
         text.append(f"Problem{lasting}: {' '.join(problem['text'].split())}")
     return text
 
@@ -125,11 +126,11 @@ def _resources(found: Mapping[str, Any]) -> list[str]:
     text = []
     used, disk = found["resources"], found["disk"]
     if used:
-        memory, seconds = _size(used["memory_bytes"]), f"{used['cpu_seconds']:.1f} s"
+        memory, seconds = human(used["memory_bytes"]), f"{used['cpu_seconds']:.1f} s"
         text.append(f"Processes: {used['processes']}, with {memory} of memory and {seconds} of processor time")
     if disk:
-        takes = f", of which it takes {_size(disk['used_bytes'])}" if disk["used_bytes"] is not None else ""
-        text.append(f"Disk of {disk['path']}: {_size(disk['free_bytes'])} free of {_size(disk['total_bytes'])}{takes}")
+        takes = f", of which it takes {human(disk['used_bytes'])}" if disk["used_bytes"] is not None else ""
+        text.append(f"Disk of {disk['path']}: {human(disk['free_bytes'])} free of {human(disk['total_bytes'])}{takes}")
     return text
 
 
@@ -178,17 +179,5 @@ def _performance(found: Mapping[str, Any], now: float) -> list[str]:
     return data
 
 
-def _size(size: int) -> str:
-    amount, units = size / 1024, ["TiB", "GiB", "MiB", "KiB"]
-    while amount >= 1024 and len(units) > 1:
-        amount /= 1024
-        units.pop()
-    return f"{amount:.1f} {units[-1]}" if amount < 10 else f"{amount:.0f} {units[-1]}"
-
-
 def _ago(moment: float, now: float) -> str:
-    return f"{_stamp(moment)} ({readable_duration(now - moment)} ago)"
-
-
-def _stamp(moment: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
+    return f"{stamp(moment)} ({readable_duration(now - moment)} ago)"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +15,7 @@ from agent.runtime.host import layout_of
 from agent.runtime.own_directories import check_own_directories
 from agent.runtime.traffic_access import local_access
 from agent.store.directories import make_state_directory
+from agent.text.times import stamp
 from agent.traffic.control import TrafficControl
 from agent.traffic.errors import TrafficError
 from agent.traffic.policy import policy_of
@@ -149,9 +149,9 @@ def _control(name: str, settings: Settings, records: Records, say: Callable[[str
 
 def _show(row: dict[str, Any], record: TrafficRecord | None, say: Callable[[str], None]) -> None:
     if row["outage"]:
-        say(outage_line(row["outage"], _stamp(row["outage"]["since"] or 0)))
+        say(outage_line(row["outage"]))
     elif record is not None and record.back_at:
-        say(f"Traffic of {row['group']}: last out for {record.seconds_out:.1f} s, until {_stamp(record.back_at)}")
+        say(f"Traffic of {row['group']}: last out for {record.seconds_out:.1f} s, until {stamp(record.back_at)}")
     elif record is not None or not row["error"]:
         say(f"Traffic of {row['group']}: this agent has not taken this host out.")
 
@@ -169,7 +169,3 @@ def _ask_balancers(control: TrafficControl, row: dict[str, Any], say: Callable[[
 
 def _reason(text: str) -> str:
     return f"taken out by hand: {text}" if text else "taken out by hand"
-
-
-def _stamp(moment: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))

@@ -12,6 +12,7 @@ from agent.daemon.status import describe_command, last_outcome
 from agent.daemon.status_file import StatusFile
 from agent.store.commands import CommandDirectory
 from agent.store.layout import Layout
+from agent.text.times import stamp
 
 LONGEST_STATUS = 500
 """The longest status text that systemd gets, in characters."""
@@ -59,9 +60,9 @@ def status_line(fields: Mapping[str, Any]) -> str:
     rows, problem, last, paused = (fields.get(name) for name in ("in_hand", "problem", "last_outcome", "paused"))
     parts = [_running(row) for row in rows or ()]
     if paused:
-        parts.append(f"Paused since {_clock(paused['since'])}: {paused['reason']}")
+        parts.append(f"Paused since {stamp(paused['since'] or 0)}: {paused['reason']}")
     if problem:
-        parts.append(f"Problem since {_clock(problem['since'])}: {problem['text']}")
+        parts.append(f"Problem since {stamp(problem['since'] or 0)}: {problem['text']}")
     elif not parts:
         parts.append("Polling" if fields.get("state") == "polling" else "Finding out who this host is")
     if last:
@@ -73,14 +74,10 @@ def _running(row: Mapping[str, Any]) -> str:
     of = f" of deployment {row['deployment']}" if row["deployment"] else ""
     group = row.get("group_name") or row["group"]
     where = f" ({group})" if group else ""
-    return f"{row['event'] or 'A lifecycle event'}{of}{where} runs since {_clock(row['since'])}"
+    return f"{row['event'] or 'A lifecycle event'}{of}{where} runs since {stamp(row['since'] or 0)}"
 
 
 def _ended(last: Mapping[str, Any]) -> str:
     of = f" of deployment {last['deployment']}" if last["deployment"] else ""
     status = (last.get("closed_as") or last["status"]).lower()
-    return f"last outcome: {last.get('event') or 'a lifecycle event'}{of} {status} at {_clock(last['ended'])}"
-
-
-def _clock(moment: float | None) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment or 0))
+    return f"last outcome: {last.get('event') or 'a lifecycle event'}{of} {status} at {stamp(last['ended'] or 0)}"

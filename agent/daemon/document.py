@@ -13,6 +13,7 @@ from agent.daemon.pidfile import PidFileError, is_official_agent, named_pid, run
 from agent.daemon.status import InProgress, StatusFileRead, commands_in_progress, last_outcome, waiting_outcomes
 from agent.daemon.status import read_status as read_status_of
 from agent.daemon.status_file import status_files
+from agent.filesystem.disk_use import disk_use, existing_directory
 from agent.filesystem.locks import FileLock
 from agent.filesystem.reasons import place_and_reason
 from agent.runtime.host import layout_of
@@ -189,39 +190,23 @@ def _resources(pid: int | None, rows: list[InProgress]) -> dict[str, Any] | None
 
 
 def _disk(root_dir: str) -> dict[str, Any]:
-    path = root_dir
-    while not os.path.isdir(path) and path != "/":
-        path = os.path.dirname(path)
-    found = os.statvfs(path)
-    used, complete = _size(root_dir)
+    used = disk_use(root_dir, at_most=ENTRIES_COUNTED)
+    return {"path": root_dir, **room_of(root_dir), "used_bytes": used.size if used.is_complete else None}
+
+
+def room_of(root_dir: str) -> dict[str, Any]:
+    """Return what the file system of a directory, or of the lowest one above it that exists, has room for.
+
+    Free is what programs without privileges may use, as with df. Raises OSError.
+    """
+    found = os.statvfs(existing_directory(root_dir))
     return {
-        "path": root_dir,
         "total_bytes": found.f_blocks * found.f_frsize,
-        "free_bytes": (found.f_bfree if os.geteuid() == 0 else found.f_bavail) * found.f_frsize,
+        "free_bytes": found.f_bavail * found.f_frsize,
         "inodes": found.f_files,
-        "free_inodes": found.f_ffree,
+        "free_inodes": found.f_favail,
         "read_only": bool(found.f_flag & os.ST_RDONLY),
-        "used_bytes": used if complete else None,
     }
-
-
-def _size(directory: str) -> tuple[int, bool]:
-    """Return the bytes that a directory takes on the disk, and whether all of it was counted."""
-    total, left, waiting = 0, ENTRIES_COUNTED, [directory]
-    complete = True
-    while waiting and left > 0:
-        try:
-            with os.scandir(waiting.pop()) as entries:
-                for entry in entries:
-                    left -= 1
-                    total += entry.stat(follow_symlinks=False).st_blocks * 512
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-        except FileNotFoundError:  # what is being removed meanwhile
-            continue
-        except OSError:
-            complete = False
-    return total, complete and not waiting
 
 
 def _other_agent(layout: Layout, pid: int | None) -> int | None:

@@ -7,6 +7,7 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 from agent.daemon.recurring import readable_duration
+from agent.text.sizes import human
 
 STALE_AFTER = 90.0
 """Seconds after which a status file is too old to believe; a running agent writes it every 30."""
@@ -150,7 +151,7 @@ def _disk(found: Mapping[str, Any], now: float) -> Iterator[Finding]:
         yield Finding(Level.CRITICAL, "read-only", f"{where[0].upper()}{where[1:]} is read-only.", remedy)
     free = disk["free_bytes"]
     if (level := _low(free, DISK_LOW)) is not Level.OK:
-        text = f"There are {free // 2**20} MiB free on {where}."
+        text = f"There are {human(free)} free on {where}."
         yield Finding(level, "disk", text, "Free some space; max_revisions limits the revisions that are kept.")
     # Some file systems have no fixed number of inodes.
     if disk["inodes"] and (level := _low(disk["free_inodes"], INODES_LOW)) is not Level.OK:

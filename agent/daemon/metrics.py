@@ -6,7 +6,6 @@ No port is opened. ``metrics_file`` names the file; without it prometheus_client
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -100,13 +99,16 @@ class Metrics:
         if self._path is None or time.monotonic() < self.due:
             return
         self.due = time.monotonic() + WRITTEN_EVERY
-        from agent.daemon.document import document  # with a metrics_file alone
+        from agent.daemon.document import document, room_of  # with a metrics_file alone
 
         try:
-            self.write(gauges_of(document(settings, disk=_room(settings.root_dir))))
+            self.write(gauges_of(document(settings, disk=room_of(settings.root_dir))))
         except (AgentError, OSError) as error:
             if not self._has_failed:
-                _log.warning("metrics_file %s cannot be written: %s", self._path, error)
+                why = error.strerror if isinstance(error, OSError) else error
+                _log.warning(
+                    "metrics_file %s cannot be written: %s. Make its directory, or name another path.", self._path, why
+                )
             self._has_failed = True
         else:
             self._has_failed = False
@@ -129,7 +131,8 @@ class Metrics:
     def _make_registry(self) -> None:
         from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a time for each counter, which the text format has as a metric of its own
+        # Else each counter has a second metric, with the time when it was made.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         for name, (text, *labels) in COUNTERS.items():
             self._counters[name] = Counter(f"{PREFIX}_{name}", text, labels, registry=self._registry)
@@ -165,9 +168,3 @@ def gauges_of(document: Mapping[str, Any]) -> dict[str, float | None]:
         "resident_memory_bytes": resources.get("memory_bytes"),
         "cpu_seconds": resources.get("cpu_seconds"),
     }
-
-
-def _room(root_dir: str) -> dict[str, int]:
-    """Return what ``document`` would find, without the size of the directory. Raises OSError."""
-    found = os.statvfs(root_dir)
-    return {"free_bytes": found.f_bavail * found.f_frsize, "total_bytes": found.f_blocks * found.f_frsize}

@@ -21,6 +21,7 @@ from agent.store.bindings import Bindings
 from agent.store.commands import CommandStore
 from agent.store.directories import make_state_directory
 from agent.store.layout import Layout
+from agent.text.times import stamp
 
 if TYPE_CHECKING:  # a status that shows a pause does without the client
     from agent.service.client import HostCommand
@@ -43,7 +44,7 @@ class Paused(NamedTuple):
 
     def __str__(self) -> str:
         """Return it as the middle of a sentence: ``until 2026-11-23 08:15:02 by alice: database is moved``."""
-        end = f"until {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(self.until))}" if self.until else ""
+        end = f"until {stamp(self.until)}" if self.until else ""
         by = f"by {self.by}" if self.by else ""
         return f"{' '.join(filter(None, (end, by)))}: {self.reason}"
 

@@ -10,12 +10,14 @@ from agent.doctor.finding import Finding, SkipError, failed, passed, warned
 from agent.doctor.subject import Subject
 from agent.errors import UnsafePathError
 from agent.filesystem.directories import Directories
+from agent.filesystem.disk_use import existing_directory
 from agent.filesystem.way import account
 from agent.install.cleanup_list import SEMANAGE_PREFIX, CleanupFile
 from agent.install.host import HostFiles, View
 from agent.install.state import InstallState
 from agent.install.transitions import Transitions
 from agent.runtime.own_directories import ALL, check_own_directories
+from agent.text.sizes import human
 
 NO_SPACE = 64 * 1024 * 1024
 """Bytes with which hardly any revision fits beside the one that is installed."""
@@ -36,7 +38,7 @@ def disk_space(subject: Subject) -> Finding:
     texts, free = [], []
     for name, path, found in _file_systems(subject):
         free.append(found.f_bavail * found.f_frsize)
-        texts.append(f"{free[-1] / 1e9:.1f} GB are free for {name} ({path})")
+        texts.append(f"{human(free[-1])} are free for {name} ({path})")
     text = "; ".join(texts) + "."
     if min(free) >= LITTLE_SPACE:
         return passed(text)
@@ -72,14 +74,7 @@ def read_only(subject: Subject) -> Finding:
 def _file_systems(subject: Subject, names: tuple[str, ...] = _DISKS) -> Iterator[tuple[str, str, os.statvfs_result]]:
     for name in names:
         path = str(getattr(subject.settings, name))
-        yield name, path, os.statvfs(existing(path))
-
-
-def existing(path: str) -> str:
-    """Return a path, or the lowest directory above it that exists."""
-    while not os.path.isdir(path) and path != "/":
-        path = os.path.dirname(path)
-    return path
+        yield name, path, os.statvfs(existing_directory(path))
 
 
 def own_directories(subject: Subject) -> Finding:

@@ -202,7 +202,7 @@ def _judge_bundle(subject: Subject, revision: S3Revision, reached: str) -> Findi
 
 
 def github(subject: Subject) -> Finding:
-    """Reach GitHub, which only deployments from there need."""
+    """Reach GitHub, as deployments from there do."""
     url = subject.github_url
     try:
         answer = subject.ask(url)
@@ -212,7 +212,7 @@ def github(subject: Subject) -> Finding:
         if _last_revision(subject.layout, "github"):
             text = f"Deployments came from GitHub, and {url} is not reached. {error.message}"
             return failed(text, f"{error.remedy} Allow it in the proxy or the firewall.")
-        raise SkipError(f"GitHub is not reached, which only deployments from there need. {error.message}") from error
+        raise SkipError(f"GitHub cannot be reached; no deployment here came from it. {error.message}") from error
     if answer.status in (403, 429):
         return warned(f"{url} refuses more requests for now (status {answer.status}).", "Deploy with a GitHub token.")
     return _judge(answer, "GitHub")

@@ -14,6 +14,7 @@ from agent.install.journal import JournalDamagedError, open_journals
 from agent.runtime.own_directories import check_own_directories
 from agent.store.commands import CommandStore
 from agent.store.tracking import REPORTED_FOR, remove_tracking, tracked
+from agent.text.times import stamp
 from agent.traffic.record import Records
 from agent.traffic.report import outage_line, outages
 
@@ -147,13 +148,13 @@ def last_deployment(subject: Subject) -> Finding:
     found = last_outcome(subject.layout)
     if found is None:
         return passed("No deployment of the service has ended here yet.")
-    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.ended))
+    ended = stamp(found.ended)
     of = found.deployment or "a command"
     if found.status != "Failed":
-        return passed(f"The last command, of {of}, ended as {found.status} ({stamp}).")
+        return passed(f"The last command, of {of}, ended as {found.status} ({ended}).")
     why = " ".join(found.message.split()) or "no reason is recorded."
     return warned(
-        f"The last command, of {of}, failed ({stamp}): {why}", _HOW.format(found.deployment, found.deployment)
+        f"The last command, of {of}, failed ({ended}): {why}", _HOW.format(found.deployment, found.deployment)
     )
 
 
@@ -162,7 +163,7 @@ def balancer(subject: Subject) -> Finding:
     found = outages(Records(subject.layout.traffic))
     if not found:
         return passed("The agent has taken this host out of no load balancer.")
-    lines = [outage_line(row, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["since"] or 0))) for row in found]
+    lines = [outage_line(row) for row in found]
     remedy = "See codedeploy-agent traffic status; codedeploy-agent traffic allow puts the host back."
     broken = any(row["problem"] or row["state"] is None for row in found)
     return failed(" ".join(lines), remedy) if broken else warned(" ".join(lines), remedy)

@@ -62,7 +62,7 @@ def on_premises_file(subject: Subject) -> Finding:
     if found.warnings:
         return warned(" ".join(map(str, found.warnings)), f"Correct {path}, and keep it 0600 and root's.")
     if found.on_premises is None:
-        return passed(f"There is none at {path}: the identity comes from elsewhere.")
+        return passed(f"There is none at {path}; on EC2 none is needed.")
     return passed(f"{path} names {found.on_premises.arn}.")
 
 

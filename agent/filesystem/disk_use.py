@@ -49,6 +49,13 @@ def disk_use(path: str, *, seen: Seen | None = None, at_most: int = ENTRIES_AT_M
     return DiskUse(size, is_complete=is_complete)
 
 
+def existing_directory(path: str) -> str:
+    """Return a path, or the lowest directory above it that exists."""
+    while not os.path.isdir(path) and path != "/":
+        path = os.path.dirname(path)
+    return path
+
+
 def _count(status: os.stat_result, seen: Seen) -> int:
     identity = (status.st_dev, status.st_ino)
     if identity in seen:

@@ -29,6 +29,12 @@ from agent.runtime.host import layout_of
 from agent.runtime.log_files import set_up_logs
 from agent.store.history import read_history
 
+VERSION = 1
+"""Of the document that the program reads."""
+
+KILL_LIMIT = 10.0
+"""Seconds for which what does not end is killed again; what a dead file system holds may never end."""
+
 _FACTS = {
     "application": "application_name",
     "group_name": "deployment_group_name",
@@ -41,6 +47,31 @@ _LAST_OUTPUT = 400  # characters
 _PR_SET_CHILD_SUBREAPER = 36
 
 _log = logging.getLogger("agent.steps.event_command")  # __name__ is "__main__" in its own process
+
+
+_started: list[object] = []
+
+
+def start_program(settings: Settings, trigger: str, facts: Mapping[str, Any]) -> None:
+    """Have the program run by a process of its own, which outlives this one; wait for neither, and log a failure.
+
+    ``trigger`` is a name of CodeDeploy's triggers for an instance, or LifecycleEventFailure. ``facts`` may be whatever
+    JSON can hold; the ids of the deployment are those that the lines of the log carry.
+    """
+    ids = logs.bound_ids()
+    document = {"version": VERSION, "trigger": trigger, "time": time.time(), **facts}
+    document |= {"deployment_id": ids.get("deployment", ""), "deployment_group_id": ids.get("group", "")}
+    order = json.dumps({"settings": settings._asdict(), "document": document}).encode()
+    command = [sys.executable, "-I", "-m", "agent.steps.event_command"]
+    try:
+        # A file in memory: writing to a pipe could wait for the process.
+        with open(os.memfd_create("order"), "w+b") as file:
+            file.write(order)
+            file.seek(0)
+            process = subprocess.Popen(command, stdin=file, stdout=subprocess.DEVNULL, cwd="/", start_new_session=True)
+        _started.append(process)  # or Python would complain that it has not ended
+    except OSError as error:
+        _log.warning("on_event_command %s does not hear of %s: %s", settings.on_event_command, trigger, error)
 
 
 def main() -> int:
@@ -121,11 +152,15 @@ def _end_descendants(end: float) -> None:
     """Wait for what the program has left running until ``end`` on the monotonic clock, and kill the rest."""
     this = psutil.Process()
     psutil.wait_procs(this.children(recursive=True), timeout=max(end - time.monotonic(), 0))
-    while running := this.children(recursive=True):
+    given_up = time.monotonic() + KILL_LIMIT
+    while (running := this.children(recursive=True)) and time.monotonic() < given_up:
         for process in running:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs(running, timeout=1)
+    if running:
+        left = ", ".join(str(process.pid) for process in running)
+        _log.warning("These processes of on_event_command cannot be ended: %s", left)
 
 
 if __name__ == "__main__":

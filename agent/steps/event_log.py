@@ -8,12 +8,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-import sys
-import time
-from enum import Enum
 from typing import Any
 
-from agent import logs
 from agent.config.settings import Settings
 from agent.deployment.outcome import Outcome
 from agent.deployment.spec import DeploymentSpecification, GitHubRevision, Revision, S3Revision
@@ -28,26 +24,12 @@ ROLLBACK = "codeDeployRollback"
 LAST_LINES = 5
 """Lines of a failed script's output that its event's line repeats."""
 
-DOCUMENT_VERSION = 1
-"""Of what ``on_event_command`` reads."""
-
-
-class Trigger(Enum):
-    """What ``on_event_command`` hears of: CodeDeploy's names of triggers for an instance, and one for an event."""
-
-    START = "InstanceStart"
-    EVENT_FAILURE = "LifecycleEventFailure"
-    SUCCESS = "InstanceSuccess"
-    FAILURE = "InstanceFailure"
-
-
 _LONGEST_LINES = 500  # characters
 _HEADERS = ("LifecycleEvent - ", "Script - ")
 
 _log = logging.getLogger(__name__)
 
 _settings: Settings | None = None
-_started: list[object] = []
 
 
 def run_on_event(settings: Settings) -> None:
@@ -70,7 +52,7 @@ def deployment_began(spec: DeploymentSpecification, layout: Layout) -> None:
         revision_text(spec.revision),
         extra=TO_JOURNAL,
     )
-    _tell(Trigger.START, facts=facts_of(spec))
+    _tell("InstanceStart", facts=facts_of(spec))
 
 
 def deployment_ended(deployment_id: str, *, event: str, succeeded: bool) -> None:
@@ -80,7 +62,7 @@ def deployment_ended(deployment_id: str, *, event: str, succeeded: bool) -> None
     else:
         # No warning: the line of the event is the error, and who deploys by hand has just read it.
         _log.info("Deployment %s ended: Failed in %s", deployment_id, event, extra=TO_JOURNAL)
-    _tell(Trigger.SUCCESS if succeeded else Trigger.FAILURE, lifecycle_event=event)
+    _tell("InstanceSuccess" if succeeded else "InstanceFailure", lifecycle_event=event)
 
 
 def started(event: str) -> None:
@@ -103,7 +85,7 @@ def ended(event: str, outcome: Outcome, *, seconds: float, output: str = "") -> 
     where = f" ({'; '.join(details)})" if details else ""
     reason = outcome.message.strip()
     _log.error("%s failed in %.1f s: %s%s", event, seconds, reason.removesuffix(".") if where else reason, where)
-    _tell(Trigger.EVENT_FAILURE, lifecycle_event=event, **json.loads(outcome.payload()))
+    _tell("LifecycleEventFailure", lifecycle_event=event, **json.loads(outcome.payload()))
 
 
 def last_lines(log: str) -> str:
@@ -123,26 +105,11 @@ def revision_text(revision: Revision) -> str:
     return revision.location
 
 
-def _tell(trigger: Trigger, **facts: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
-    """Have the program run by a process of its own, which outlives this one, and wait for neither."""
-    if _settings is None:
-        return
-    import subprocess  # few hosts have such a program
+def _tell(trigger: str, **facts: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+    if _settings is not None:
+        from agent.steps.event_command import start_program  # few hosts have such a program
 
-    document = {"version": DOCUMENT_VERSION, "trigger": trigger.value, "time": time.time(), **facts}
-    ids = logs.bound_ids()
-    document |= {"deployment_id": ids.get("deployment", ""), "deployment_group_id": ids.get("group", "")}
-    order = json.dumps({"settings": _settings._asdict(), "document": document}).encode()
-    command = [sys.executable, "-I", "-m", "agent.steps.event_command"]
-    try:
-        # A file in memory: writing to a pipe could wait for the process.
-        with open(os.memfd_create("order"), "w+b") as file:
-            file.write(order)
-            file.seek(0)
-            process = subprocess.Popen(command, stdin=file, stdout=subprocess.DEVNULL, cwd="/", start_new_session=True)
-        _started.append(process)  # or Python would complain that it has not ended
-    except OSError as error:
-        _log.warning("on_event_command %s does not hear of %s: %s", _settings.on_event_command, trigger.value, error)
+        start_program(_settings, trigger, facts)
 
 
 def _rollback(spec: DeploymentSpecification, layout: Layout) -> str:

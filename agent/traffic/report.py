@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from agent.text.times import stamp
 from agent.traffic.errors import TrafficError
 from agent.traffic.record import Phase, Records, TrafficRecord
 
@@ -54,11 +55,12 @@ def why(record: TrafficRecord) -> str:
     return "a person moves the traffic by hand"
 
 
-def outage_line(found: dict[str, Any], stamp: str) -> str:
-    """One outage for people; ``stamp`` is its "since" in words."""
+def outage_line(found: dict[str, Any]) -> str:
+    """Return one outage for people."""
     if found["state"] is None:
         return f"Traffic: {found['why']}"
     places = f" ({', '.join(found['places'])})" if found["places"] else ""
     problem = f"; looked after every minute: {found['problem']}" if found["problem"] else ""
     words = _WORDS[Phase(found["state"])]
-    return f"Traffic of {found['group']}: this host {words}{places} since {stamp}: {found['why']}{problem}"
+    since = stamp(found["since"] or 0)
+    return f"Traffic of {found['group']}: this host {words}{places} since {since}: {found['why']}{problem}"

@@ -67,7 +67,7 @@ def test_the_status_names_where_everything_comes_from(host):
     assert "amazonaws.com/, through the proxy proxy:3128 (proxy_uri), trusting the system's certificates\n" in text
     assert "Credentials: the instance's role, valid until 20" in text
     assert re.search(r"Last successful poll: .*\((4|5|6) s ago\), answered in 0.25 s\n", text)
-    assert re.search(r"Processes: 1, with \d+ MiB of memory and \d+\.\d s of processor time\n", text)
+    assert re.search(r"Processes: 1, with [\d.]+ MiB of memory and \d+\.\d s of processor time\n", text)
     assert re.search(r"Disk of .*/root: .*B free of .*B, of which it takes .*B\n", text)
     assert (found["state"], found["region"], found["findings"]) == ("running", "eu-central-1", [])
 

@@ -22,7 +22,7 @@ def test_a_full_disk_is_found(host: ExaminedHost, tmp_path: Path) -> None:
     mounts = f"mount -t tmpfs -o size=1m,nr_inodes=50 none {full}; head -c 900000 /dev/zero >{full}/file"
     found = examined_within(mounts, full, "disk-space", "inodes")
     assert found["disk-space"].result == found["inodes"].result == Result.FAIL
-    assert "0.0 GB are free for root_dir" in found["disk-space"].text
+    assert "KiB are free for root_dir" in found["disk-space"].text
     assert "max_revisions" in found["disk-space"].remedy
     assert "df -i" in found["inodes"].remedy
     found = examined_within(f"mount -t tmpfs -o size=500m,nr_inodes=40000 none {full}", full, "disk-space", "inodes")

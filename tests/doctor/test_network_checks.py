@@ -162,6 +162,6 @@ def test_a_github_that_is_not_reached_is_found(host: ExaminedHost, service: Wire
 def test_github_is_missed_where_deployments_come_from_there(host: ExaminedHost) -> None:
     del host.settings["github_endpoint_override"]
     host.write_config(proxy_uri=CLOSED)
-    host.skips("github", "only deployments from there need")
+    host.skips("github", "no deployment here came from it")
     remember(host, {"kind": "github", "account": "a", "repository": "r", "commit_id": "c"})
     host.fails("github", "Deployments came from GitHub", "Allow it in the proxy")

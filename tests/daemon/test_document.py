@@ -15,12 +15,13 @@ from agent.config.settings import Settings
 from agent.daemon.document import document, find_agent
 from agent.daemon.health import judge
 from agent.daemon.pause import Paused, write_pause
-from agent.daemon.pidfile import NAME, PidFile, PidFileError, claim_root_directory
+from agent.daemon.pidfile import NAME, PidFile, PidFileError, claim_root_directory, is_official_agent
 from agent.daemon.status_file import StatusFile
 from agent.runtime.host import layout_of
 from agent.store.skips import ask_for_skip
 from other_user import command_as
 from stand_in_agent import running_agent
+from waiting import until
 
 
 @pytest.fixture
@@ -50,6 +51,8 @@ def test_an_official_agent_without_a_lock_is_recognised(settings: Settings, tmp_
         try:
             os.makedirs(settings.pid_dir)
             Path(settings.pid_dir, NAME).write_text(f"{agent.pid}\n")
+            # A process that has just been started has no command line for a moment.
+            until(lambda: is_official_agent(agent.pid), "the process to show its name")
             found = document(settings)
             assert (found["state"], found["running"], found["pid"]) == ("official", True, agent.pid)
             assert "official-agent" in keys(settings)

@@ -209,8 +209,7 @@ def test_a_haproxy_that_is_restarted_in_the_middle_is_told_again_and_gets_the_ho
     scene = start(provider)
     scene.succeed("d-1", EVENTS[:1])
     haproxy.stop()
-    haproxy.start()
-    haproxy.until("host-1", "UP")
+    haproxy.start()  # it has forgotten the host's state, which the supervisor's next look or the next event notices
     scene.succeed("d-1", EVENTS[1:2])
     assert haproxy.statuses()["host-1"] == "DRAIN"
     haproxy.stop()
